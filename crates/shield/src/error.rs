@@ -1,0 +1,69 @@
+//! What can go wrong between this process and the kernel.
+
+use std::{io, path::PathBuf};
+
+/// A failure of the kernel's side; the text names what failed, where, and how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process may not use BPF.
+    #[error("not permitted to use BPF: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
+    NotPermitted,
+    /// The kernel has no BPF, or something forbids it.
+    #[error("this kernel does not offer BPF ({0}): it needs Linux 6.1 or newer with CONFIG_BPF_SYSCALL, and no seccomp filter on bpf(2)")]
+    NoBpf(io::Error),
+    /// No such interface.
+    #[error("no interface {0:?} here: `ip link` lists them")]
+    NoInterface(String),
+    /// Another XDP program stands on the interface.
+    #[error("interface {interface}: another XDP program is attached (`ip link show {interface}` shows its id); sipward never evicts it")]
+    Occupied {
+        /// The interface.
+        interface: String,
+    },
+    /// The interface refuses the mode that was asked for.
+    #[error("interface {interface} refuses {mode} XDP: {source}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// The mode, as on the command line.
+        mode: &'static str,
+        /// What the kernel said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The program was refused by the kernel.
+    #[error("the kernel refused the program: {0}")]
+    Load(Box<dyn std::error::Error + Send + Sync>),
+    /// A map could not be read or written.
+    #[error("map {map}: {source}")]
+    Map {
+        /// The map's name.
+        map: &'static str,
+        /// What the kernel said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The folder for pins.
+    #[error("{path}: {source}: sipward keeps its maps there; it must be on a BPF file system (`mount -t bpf bpf /sys/fs/bpf`)")]
+    Pin {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Another sipward guards the interface.
+    #[error("interface {0} is guarded by another sipward that is running")]
+    AlreadyGuarded(String),
+    /// The bans do not fit.
+    #[error("no room for another ban: the kernel's table holds {0}")]
+    Full(u32),
+    /// A port ban of more than one address.
+    #[error("a ban of one source port needs a single address, not {0}")]
+    PortOfPrefix(ipnet::IpNet),
+    /// More signatures than the kernel's table holds.
+    #[error("the signatures need {cells} cells, the kernel's table holds {room}: leave some out")]
+    TooManySignatures {
+        /// What they need.
+        cells: usize,
+        /// What there is.
+        room: usize,
+    },
+}
