@@ -1,0 +1,73 @@
+//! What people may ask the engine: why, who is on the way to a ban, who is trusted.
+
+use std::net::IpAddr;
+
+use crate::{
+    Detector, Engine, Time,
+    command::{Ban, Evidence, Trusted},
+    protected::ProtectedPrefix,
+};
+
+/// Everything that the engine knows of one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// The bans in force that hit it.
+    pub bans: Vec<Ban>,
+    /// Why it is never banned, where it is not.
+    pub protected: Option<ProtectedPrefix>,
+    /// Its trust.
+    pub trusted: Option<Trusted>,
+    /// What it is suspected of.
+    pub suspicions: Vec<Suspicion>,
+}
+
+/// One detector's count against one source, short of firing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// The address that was counted last.
+    pub address: IpAddr,
+    /// The detector.
+    pub detector: Detector,
+    /// What it has counted.
+    pub count: u32,
+    /// At which count it fires.
+    pub fires_at: u32,
+    /// When it counted last.
+    pub last: Time,
+    /// The latest things it saw, oldest first.
+    pub evidence: Vec<Evidence>,
+}
+
+impl Engine {
+    /// The bans in force, in the order of their prefixes.
+    pub fn bans(&self) -> impl Iterator<Item = &Ban> {
+        self.bans.iter()
+    }
+
+    /// Everything that is known of one address at `now`.
+    #[must_use]
+    pub fn why(&self, address: IpAddr, now: Time) -> Why {
+        Why {
+            bans: self
+                .bans
+                .covering(address)
+                .filter(|ban| ban.is_in_force(now))
+                .cloned()
+                .collect(),
+            protected: self.protected.address(address),
+            trusted: self.trust.get(address, now).cloned(),
+            suspicions: Vec::new(),
+        }
+    }
+
+    /// Who is on the way to a ban, and how far.
+    #[must_use]
+    pub fn suspects(&self, _now: Time) -> Vec<Suspicion> {
+        Vec::new()
+    }
+
+    /// Who is trusted at `now`, in the order of the addresses.
+    pub fn trusted(&self, now: Time) -> impl Iterator<Item = &Trusted> {
+        self.trust.iter(now)
+    }
+}

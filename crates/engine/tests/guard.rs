@@ -1,0 +1,407 @@
+//! What the kernel's events lead to: bans, who is spared, how long, and what an administrator can
+//! do about it.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests may panic as the tests may"
+)]
+
+use std::time::Duration;
+
+use sipward_engine::{
+    Ban, Command, Confidence, Config, Detector, Engine, KernelDrop, Observation, Origin,
+    Protection, Reason, Restored, Scope, SignatureHit, Time, Transport, Trusted, TrustedBy, Unban,
+    UnbanCause,
+};
+use test_case::test_case;
+
+const START: Time = Time::from_secs(1_800_000_000);
+
+fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+fn days(n: u64) -> Duration {
+    minutes(n * 24 * 60)
+}
+
+fn scanner(source: &str) -> KernelDrop<'static> {
+    KernelDrop {
+        source: source.parse().unwrap(),
+        destination: "198.51.100.1:5060".parse().unwrap(),
+        transport: Transport::Udp,
+        established: false,
+        reason: Reason::Signature,
+        signature: Some(SignatureHit {
+            name: "sipvicious-friendly-scanner",
+            confidence: Confidence::Certain,
+        }),
+        packet: None,
+        sample: b"OPTIONS sip:100@198.51.100.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n",
+    }
+}
+
+fn over_tcp(source: &str) -> KernelDrop<'static> {
+    KernelDrop {
+        transport: Transport::Tcp,
+        established: true,
+        ..scanner(source)
+    }
+}
+
+fn tripwire(source: &str) -> KernelDrop<'static> {
+    KernelDrop {
+        reason: Reason::Tripwire,
+        signature: None,
+        sample: b"",
+        ..scanner(source)
+    }
+}
+
+fn engine() -> Engine {
+    Engine::new(Config::default(), 1)
+}
+
+fn see(engine: &mut Engine, drop: KernelDrop<'_>, now: Time) -> Vec<Command> {
+    engine.observe(&Observation::KernelDrop(drop), now);
+    commands(engine)
+}
+
+fn commands(engine: &mut Engine) -> Vec<Command> {
+    std::iter::from_fn(|| engine.next_command()).collect()
+}
+
+fn bans(commands: &[Command]) -> Vec<Ban> {
+    let ban = |command: &Command| match command {
+        Command::Ban(ban) => Some(ban.clone()),
+        Command::Unban(_)
+        | Command::Alert(_)
+        | Command::Trust(_)
+        | Command::Distrust(_)
+        | Command::TakeRate(_)
+        | Command::Hold(_)
+        | Command::Release(_) => None,
+    };
+    commands.iter().filter_map(ban).collect()
+}
+
+fn manual(prefix: &str) -> Ban {
+    Ban {
+        prefix: prefix.parse().unwrap(),
+        port: None,
+        scope: Scope::All,
+        since: START,
+        until: None,
+        detector: None,
+        reason: "by hand".to_owned(),
+        proven: true,
+        signature: None,
+        account: None,
+        origin: Origin::Manual,
+    }
+}
+
+fn trusted(address: &str, last: Time) -> Trusted {
+    Trusted {
+        address: address.parse().unwrap(),
+        by: TrustedBy::Registration,
+        username: Some("100".to_owned()),
+        user_agent: None,
+        since: last,
+        last,
+        until: last + days(7),
+    }
+}
+
+fn trusting(address: &str, last: Time) -> Engine {
+    let mut engine = engine();
+    let trusted = vec![trusted(address, last)];
+    engine.restore(
+        Restored {
+            trusted,
+            ..Restored::default()
+        },
+        START,
+    );
+    engine
+}
+
+#[test]
+fn a_scanner_over_udp_loses_the_sip_ports_for_ten_minutes() {
+    let seen = see(&mut engine(), scanner("203.0.113.7:5061"), START);
+    let [Command::Alert(alert), Command::Ban(ban)] = &seen[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(alert.detector, Detector::ScannerSignature);
+    assert_eq!(
+        alert.evidence[0].summary,
+        "OPTIONS sip:100@198.51.100.1 SIP/2.0"
+    );
+    assert_eq!(ban.prefix.to_string(), "203.0.113.7/32");
+    assert_eq!(
+        ban.signature.as_deref(),
+        Some("sipvicious-friendly-scanner")
+    );
+    assert_eq!((ban.port, ban.scope, ban.proven), (None, Scope::Sip, false));
+    assert_eq!(ban.until, Some(START + minutes(10)));
+}
+
+#[test]
+fn a_scanner_in_an_established_connection_loses_every_port_and_climbs_the_ladder() {
+    let mut engine = engine();
+    let mut now = START;
+    for length in [minutes(10), minutes(60), days(1), days(10), days(10)] {
+        let ban = &bans(&see(&mut engine, over_tcp("203.0.113.7:5061"), now))[0];
+        assert_eq!((ban.scope, ban.proven), (Scope::All, true));
+        assert_eq!(ban.until, Some(now + length));
+        now = now + length;
+    }
+}
+
+#[test]
+fn one_segment_outside_a_connection_proves_nothing() {
+    let drop = KernelDrop {
+        established: false,
+        ..over_tcp("203.0.113.7:5061")
+    };
+    assert!(!bans(&see(&mut engine(), drop, START))[0].proven);
+}
+
+#[test_case(Confidence::Likely)]
+#[test_case(Confidence::Shared)]
+fn nobody_is_banned_for_less_than_a_certain_signature(confidence: Confidence) {
+    let drop = KernelDrop {
+        signature: Some(SignatureHit {
+            name: "some",
+            confidence,
+        }),
+        ..scanner("203.0.113.7:5061")
+    };
+    assert_eq!(see(&mut engine(), drop, START), []);
+}
+
+#[test]
+fn a_ban_in_force_is_not_set_again_and_a_proven_one_follows_an_unproven_one() {
+    let mut engine = engine();
+    see(&mut engine, scanner("203.0.113.7:5061"), START);
+    assert_eq!(
+        see(&mut engine, scanner("203.0.113.7:5062"), START + minutes(1)),
+        []
+    );
+    let proven = bans(&see(
+        &mut engine,
+        over_tcp("203.0.113.7:5062"),
+        START + minutes(1),
+    ));
+    assert_eq!(proven[0].scope, Scope::All);
+    assert_eq!(
+        see(&mut engine, scanner("203.0.113.7:5061"), START + minutes(2)),
+        []
+    );
+}
+
+#[test]
+fn bans_lapse_at_their_time() {
+    let mut engine = engine();
+    see(&mut engine, scanner("203.0.113.7:5061"), START);
+    let end = engine.poll_timeout().unwrap();
+    assert_eq!(end, START + minutes(10));
+    engine.handle_timeout(Time(end.0 - 1));
+    assert_eq!(commands(&mut engine), []);
+    engine.handle_timeout(end);
+    let lapsed = Command::Unban(Unban {
+        prefix: "203.0.113.7/32".parse().unwrap(),
+        port: None,
+        scope: Scope::Sip,
+        cause: UnbanCause::Lapsed,
+    });
+    assert_eq!(commands(&mut engine), [lapsed]);
+    assert_eq!(engine.bans().count(), 0);
+    assert_eq!(engine.poll_timeout(), None);
+}
+
+#[test_case("198.51.100.1", Protection::Own)]
+#[test_case("198.51.100.254", Protection::Gateway)]
+#[test_case("9.9.9.9", Protection::Resolver)]
+#[test_case("192.0.2.123", Protection::TimeServer)]
+#[test_case("192.0.2.22", Protection::SshSession)]
+#[test_case("192.0.2.50", Protection::Allowlist)]
+#[test_case("192.0.2.60", Protection::Peer)]
+fn who_is_protected_is_never_banned(address: &str, protection: Protection) {
+    let mut engine = engine();
+    let prefix: ipnet::IpNet = format!("{address}/32").parse().unwrap();
+    engine.protected_mut().add(protection, prefix);
+    let seen = see(&mut engine, over_tcp(&format!("{address}:5060")), START);
+    let [Command::Alert(alert)] = &seen[..] else {
+        panic!("{seen:?}");
+    };
+    assert!(alert.spared.as_ref().unwrap().contains(protection.words()));
+
+    let around = manual(&format!("{address}/16"));
+    assert!(engine.impose(around, false, START).is_err());
+    let exact = manual(&format!("{address}/32"));
+    assert!(engine.impose(exact.clone(), false, START).is_err());
+    assert_eq!(commands(&mut engine), []);
+    engine.impose(exact.clone(), true, START).unwrap();
+    assert_eq!(commands(&mut engine), [Command::Ban(exact)]);
+}
+
+#[test_case("127.0.0.1:5060"; "loopback")]
+#[test_case("169.254.7.7:5060"; "link local")]
+#[test_case("224.0.1.75:5060"; "multicast")]
+#[test_case("255.255.255.255:5060"; "broadcast")]
+#[test_case("0.0.0.0:5060"; "unspecified")]
+#[test_case("[fe80::1]:5060"; "link local v6")]
+#[test_case("[ff02::1]:5060"; "multicast v6")]
+#[test_case("[::ffff:127.0.0.1]:5060"; "loopback in v6 clothes")]
+fn special_addresses_are_never_banned(source: &str) {
+    assert_eq!(bans(&see(&mut engine(), over_tcp(source), START)), []);
+}
+
+#[test]
+fn a_phone_that_logged_in_loses_only_its_rate_to_a_forger() {
+    let mut engine = trusting("203.0.113.7", START);
+    let seen = see(&mut engine, scanner("203.0.113.7:5061"), START + days(6));
+    let address: std::net::IpAddr = "203.0.113.7".parse().unwrap();
+    assert!(matches!(&seen[..], [Command::Alert(_), Command::TakeRate(a)] if *a == address));
+    let later = see(&mut engine, scanner("203.0.113.7:5061"), START + days(7));
+    assert_eq!(bans(&later).len(), 1, "trust lasts seven days");
+}
+
+#[test]
+fn a_proven_attacker_behind_a_trusted_address_loses_its_port_and_the_third_the_address() {
+    let mut engine = trusting("203.0.113.7", START);
+    for port in [40_001, 40_002] {
+        let seen = see(&mut engine, over_tcp(&format!("203.0.113.7:{port}")), START);
+        let ban = &bans(&seen)[0];
+        assert_eq!((ban.port, ban.scope), (Some(port), Scope::Sip));
+    }
+    let seen = see(&mut engine, over_tcp("203.0.113.7:40003"), START);
+    assert!(seen.contains(&Command::Distrust("203.0.113.7".parse().unwrap())));
+    let ban = &bans(&seen)[0];
+    assert_eq!((ban.port, ban.scope), (None, Scope::All));
+    assert_eq!(
+        ban.until,
+        Some(START + minutes(10)),
+        "ports do not climb the ladder"
+    );
+}
+
+#[test]
+fn ipv6_is_banned_by_64_but_for_a_trusted_neighbour() {
+    let source = "[2001:db8:1:2::7]:5060";
+    let ban = &bans(&see(&mut engine(), scanner(source), START))[0];
+    assert_eq!(ban.prefix.to_string(), "2001:db8:1:2::/64");
+    let mut engine = trusting("2001:db8:1:2::8", START);
+    let ban = &bans(&see(&mut engine, scanner(source), START))[0];
+    assert_eq!(ban.prefix.to_string(), "2001:db8:1:2::7/128");
+}
+
+#[test]
+fn a_tripwire_bans_at_once_but_not_a_phone_that_worked_here_this_month() {
+    let ban = &bans(&see(&mut engine(), tripwire("203.0.113.7:5060"), START))[0];
+    assert_eq!(ban.detector, Some(Detector::Tripwire));
+    assert_eq!(ban.scope, Scope::Sip);
+    let mut engine = trusting("203.0.113.7", START);
+    assert_eq!(
+        see(&mut engine, tripwire("203.0.113.7:5060"), START + days(30)),
+        []
+    );
+    let later = see(&mut engine, tripwire("203.0.113.7:5060"), START + days(31));
+    assert_eq!(bans(&later).len(), 1);
+}
+
+#[test]
+fn forged_scanners_cannot_fill_the_table() {
+    let mut engine = engine();
+    let mut set = 0;
+    for n in 0..60_000u32 {
+        let source = format!("{}:5060", std::net::Ipv4Addr::from(0x0b00_0000 + n));
+        let now = START + Duration::from_millis(u64::from(n));
+        set += bans(&see(&mut engine, scanner(&source), now)).len();
+    }
+    assert_eq!(set, 60, "one minute, half of 120");
+    assert_eq!(engine.statistics().unproven_bans_withheld, 60_000 - 60);
+}
+
+#[test]
+fn an_address_in_a_banned_range_is_freed_and_the_rest_stays_banned() {
+    let mut engine = engine();
+    engine.impose(manual("192.0.2.0/24"), false, START).unwrap();
+    commands(&mut engine);
+    let lifted = engine.lift("192.0.2.9/32".parse().unwrap(), START);
+    assert!(lifted.bans.is_empty());
+    assert_eq!(lifted.holes_in[0].prefix.to_string(), "192.0.2.0/24");
+    let seen = commands(&mut engine);
+    assert_eq!(bans(&seen).len(), 8);
+    assert!(matches!(seen.last(), Some(Command::Unban(unban)) if unban.cause == UnbanCause::Split));
+    assert!(
+        engine
+            .why("192.0.2.9".parse().unwrap(), START)
+            .bans
+            .is_empty()
+    );
+    assert_eq!(
+        engine.why("192.0.2.8".parse().unwrap(), START).bans.len(),
+        1
+    );
+}
+
+#[test]
+fn lifting_takes_every_ban_within_or_nothing() {
+    let mut engine = engine();
+    see(&mut engine, scanner("192.0.2.1:5060"), START);
+    see(&mut engine, scanner("192.0.2.2:5060"), START);
+    see(&mut engine, scanner("192.0.3.1:5060"), START);
+    assert_eq!(
+        engine
+            .lift("192.0.2.0/24".parse().unwrap(), START)
+            .bans
+            .len(),
+        2
+    );
+    assert!(
+        engine
+            .lift("192.0.2.0/24".parse().unwrap(), START)
+            .is_empty()
+    );
+    assert_eq!(engine.lift_all(START).bans.len(), 1);
+}
+
+#[test]
+fn a_manual_ban_survives_what_detectors_do() {
+    let mut engine = engine();
+    let ban = Ban {
+        scope: Scope::Sip,
+        ..manual("203.0.113.7/32")
+    };
+    engine.impose(ban.clone(), false, START).unwrap();
+    see(&mut engine, over_tcp("203.0.113.7:5060"), START);
+    engine.handle_timeout(START + days(30));
+    assert_eq!(engine.bans().collect::<Vec<_>>(), [&ban]);
+}
+
+#[test]
+fn after_a_restart_bans_and_ladder_are_as_before() {
+    let mut before = engine();
+    let first = bans(&see(&mut before, over_tcp("203.0.113.7:5060"), START));
+    let second = bans(&see(
+        &mut before,
+        over_tcp("203.0.113.7:5060"),
+        START + minutes(10),
+    ));
+    let mut after = engine();
+    let restored = Restored {
+        bans: [second.clone(), first].concat(),
+        trusted: Vec::new(),
+    };
+    after.restore(restored, START + minutes(11));
+    assert_eq!(commands(&mut after), []);
+    assert_eq!(after.bans().cloned().collect::<Vec<_>>(), second);
+    let third = bans(&see(
+        &mut after,
+        over_tcp("203.0.113.7:5060"),
+        START + minutes(70),
+    ));
+    assert_eq!(third[0].until, Some(START + minutes(70) + days(1)));
+}
