@@ -6,16 +6,22 @@ use std::{io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The process may not use BPF.
-    #[error("not permitted to use BPF: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
+    #[error(
+        "not permitted to use BPF: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
     NotPermitted,
     /// The kernel has no BPF, or something forbids it.
-    #[error("this kernel does not offer BPF ({0}): it needs Linux 6.1 or newer with CONFIG_BPF_SYSCALL, and no seccomp filter on bpf(2)")]
+    #[error(
+        "this kernel does not offer BPF ({0}): it needs Linux 6.1 or newer with CONFIG_BPF_SYSCALL, and no seccomp filter on bpf(2)"
+    )]
     NoBpf(io::Error),
     /// No such interface.
     #[error("no interface {0:?} here: `ip link` lists them")]
     NoInterface(String),
     /// Another XDP program stands on the interface.
-    #[error("interface {interface}: another XDP program is attached (`ip link show {interface}` shows its id); sipward never evicts it")]
+    #[error(
+        "interface {interface}: another XDP program is attached (`ip link show {interface}` shows its id); sipward never evicts it"
+    )]
     Occupied {
         /// The interface.
         interface: String,
@@ -42,7 +48,9 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The folder for pins.
-    #[error("{path}: {source}: sipward keeps its maps there; it must be on a BPF file system (`mount -t bpf bpf /sys/fs/bpf`)")]
+    #[error(
+        "{path}: {source}: sipward keeps its maps there; it must be on a BPF file system (`mount -t bpf bpf /sys/fs/bpf`)"
+    )]
     Pin {
         /// The folder or file.
         path: PathBuf,

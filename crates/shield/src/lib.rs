@@ -3,11 +3,21 @@
 //!
 //! Callers see [`Shield`], a small trait; [`xdp::Xdp`] is the real thing.
 
+mod abi;
+mod cover;
+mod delegate;
+mod entries;
 mod error;
+mod maps;
+mod program;
+mod simulator;
+mod sys;
 mod types;
+pub mod xdp;
 
 pub use error::Error;
+pub use simulator::{Judgement, Simulator};
 pub use types::*;
 
 /// Bytes of payload that an [`Event`] carries at most.
-pub const SAMPLE_LEN: usize = 512;
+pub const SAMPLE_LEN: usize = abi::SAMPLE_MAX;

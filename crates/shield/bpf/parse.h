@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Frame to struct packet. A jumbo frame, or what generic mode hands over, is not in one piece, so
+ * every header is read with bpf_xdp_load_bytes. What is not understood is said, never guessed.
+ * The twin is sipward-wire: the same bounds, the same order.
+ */
+#ifndef SIPWARD_PARSE_H
+#define SIPWARD_PARSE_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+
+#define MAX_VLAN_TAGS 2
+#define MAX_IPV6_EXTENSIONS 8
+
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_IPV6 0x86dd
+#define ETHERTYPE_VLAN 0x8100
+#define ETHERTYPE_QINQ 0x88a8
+
+#define PROTOCOL_HOP_BY_HOP 0
+#define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+#define PROTOCOL_ROUTING 43
+#define PROTOCOL_FRAGMENT 44
+#define PROTOCOL_AH 51
+#define PROTOCOL_DESTINATION 60
+#define PROTOCOL_MOBILITY 135
+#define PROTOCOL_HIP 139
+#define PROTOCOL_SHIM6 140
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+enum fragment { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT_OF };
+
+struct packet {
+	struct address source;
+	struct address destination;
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 protocol;
+	__u8 fragment;
+	__u8 ipv4;
+	__u8 tcp_flags;
+	__u32 payload; /* offset in the frame */
+	__u32 payload_len;
+	__u32 ip_end; /* offset behind the IP packet, link padding left out */
+};
+
+/* How far the frame could be read: a banned source stays banned, whatever it writes behind its
+ * address. */
+enum parsed { PARSED_ALL, PARSED_ADDRESSES, PARSED_NOT_UNDERSTOOD, PARSED_NOT_IP };
+
+/* A length from 1 to max, a power of two, in a form whose bounds the verifier of 6.1 sees: it
+ * does not keep those of a comparison across the compiler's spills. */
+static __always_inline __u32 provably_at_most(__u32 len, __u32 max)
+{
+	len--;
+	barrier_var(len);
+	return (len & (max - 1)) + 1;
+}
+
+static __always_inline int load(struct xdp_md *ctx, __u32 offset, void *to, __u32 len)
+{
+	return bpf_xdp_load_bytes(ctx, offset, to, len);
+}
+
+static __always_inline struct address mapped(__u32 ipv4)
+{
+	struct address address = {
+		.high = 0,
+		.low = (__u64)ipv4 << 32 | 0xffff0000,
+	};
+	return address;
+}
+
+static __always_inline int parse_ipv4(struct xdp_md *ctx, __u32 *offset, __u32 len,
+				      struct packet *packet)
+{
+	struct {
+		__u8 version_ihl;
+		__u8 tos;
+		__be16 total_len;
+		__be16 id;
+		__be16 fragment;
+		__u8 ttl;
+		__u8 protocol;
+		__be16 checksum;
+		__be32 source;
+		__be32 destination;
+	} ip;
+
+	if (load(ctx, *offset, &ip, sizeof(ip)))
+		return -1;
+	__u32 header_len = (ip.version_ihl & 0x0f) * 4;
+	__u32 total_len = bpf_ntohs(ip.total_len);
+	if (ip.version_ihl >> 4 != 4 || header_len < sizeof(ip))
+		return -1;
+	/* A segment train beyond 64 kB (BIG TCP) says 0: then it ends with the frame. */
+	if (total_len == 0)
+		total_len = len - *offset;
+	if (total_len < header_len)
+		return -1;
+
+	packet->ipv4 = 1;
+	packet->source = mapped(ip.source);
+	packet->destination = mapped(ip.destination);
+	packet->protocol = ip.protocol;
+	packet->ip_end = *offset + total_len;
+	if (bpf_ntohs(ip.fragment) & 0x1fff)
+		packet->fragment = LATER_FRAGMENT_OF;
+	else if (bpf_ntohs(ip.fragment) & 0x2000)
+		packet->fragment = FIRST_FRAGMENT;
+	*offset += header_len;
+	return 0;
+}
+
+static __always_inline int parse_ipv6(struct xdp_md *ctx, __u32 *offset, struct packet *packet)
+{
+	struct {
+		__be32 version;
+		__be16 payload_len;
+		__u8 next;
+		__u8 hop_limit;
+		struct address source;
+		struct address destination;
+	} ip;
+
+	if (load(ctx, *offset, &ip, sizeof(ip)))
+		return -1;
+	if (bpf_ntohl(ip.version) >> 28 != 6)
+		return -1;
+	packet->source = ip.source;
+	packet->destination = ip.destination;
+	*offset += sizeof(ip);
+	packet->protocol = ip.next;
+	/* A jumbogram says 0: the caller then lets it end with the frame. */
+	packet->ip_end = ip.payload_len ? *offset + bpf_ntohs(ip.payload_len) : 0;
+	return 0;
+}
+
+static __always_inline int parse_extensions(struct xdp_md *ctx, __u32 *offset,
+					    struct packet *packet)
+{
+	__u8 next = packet->protocol;
+
+	for (int i = 0; i < MAX_IPV6_EXTENSIONS; i++) {
+		struct {
+			__u8 next;
+			__u8 len;
+			__be16 fragment;
+		} extension;
+
+		switch (next) {
+		case PROTOCOL_HOP_BY_HOP:
+		case PROTOCOL_ROUTING:
+		case PROTOCOL_DESTINATION:
+		case PROTOCOL_MOBILITY:
+		case PROTOCOL_HIP:
+		case PROTOCOL_SHIM6:
+			if (load(ctx, *offset, &extension, sizeof(extension)))
+				return -1;
+			*offset += (extension.len + 1) * 8;
+			break;
+		case PROTOCOL_AH:
+			if (load(ctx, *offset, &extension, sizeof(extension)))
+				return -1;
+			*offset += (extension.len + 2) * 4;
+			break;
+		case PROTOCOL_FRAGMENT:
+			if (load(ctx, *offset, &extension, sizeof(extension)))
+				return -1;
+			*offset += 8;
+			if (bpf_ntohs(extension.fragment) & 0xfff8) {
+				packet->fragment = LATER_FRAGMENT_OF;
+				packet->protocol = extension.next;
+				return 0;
+			}
+			if (bpf_ntohs(extension.fragment) & 1)
+				packet->fragment = FIRST_FRAGMENT;
+			break;
+		default:
+			packet->protocol = next;
+			return 0;
+		}
+		next = extension.next;
+	}
+	return -1;
+}
+
+/* Ports and payload. A first fragment may end within the TCP header: it then has ports and no
+ * payload, so that the policy can judge it as too short. */
+static __always_inline int parse_transport(struct xdp_md *ctx, __u32 offset, __u32 len,
+					   struct packet *packet)
+{
+	__be16 ports[2];
+	__u32 end = packet->ip_end < len ? packet->ip_end : len;
+
+	if (packet->fragment == LATER_FRAGMENT_OF)
+		return 0;
+	if (packet->protocol != PROTOCOL_UDP && packet->protocol != PROTOCOL_TCP)
+		return 0;
+	if (offset + sizeof(ports) > end || load(ctx, offset, ports, sizeof(ports)))
+		return -1;
+	packet->source_port = bpf_ntohs(ports[0]);
+	packet->destination_port = bpf_ntohs(ports[1]);
+
+	if (packet->protocol == PROTOCOL_UDP) {
+		__be16 udp_len;
+
+		if (offset + 8 > end || load(ctx, offset + 4, &udp_len, sizeof(udp_len)))
+			return -1;
+		__u32 said = bpf_ntohs(udp_len);
+		packet->payload = offset + 8;
+		packet->payload_len = end - packet->payload;
+		/* A jumbogram says 0; a fragmented datagram says more than this frame holds. */
+		if (said && said < 8)
+			return -1;
+		if (said && said - 8 < packet->payload_len)
+			packet->payload_len = said - 8;
+		return 0;
+	}
+
+	struct {
+		__u8 data_offset;
+		__u8 flags;
+	} tcp;
+	if (offset + 20 > end || load(ctx, offset + 12, &tcp, sizeof(tcp)))
+		return packet->fragment == FIRST_FRAGMENT ? 0 : -1;
+	__u32 header_len = (tcp.data_offset >> 4) * 4;
+	if (header_len < 20)
+		return -1;
+	packet->tcp_flags = tcp.flags;
+	packet->payload = offset + header_len;
+	packet->payload_len = packet->payload < end ? end - packet->payload : 0;
+	return 0;
+}
+
+/* A function of its own to the verifier, which else multiplies the ways through the headers with
+ * all that follows: one million instructions were too few on 6.1. */
+__noinline int parse(struct xdp_md *ctx, struct packet *packet)
+{
+	if (!packet)
+		return PARSED_NOT_UNDERSTOOD;
+
+	__u32 len = bpf_xdp_get_buff_len(ctx);
+	__u32 offset = 12;
+	__be16 ethertype;
+
+	if (load(ctx, offset, &ethertype, sizeof(ethertype)))
+		return PARSED_NOT_UNDERSTOOD;
+	offset += sizeof(ethertype);
+	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+		if (ethertype != bpf_htons(ETHERTYPE_VLAN) &&
+		    ethertype != bpf_htons(ETHERTYPE_QINQ))
+			break;
+		if (load(ctx, offset + 2, &ethertype, sizeof(ethertype)))
+			return PARSED_NOT_UNDERSTOOD;
+		offset += 4;
+	}
+
+	switch (ethertype) {
+	case bpf_htons(ETHERTYPE_IPV4):
+		if (parse_ipv4(ctx, &offset, len, packet))
+			return PARSED_NOT_UNDERSTOOD;
+		break;
+	case bpf_htons(ETHERTYPE_IPV6):
+		if (parse_ipv6(ctx, &offset, packet))
+			return PARSED_NOT_UNDERSTOOD;
+		if (!packet->ip_end)
+			packet->ip_end = len;
+		if (parse_extensions(ctx, &offset, packet))
+			return PARSED_ADDRESSES;
+		break;
+	default:
+		return PARSED_NOT_IP;
+	}
+	return parse_transport(ctx, offset, len, packet) ? PARSED_ADDRESSES : PARSED_ALL;
+}
+
+#endif

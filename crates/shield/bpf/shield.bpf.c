@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * The shield: judges every packet of an interface before the machine sees it. judge() is the
+ * whole policy; what it asks is in parse.h (what is this?), rate.h (too much?), scan.h (a
+ * scanner?) and in the lookups below it. Unknown and unreadable packets pass and are counted.
+ *
+ * Written for the verifier of Linux 6.1: a table index is masked as a whole, and loops over
+ * payload keep their state in map memory.
+ */
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+#include "parse.h"
+#include "rate.h"
+#include "scan.h"
+
+#define MILLISECOND 1000000ull
+#define RETRANSMISSION_MIN (400 * MILLISECOND)
+#define RETRANSMISSION_MAX (32000 * MILLISECOND)
+#define HASH_WORDS 32
+
+/* Events beyond this rate are counted as lost: a flood must not become a flood of events. */
+static const struct rate event_rate = {
+	.interval_ns = MILLISECOND,
+	.tolerance_ns = 1023 * MILLISECOND,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct active);
+} active SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct policy);
+} policies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct tables);
+} signature_tables SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix4);
+	__type(value, __u64);
+} allowed4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix6);
+	__type(value, __u64);
+} allowed6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1048576);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct ban_key);
+	__type(value, struct ban);
+} bans SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 1048576);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix4);
+	__type(value, struct ban);
+} prefix_bans4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 1048576);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix6);
+	__type(value, struct ban);
+} prefix_bans6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct address);
+	__type(value, struct source);
+} trusted SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct address);
+	__type(value, struct source);
+} sources SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct connection);
+	__type(value, __u64);
+} ssh_sources SEC(".maps");
+
+/* The buckets that all share: [0] unknown sources, [1] events. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u64);
+} common SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASONS);
+	__type(key, __u32);
+	__type(value, struct count);
+} counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scan);
+} scans SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1048576);
+} events SEC(".maps");
+
+/* What judge() knows of the packet beside the packet itself. */
+struct judgement {
+	const struct policy *policy;
+	const struct tables *tables;
+	const struct active *active;
+	struct scan *scan;
+	struct packet packet;
+	__u64 now;
+	enum port_class class;
+};
+
+static __always_inline bool is_allowed(const struct packet *packet)
+{
+	if (packet->ipv4) {
+		struct prefix4 key = { .prefix_len = 32 };
+
+		__builtin_memcpy(key.address, (__u8 *)&packet->source + 12, 4);
+		return bpf_map_lookup_elem(&allowed4, &key) != NULL;
+	}
+	struct prefix6 key = { .prefix_len = 128 };
+
+	__builtin_memcpy(key.address, &packet->source, 16);
+	return bpf_map_lookup_elem(&allowed6, &key) != NULL;
+}
+
+static __always_inline bool in_force(struct ban *ban, const struct judgement *this)
+{
+	if (!ban)
+		return false;
+	if (this->now >= ban->all_until_ns &&
+	    (this->now >= ban->sip_until_ns || this->class == CLASS_NONE ||
+	     this->class == CLASS_SSH))
+		return false;
+	__sync_fetch_and_add(&ban->dropped, 1);
+	return true;
+}
+
+static __always_inline bool is_banned(const struct judgement *this)
+{
+	const struct packet *packet = &this->packet;
+	struct ban_key key = { .address = packet->source, .prefix_len = 128 };
+
+	if (in_force(bpf_map_lookup_elem(&bans, &key), this))
+		return true;
+	if (this->active->port_bans && packet->source_port) {
+		key.port = packet->source_port;
+		if (in_force(bpf_map_lookup_elem(&bans, &key), this))
+			return true;
+		key.port = 0;
+	}
+	if (!packet->ipv4) {
+		key.address.low = 0;
+		key.prefix_len = 64;
+		if (in_force(bpf_map_lookup_elem(&bans, &key), this))
+			return true;
+	}
+	if (!this->active->prefix_bans)
+		return false;
+	if (packet->ipv4) {
+		struct prefix4 prefix = { .prefix_len = 32 };
+
+		__builtin_memcpy(prefix.address, (__u8 *)&packet->source + 12, 4);
+		return in_force(bpf_map_lookup_elem(&prefix_bans4, &prefix), this);
+	}
+	struct prefix6 prefix = { .prefix_len = 128 };
+
+	__builtin_memcpy(prefix.address, &packet->source, 16);
+	return in_force(bpf_map_lookup_elem(&prefix_bans6, &prefix), this);
+}
+
+static __always_inline enum port_class class_of(const struct judgement *this)
+{
+	const struct packet *packet = &this->packet;
+	__u32 port = packet->destination_port;
+
+	if (packet->fragment == LATER_FRAGMENT_OF)
+		return CLASS_NONE;
+	/* Spilled to the stack, a 16-bit value is any number to the verifier of 6.1. */
+	barrier_var(port);
+	port &= 0xffff;
+	switch (packet->protocol) {
+	case PROTOCOL_UDP:
+		return this->policy->udp[port];
+	case PROTOCOL_TCP:
+		return this->policy->tcp[port];
+	default:
+		return CLASS_NONE;
+	}
+}
+
+/* A source is an IPv4 address or an IPv6 /64. */
+static __always_inline struct address source_of(const struct packet *packet)
+{
+	struct address source = packet->source;
+
+	if (!packet->ipv4)
+		source.low = 0;
+	return source;
+}
+
+/* What answers or keeps a hole in a NAT open: SIP/2.0 ..., CRLF, NUL, STUN. */
+static __always_inline bool is_response_or_keep_alive(struct xdp_md *ctx,
+						      const struct packet *packet)
+{
+	__u8 head[8];
+
+	if (packet->payload_len <= sizeof(head))
+		return true;
+	if (load(ctx, packet->payload, head, sizeof(head)))
+		return false;
+	if ((head[0] | 0x20) == 's' && (head[1] | 0x20) == 'i' && (head[2] | 0x20) == 'p' &&
+	    head[3] == '/')
+		return true;
+	/* RFC 8489 section 5: two zero bits, and the magic cookie. */
+	return head[0] < 4 && head[4] == 0x21 && head[5] == 0x12 && head[6] == 0xa4 &&
+	       head[7] == 0x42;
+}
+
+/* A hash of the first 256 bytes, to know a retransmission again (RFC 3261 section 17.1.1.2 sends
+ * the same bytes). Not meant to resist an attacker: he may retransmit, too. */
+static __always_inline __u64 payload_hash(struct xdp_md *ctx, const struct packet *packet,
+					  struct scan *scan)
+{
+	__u64 hash = packet->payload_len + 1;
+
+	if (packet->payload_len >= HASH_WORDS * 8) {
+		if (load(ctx, packet->payload, scan->payload, HASH_WORDS * 8))
+			return hash;
+		for (int i = 0; i < HASH_WORDS; i++)
+			hash = (hash ^ ((__u64 *)scan->payload)[i]) * 0x9e3779b97f4a7c15ull;
+	}
+	return hash;
+}
+
+/* All unknown sources together are over their share. Forgers do not retransmit and phones do: the
+ * first packet of a source is refused and remembered, the same bytes half a second later pass,
+ * and so does what follows within 32 s (timer F, RFC 3261 section 17.1.2.2). */
+static __always_inline bool is_retransmission(struct xdp_md *ctx, const struct judgement *this,
+					      struct source *source)
+{
+	__u64 age = this->now - source->refused_ns;
+	__u64 hash;
+
+	if (source->refused_ns && age <= RETRANSMISSION_MAX && !source->refused_hash)
+		return true;
+	hash = payload_hash(ctx, &this->packet, this->scan);
+	if (source->refused_ns && age <= RETRANSMISSION_MAX && source->refused_hash == hash) {
+		if (age < RETRANSMISSION_MIN)
+			return false;
+		source->refused_hash = 0;
+		return true;
+	}
+	source->refused_ns = this->now;
+	source->refused_hash = hash;
+	return false;
+}
+
+/* Takes a token for a SIP packet, or names the bucket that has none left. */
+static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, const struct judgement *this)
+{
+	const struct packet *packet = &this->packet;
+	const struct policy *policy = this->policy;
+	struct address key = source_of(packet);
+	struct source *source;
+	__u32 shared = 0;
+
+	/* Acknowledgements without data are the transport's own. */
+	if (packet->protocol == PROTOCOL_TCP && !packet->payload_len &&
+	    !(packet->tcp_flags & TCP_SYN))
+		return CLEAN;
+
+	source = bpf_map_lookup_elem(&trusted, &key);
+	if (source)
+		return over_rate(&source->requests_ns, &policy->trusted, this->now) ? RATE : CLEAN;
+	if (packet->fragment == FIRST_FRAGMENT && packet->payload_len < FIRST_FRAGMENT_MIN)
+		return TINY_FRAGMENT;
+
+	source = bpf_map_lookup_elem(&sources, &key);
+	if (!source) {
+		struct source fresh = {};
+
+		bpf_map_update_elem(&sources, &key, &fresh, BPF_NOEXIST);
+		source = bpf_map_lookup_elem(&sources, &key);
+		if (!source)
+			return CLEAN;
+	}
+	if (packet->protocol == PROTOCOL_UDP && is_response_or_keep_alive(ctx, packet))
+		return over_rate(&source->responses_ns, &policy->responses, this->now) ? RATE : CLEAN;
+	if (over_rate(&source->requests_ns, &policy->sip, this->now))
+		return RATE;
+
+	/* Data within a TCP connection was not sent from a forged address. */
+	if (packet->protocol == PROTOCOL_TCP && packet->payload_len)
+		return CLEAN;
+	__u64 *due = bpf_map_lookup_elem(&common, &shared);
+
+	if (due && over_rate(due, &policy->unknown, this->now) &&
+	    !is_retransmission(ctx, this, source))
+		return RATE_UNKNOWN;
+	return CLEAN;
+}
+
+static __always_inline bool over_ssh_rate(const struct judgement *this)
+{
+	const struct packet *packet = &this->packet;
+	struct connection key = {
+		.source = source_of(packet),
+		.destination = packet->destination,
+	};
+	__u64 *due;
+
+	if ((packet->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK)) != TCP_SYN)
+		return false;
+	due = bpf_map_lookup_elem(&ssh_sources, &key);
+	if (!due) {
+		__u64 first = this->now + this->policy->ssh.interval_ns;
+
+		bpf_map_update_elem(&ssh_sources, &key, &first, BPF_ANY);
+		return false;
+	}
+	return over_rate(due, &this->policy->ssh, this->now);
+}
+
+/* The signature step: CLEAN, CLEAN_LONG or SIGNATURE. */
+static __always_inline enum reason scan_sip(struct xdp_md *ctx, const struct judgement *this)
+{
+	const struct packet *packet = &this->packet;
+	struct scan *scan = this->scan;
+	struct address key = source_of(packet);
+	__u32 len = packet->payload_len;
+
+	if (!len)
+		return CLEAN;
+	if (len > SCAN_MAX)
+		len = SCAN_MAX;
+	len = provably_at_most(len, SCAN_MAX);
+	if (load(ctx, packet->payload, scan->payload, len))
+		return NOT_UNDERSTOOD;
+	scan->len = len;
+	scan->stream = packet->protocol == PROTOCOL_TCP;
+	scan->trusted = bpf_map_lookup_elem(&trusted, &key) != NULL;
+
+	bool whole = !scan->stream && packet->fragment == WHOLE && packet->payload_len <= SCAN_MAX;
+
+	if (scan_payload(scan, this->tables, whole))
+		return SIGNATURE;
+	return packet->payload_len > SCAN_MAX ? CLEAN_LONG : CLEAN;
+}
+
+/* The policy: the first answer that fits is the packet's reason. */
+static __always_inline enum reason judge(struct xdp_md *ctx, struct judgement *this)
+{
+	enum parsed parsed = (enum parsed)parse(ctx, &this->packet);
+	enum reason reason;
+
+	switch (parsed) {
+	case PARSED_NOT_IP:
+		return NOT_IP;
+	case PARSED_NOT_UNDERSTOOD:
+		return NOT_UNDERSTOOD;
+	case PARSED_ADDRESSES:
+	case PARSED_ALL:
+		break;
+	}
+	if (is_allowed(&this->packet))
+		return ALLOWED;
+	this->class = parsed == PARSED_ALL ? class_of(this) : CLASS_NONE;
+	if (is_banned(this))
+		return BANNED;
+	if (parsed == PARSED_ADDRESSES)
+		return NOT_UNDERSTOOD;
+	if (this->packet.fragment == LATER_FRAGMENT_OF)
+		return LATER_FRAGMENT;
+
+	switch (this->class) {
+	case CLASS_NONE:
+		return NOT_PROTECTED;
+	case CLASS_TRIPWIRE:
+		return TRIPWIRE;
+	case CLASS_SSH:
+		return over_ssh_rate(this) ? RATE : CLEAN;
+	case CLASS_SIP_OPAQUE:
+		return CLEAN;
+	case CLASS_SIP:
+		reason = over_sip_rate(ctx, this);
+		return reason == CLEAN ? scan_sip(ctx, this) : reason;
+	}
+	return NOT_PROTECTED;
+}
+
+static __always_inline bool is_drop(enum reason reason)
+{
+	switch (reason) {
+	case NOT_IP:
+	case NOT_UNDERSTOOD:
+	case ALLOWED:
+	case NOT_PROTECTED:
+	case LATER_FRAGMENT:
+	case CLEAN:
+	case CLEAN_LONG:
+		return false;
+	case BANNED:
+	case TRIPWIRE:
+	case RATE:
+	case RATE_UNKNOWN:
+	case TINY_FRAGMENT:
+	case SIGNATURE:
+	case REASONS:
+		return true;
+	}
+	return false;
+}
+
+/* Tells the daemon of a drop that it should act on. */
+static __always_inline void report(struct xdp_md *ctx, const struct judgement *this,
+				   enum reason reason, bool dropped)
+{
+	const struct packet *packet = &this->packet;
+	__u32 shared = 1;
+	__u64 *due = bpf_map_lookup_elem(&common, &shared);
+	__u32 len = packet->payload_len;
+	struct event *event;
+
+	if (!due || over_rate(due, &event_rate, this->now))
+		return;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event)
+		return;
+	event->at_ns = this->now;
+	event->source = packet->source;
+	event->destination = packet->destination;
+	event->source_port = packet->source_port;
+	event->destination_port = packet->destination_port;
+	event->protocol = packet->protocol;
+	event->reason = reason;
+	event->dropped = dropped;
+	event->reserved = 0;
+	event->payload_len = packet->payload_len;
+	event->signature = reason == SIGNATURE ? this->scan->signature : 0;
+	event->generation = this->tables->generation;
+	event->sample_len = 0;
+	if (len) {
+		if (len > SAMPLE_MAX)
+			len = SAMPLE_MAX;
+		len = provably_at_most(len, SAMPLE_MAX);
+		if (!load(ctx, packet->payload, event->sample, len))
+			event->sample_len = len;
+	}
+	bpf_ringbuf_submit(event, 0);
+}
+
+SEC("xdp.frags")
+int shield(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct judgement this = {};
+	struct count *count;
+	enum reason reason;
+	bool dropped;
+
+	this.active = bpf_map_lookup_elem(&active, &zero);
+	if (!this.active)
+		return XDP_PASS;
+	__u32 policy = this.active->policy & 1;
+	__u32 tables = this.active->tables & 1;
+
+	this.policy = bpf_map_lookup_elem(&policies, &policy);
+	this.tables = bpf_map_lookup_elem(&signature_tables, &tables);
+	this.scan = bpf_map_lookup_elem(&scans, &zero);
+	if (!this.policy || !this.tables || !this.scan)
+		return XDP_PASS;
+	this.now = bpf_ktime_get_boot_ns();
+
+	reason = judge(ctx, &this);
+	dropped = is_drop(reason) && !this.policy->observe;
+	if (reason == SIGNATURE || reason == TRIPWIRE)
+		report(ctx, &this, reason, dropped);
+
+	__u32 index = reason;
+
+	count = bpf_map_lookup_elem(&counts, &index);
+	if (count) {
+		if (dropped)
+			count->dropped++;
+		else
+			count->passed++;
+	}
+	return dropped ? XDP_DROP : XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

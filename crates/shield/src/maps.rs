@@ -1,0 +1,389 @@
+//! The kernel's maps behind the words of [`crate::Shield`].
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, lpm_trie::LpmTrie},
+};
+use ipnet::IpNet;
+use sipward_signature::{Confidence, Tables};
+
+use crate::{
+    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, Mode, Policy, Reason, Scope, Target,
+    abi::{
+        Active, Address, BanAbi, BanKey, CountAbi, PolicyAbi, SIGNATURES_MAX, SourceAbi,
+        TABLE_CELLS, TablesAbi, class_number,
+    },
+    cover::{Cover, Ends, Entry},
+    entries::{
+        Slot, ends_of, event_of, found, full_or, in_force_alone, in_map, key4, key6, list, net,
+        slot_of, source_key, take, target_of, with_end, zeroed,
+    },
+};
+
+pub struct Maps {
+    active: Array<MapData, Active>,
+    policies: Array<MapData, PolicyAbi>,
+    tables: Array<MapData, TablesAbi>,
+    allowed4: LpmTrie<MapData, [u8; 4], u64>,
+    allowed6: LpmTrie<MapData, [u8; 16], u64>,
+    bans: HashMap<MapData, BanKey, BanAbi>,
+    prefix_bans4: LpmTrie<MapData, [u8; 4], BanAbi>,
+    prefix_bans6: LpmTrie<MapData, [u8; 16], BanAbi>,
+    trusted: HashMap<MapData, Address, SourceAbi>,
+    counts: PerCpuArray<MapData, CountAbi>,
+    events: RingBuf<MapData>,
+    cover: Cover,
+    generation: u32,
+}
+
+impl Maps {
+    /// Takes the maps of a loaded object; what pinned ones already hold is read.
+    pub fn new(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        let mut maps = Self {
+            active: Array::try_from(take(ebpf, "active")?).map_err(in_map("active"))?,
+            policies: Array::try_from(take(ebpf, "policies")?).map_err(in_map("policies"))?,
+            tables: Array::try_from(take(ebpf, "signature_tables")?)
+                .map_err(in_map("signature_tables"))?,
+            allowed4: LpmTrie::try_from(take(ebpf, "allowed4")?).map_err(in_map("allowed4"))?,
+            allowed6: LpmTrie::try_from(take(ebpf, "allowed6")?).map_err(in_map("allowed6"))?,
+            bans: HashMap::try_from(take(ebpf, "bans")?).map_err(in_map("bans"))?,
+            prefix_bans4: LpmTrie::try_from(take(ebpf, "prefix_bans4")?)
+                .map_err(in_map("prefix_bans4"))?,
+            prefix_bans6: LpmTrie::try_from(take(ebpf, "prefix_bans6")?)
+                .map_err(in_map("prefix_bans6"))?,
+            trusted: HashMap::try_from(take(ebpf, "trusted")?).map_err(in_map("trusted"))?,
+            counts: PerCpuArray::try_from(take(ebpf, "counts")?).map_err(in_map("counts"))?,
+            events: RingBuf::try_from(take(ebpf, "events")?).map_err(in_map("events"))?,
+            cover: Cover::default(),
+            generation: 0,
+        };
+        for (prefix, ban) in maps.prefix_entries()? {
+            maps.cover.set(prefix, ends_of(&ban));
+        }
+        // Generations of an earlier process would name the wrong signatures: begin elsewhere.
+        let boot_ms = BootTime::now().0 / 1_000_000;
+        maps.generation = u32::try_from(boot_ms & 0xffff_ffff).unwrap_or_default();
+        Ok(maps)
+    }
+
+    pub fn events(&self) -> &RingBuf<MapData> {
+        &self.events
+    }
+
+    pub fn set_policy(&mut self, policy: &Policy) -> Result<(), Error> {
+        let limits = &policy.limits;
+        let mut abi: Box<PolicyAbi> = zeroed();
+        abi.sip = limits.sip.into();
+        abi.responses = limits.responses.into();
+        abi.unknown = limits.unknown.into();
+        abi.trusted = limits.trusted.into();
+        abi.ssh = limits.ssh.into();
+        abi.observe = u64::from(policy.mode == Mode::Observe);
+        for (port, class) in &policy.ports.udp {
+            abi.udp[usize::from(*port)] = class_number(*class);
+        }
+        for (port, class) in &policy.ports.tcp {
+            abi.tcp[usize::from(*port)] = class_number(*class);
+        }
+
+        let mut active = self.active()?;
+        let spare = 1 - (active.policy & 1);
+        self.policies
+            .set(spare, &*abi, 0)
+            .map_err(in_map("policies"))?;
+        active.policy = spare;
+        self.set_active(active)
+    }
+
+    pub fn set_signatures(&mut self, tables: &Tables) -> Result<u32, Error> {
+        if tables.cells.len() > TABLE_CELLS || tables.signatures.len() > SIGNATURES_MAX {
+            return Err(Error::TooManySignatures {
+                cells: tables.cells.len(),
+                room: TABLE_CELLS,
+            });
+        }
+        let mut abi: Box<TablesAbi> = zeroed();
+        abi.start = tables.start;
+        abi.eof = tables.eof;
+        abi.info = tables.info;
+        abi.generation = self.generation.wrapping_add(1);
+        abi.classes = tables.classes;
+        for (to, signature) in abi.confidence.iter_mut().zip(&tables.signatures) {
+            *to = match signature.confidence {
+                Confidence::Certain => 0,
+                Confidence::Likely => 1,
+                Confidence::Shared => 2,
+            };
+        }
+        for (to, cell) in abi.cells.iter_mut().zip(&tables.cells) {
+            *to = *cell;
+        }
+
+        let mut active = self.active()?;
+        let spare = 1 - (active.tables & 1);
+        self.tables
+            .set(spare, &*abi, 0)
+            .map_err(in_map("signature_tables"))?;
+        active.tables = spare;
+        self.set_active(active)?;
+        self.generation = abi.generation;
+        Ok(self.generation)
+    }
+
+    pub fn ban(&mut self, ban: &Ban) -> Result<(), Error> {
+        match slot_of(&ban.target)? {
+            Slot::Single(key) => {
+                let seen = found(self.bans.get(&key, 0)).map_err(in_map("bans"))?;
+                let fresh = seen.is_none() && key.port != 0;
+                let value = with_end(seen.unwrap_or_default(), ban.scope, ban.until);
+                self.bans
+                    .insert(key, in_force_alone(value), 0)
+                    .map_err(|error| full_or("bans", error))?;
+                if fresh {
+                    self.count_port_bans()
+                } else {
+                    Ok(())
+                }
+            }
+            Slot::Prefix(prefix) => {
+                let seen = self.prefix_ban(prefix)?;
+                let own = with_end(seen.unwrap_or_default(), ban.scope, ban.until);
+                let entries = self.cover.set(prefix, ends_of(&own));
+                self.write_entries(&entries, seen.is_none().then_some(prefix))?;
+                self.count_prefix_bans()
+            }
+        }
+    }
+
+    pub fn unban(&mut self, target: &Target, scope: Scope) -> Result<(), Error> {
+        match slot_of(target)? {
+            Slot::Single(key) => {
+                let Some(seen) = found(self.bans.get(&key, 0)).map_err(in_map("bans"))? else {
+                    return Ok(());
+                };
+                let value = with_end(seen, scope, BootTime(0));
+                if value.own_all_until_ns == 0 && value.own_sip_until_ns == 0 {
+                    found(self.bans.remove(&key)).map_err(in_map("bans"))?;
+                    if key.port != 0 {
+                        self.count_port_bans()?;
+                    }
+                    return Ok(());
+                }
+                self.bans
+                    .insert(key, in_force_alone(value), 0)
+                    .map_err(in_map("bans"))
+            }
+            Slot::Prefix(prefix) => {
+                let Some(seen) = self.prefix_ban(prefix)? else {
+                    return Ok(());
+                };
+                let own = with_end(seen, scope, BootTime(0));
+                let ends = ends_of(&own);
+                let entries = if ends == Ends::default() {
+                    match prefix {
+                        IpNet::V4(net) => found(self.prefix_bans4.remove(&key4(net)))
+                            .map_err(in_map("prefix_bans4"))?,
+                        IpNet::V6(net) => found(self.prefix_bans6.remove(&key6(net)))
+                            .map_err(in_map("prefix_bans6"))?,
+                    };
+                    self.cover.remove(&prefix)
+                } else {
+                    self.cover.set(prefix, ends)
+                };
+                self.write_entries(&entries, None)?;
+                self.count_prefix_bans()
+            }
+        }
+    }
+
+    pub fn bans(&self) -> Result<Vec<EnforcedBan>, Error> {
+        let now = BootTime::now().0;
+        let mut bans = BTreeMap::new();
+        for entry in self.bans.iter() {
+            let (key, value) = entry.map_err(in_map("bans"))?;
+            list(&mut bans, target_of(&key), &value, now);
+        }
+        for (prefix, value) in self.prefix_entries()? {
+            list(&mut bans, Target { prefix, port: None }, &value, now);
+        }
+        Ok(bans.into_values().collect())
+    }
+
+    pub fn allow(&mut self, prefix: IpNet) -> Result<(), Error> {
+        match prefix.trunc() {
+            IpNet::V4(net) => self
+                .allowed4
+                .insert(&key4(net), 1, 0)
+                .map_err(in_map("allowed4")),
+            IpNet::V6(net) => self
+                .allowed6
+                .insert(&key6(net), 1, 0)
+                .map_err(in_map("allowed6")),
+        }
+    }
+
+    pub fn disallow(&mut self, prefix: IpNet) -> Result<(), Error> {
+        match prefix.trunc() {
+            IpNet::V4(net) => {
+                found(self.allowed4.remove(&key4(net))).map_err(in_map("allowed4"))?;
+            }
+            IpNet::V6(net) => {
+                found(self.allowed6.remove(&key6(net))).map_err(in_map("allowed6"))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn allowed(&self) -> Result<Vec<IpNet>, Error> {
+        let mut prefixes = Vec::new();
+        for key in self.allowed4.keys() {
+            let key = key.map_err(in_map("allowed4"))?;
+            prefixes.extend(net(key.data(), key.prefix_len()));
+        }
+        for key in self.allowed6.keys() {
+            let key = key.map_err(in_map("allowed6"))?;
+            prefixes.extend(net(key.data(), key.prefix_len()));
+        }
+        prefixes.sort_unstable();
+        Ok(prefixes)
+    }
+
+    pub fn trust(&mut self, source: IpAddr) -> Result<(), Error> {
+        let key = source_key(source);
+        if found(self.trusted.get(&key, 0))
+            .map_err(in_map("trusted"))?
+            .is_some()
+        {
+            // A fresh entry would refill the bucket.
+            return Ok(());
+        }
+        self.trusted
+            .insert(key, SourceAbi::default(), 0)
+            .map_err(in_map("trusted"))
+    }
+
+    pub fn distrust(&mut self, source: IpAddr) -> Result<(), Error> {
+        found(self.trusted.remove(&source_key(source))).map_err(in_map("trusted"))?;
+        Ok(())
+    }
+
+    pub fn counters(&self) -> Result<Counters, Error> {
+        let mut counters = Vec::new();
+        for reason in Reason::ALL {
+            let values = self
+                .counts
+                .get(&u32::from(*reason as u8), 0)
+                .map_err(in_map("counts"))?;
+            let count = values.iter().fold(Count::default(), |sum, value| Count {
+                passed: sum.passed + value.passed,
+                dropped: sum.dropped + value.dropped,
+            });
+            counters.push((*reason, count));
+        }
+        Ok(Counters(counters))
+    }
+
+    pub fn drain_events(&mut self, sink: &mut dyn FnMut(Event)) -> usize {
+        let mut drained = 0;
+        while let Some(item) = self.events.next() {
+            if let Some(event) = event_of(&item) {
+                drained += 1;
+                sink(event);
+            }
+        }
+        drained
+    }
+
+    fn active(&self) -> Result<Active, Error> {
+        self.active.get(&0, 0).map_err(in_map("active"))
+    }
+
+    fn set_active(&mut self, active: Active) -> Result<(), Error> {
+        self.active.set(0, active, 0).map_err(in_map("active"))
+    }
+
+    /// Tells the kernel whether the lookup of source ports is worth its while.
+    fn count_port_bans(&mut self) -> Result<(), Error> {
+        let mut port_bans = 0;
+        for key in self.bans.keys() {
+            port_bans += u32::from(key.map_err(in_map("bans"))?.port != 0);
+        }
+        let active = self.active()?;
+        self.set_active(Active {
+            port_bans,
+            ..active
+        })
+    }
+
+    /// Tells the kernel whether the lookup of prefixes is worth its while.
+    fn count_prefix_bans(&mut self) -> Result<(), Error> {
+        let prefix_bans = u32::try_from(self.cover.len()).unwrap_or(u32::MAX);
+        let active = self.active()?;
+        if active.prefix_bans == prefix_bans {
+            return Ok(());
+        }
+        self.set_active(Active {
+            prefix_bans,
+            ..active
+        })
+    }
+
+    fn prefix_ban(&self, prefix: IpNet) -> Result<Option<BanAbi>, Error> {
+        // The trie would answer with a cover where the prefix itself is not there.
+        if self.cover.own(&prefix).is_none() {
+            return Ok(None);
+        }
+        match prefix {
+            IpNet::V4(net) => {
+                found(self.prefix_bans4.get(&key4(net), 0)).map_err(in_map("prefix_bans4"))
+            }
+            IpNet::V6(net) => {
+                found(self.prefix_bans6.get(&key6(net), 0)).map_err(in_map("prefix_bans6"))
+            }
+        }
+    }
+
+    /// Writes entries with the counts they have; one that is not there yet begins with none.
+    fn write_entries(&mut self, entries: &[Entry], fresh: Option<IpNet>) -> Result<(), Error> {
+        for entry in entries {
+            let seen = if fresh == Some(entry.prefix) {
+                None
+            } else {
+                self.prefix_ban(entry.prefix)?
+            };
+            let value = BanAbi {
+                all_until_ns: entry.in_force.all,
+                sip_until_ns: entry.in_force.sip,
+                own_all_until_ns: entry.own.all,
+                own_sip_until_ns: entry.own.sip,
+                dropped: seen.unwrap_or_default().dropped,
+            };
+            match entry.prefix {
+                IpNet::V4(net) => self
+                    .prefix_bans4
+                    .insert(&key4(net), value, 0)
+                    .map_err(|error| full_or("prefix_bans4", error))?,
+                IpNet::V6(net) => self
+                    .prefix_bans6
+                    .insert(&key6(net), value, 0)
+                    .map_err(|error| full_or("prefix_bans6", error))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn prefix_entries(&self) -> Result<Vec<(IpNet, BanAbi)>, Error> {
+        let mut entries = Vec::new();
+        for entry in self.prefix_bans4.iter() {
+            let (key, value) = entry.map_err(in_map("prefix_bans4"))?;
+            entries.extend(net(key.data(), key.prefix_len()).map(|prefix| (prefix, value)));
+        }
+        for entry in self.prefix_bans6.iter() {
+            let (key, value) = entry.map_err(in_map("prefix_bans6"))?;
+            entries.extend(net(key.data(), key.prefix_len()).map(|prefix| (prefix, value)));
+        }
+        Ok(entries)
+    }
+}

@@ -1,0 +1,72 @@
+//! Loading the kernel program, with maps of its own or with those that are pinned.
+
+use std::{error::Error as StdError, io, path::Path};
+
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    programs::{ProgramError, Xdp},
+};
+
+use crate::{Error, abi::PINNED_MAPS, sys};
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shield.bpf.o"));
+
+const PROGRAM: &str = "shield";
+
+/// Loads the object. Maps whose pin is in `pins` are taken from there, the others are made and
+/// pinned; without a folder all are private.
+pub fn load(pins: Option<&Path>) -> Result<Ebpf, Error> {
+    sys::probe()?;
+    let mut loader = EbpfLoader::new();
+    if let Some(pins) = pins {
+        for map in PINNED_MAPS {
+            loader.map_pin_path(map.name, pins.join(map.name));
+        }
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(refused)?;
+    xdp(&mut ebpf)?.load().map_err(refused)?;
+    Ok(ebpf)
+}
+
+/// The XDP program of a loaded object.
+pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    let program = ebpf
+        .program_mut(PROGRAM)
+        .ok_or_else(|| Error::Load("no program in the object".into()))?;
+    program
+        .try_into()
+        .map_err(|error: ProgramError| Error::Load(Box::new(error)))
+}
+
+fn refused(error: impl StdError + Send + Sync + 'static) -> Error {
+    match os_error(&error) {
+        Some(libc::EPERM | libc::EACCES) if !is_verifier(&error) => Error::NotPermitted,
+        Some(_) | None => Error::Load(Box::new(error)),
+    }
+}
+
+/// The verifier answers EACCES, too; its log tells it from a missing capability.
+fn is_verifier(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|cause| {
+        matches!(
+            cause.downcast_ref::<ProgramError>(),
+            Some(ProgramError::LoadError { .. })
+        )
+    })
+}
+
+/// The system's error number behind an error of aya.
+pub fn os_error(error: &(dyn StdError + 'static)) -> Option<i32> {
+    chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
+}
+
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}

@@ -1,0 +1,368 @@
+//! The program on real interfaces. Maps and links are pinned, so that protection outlives the
+//! daemon; a later start adopts what fits and replaces the rest without a gap.
+
+use std::{
+    ffi::CStr,
+    fs, io,
+    os::fd::{AsRawFd as _, RawFd},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf,
+    maps::MapInfo,
+    programs::{
+        links::{FdLink, PinnedLink},
+        xdp::{XdpLink, XdpMode as AyaMode},
+    },
+};
+
+use crate::{
+    Error, GuardedInterface, XdpMode,
+    abi::{LAYOUT, MapShape, PINNED_MAPS},
+    delegate::shield_by_maps,
+    maps::Maps,
+    program,
+    sys::{self, XdpLinkState},
+};
+
+/// Drivers on which native XDP costs more than generic (147 ns a packet on veth) and switches the
+/// peer's segmentation off, or which refuse it (bridge).
+const GENERIC_IS_BETTER: &[&str] = &["veth", "bridge", "802.1Q VLAN Support"];
+
+const BPF_FS: &str = "/sys/fs/bpf";
+const BPF_FS_C: &CStr = c"/sys/fs/bpf";
+/// Begins the name of a link's pin; the interface's index and the mode follow.
+const LINK: &str = "link-";
+
+/// What to guard, and where to keep it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder of the pins, on a BPF file system; made where it is not there.
+    pub pin_dir: PathBuf,
+    /// The interfaces to guard.
+    pub interfaces: Vec<Interface>,
+}
+
+/// An interface to guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// The mode; `None` takes the better one that works.
+    pub mode: Option<XdpMode>,
+}
+
+/// The guarding program.
+pub struct Xdp {
+    ebpf: Ebpf,
+    maps: Maps,
+    pins: PathBuf,
+    links: Vec<Link>,
+    notes: Vec<String>,
+}
+
+struct Link {
+    interface: String,
+    mode: XdpMode,
+    state: XdpLinkState,
+    pin: PathBuf,
+    /// Keeps the program attached even when somebody removes the pin.
+    _held: XdpLink,
+}
+
+impl Xdp {
+    /// Loads the program over the maps that are pinned and puts it on the interfaces, or in the
+    /// place of an earlier one there. Nothing is attached when an interface does not exist.
+    ///
+    /// Until [`crate::Shield::set_policy`] is called for the first time no port is protected.
+    ///
+    /// # Errors
+    /// See [`Error`]; what was attached before the call stays as it was.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        for interface in &options.interfaces {
+            if sys::interface_index(&interface.name).is_none() {
+                return Err(Error::NoInterface(interface.name.clone()));
+            }
+        }
+        sys::probe()?;
+        let pins = prepare(&options.pin_dir)?;
+        let mut notes = Vec::new();
+        discard_misfits(&pins, &mut notes)?;
+        let mut ebpf = program::load(Some(&pins))?;
+        let maps = Maps::new(&mut ebpf)?;
+        let mut xdp = Self {
+            ebpf,
+            maps,
+            pins,
+            links: Vec::new(),
+            notes,
+        };
+        xdp.adopt_links(&options.interfaces)?;
+        for interface in &options.interfaces {
+            if !xdp
+                .links
+                .iter()
+                .any(|link| link.interface == interface.name)
+            {
+                xdp.attach(interface)?;
+            }
+        }
+        Ok(xdp)
+    }
+
+    /// What was found on opening and is worth a line in the log: adopted links, severed ones,
+    /// maps of another shape.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Becomes readable when [`crate::Shield::drain_events`] has something to give.
+    #[must_use]
+    pub fn events_fd(&self) -> RawFd {
+        self.maps.events().as_raw_fd()
+    }
+
+    /// Goes through the links of an earlier start: what guards a wanted interface in the wanted
+    /// mode gets the new program, the others are detached.
+    fn adopt_links(&mut self, wanted: &[Interface]) -> Result<(), Error> {
+        for (pin, mode) in pinned_links(&self.pins)? {
+            let interface = sys::pinned_link_state(&pin)
+                .ok()
+                .and_then(|state| sys::interface_name(state.ifindex))
+                .and_then(|name| wanted.iter().find(|interface| interface.name == name))
+                .filter(|interface| wanted_mode(interface).is_none_or(|wanted| wanted == mode));
+            let Some(interface) = interface else {
+                self.notes.push(format!(
+                    "{}: its interface is gone, or is no longer to be guarded that way: detached",
+                    pin.display()
+                ));
+                remove(&pin)?;
+                continue;
+            };
+            let failed = |error| Error::Attach {
+                interface: interface.name.clone(),
+                mode: mode_name(mode),
+                source: error,
+            };
+            let pinned = PinnedLink::from_pin(&pin).map_err(|error| failed(error.into()))?;
+            let link =
+                XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
+            let program = program::xdp(&mut self.ebpf)?;
+            let id = program
+                .attach_to_link(link)
+                .map_err(|error| failed(error.into()))?;
+            let held = program
+                .take_link(id)
+                .map_err(|error| failed(error.into()))?;
+            self.notes
+                .push(format!("{}: adopted, {}", interface.name, mode_name(mode)));
+            self.keep(interface.name.clone(), mode, held, pin)?;
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, interface: &Interface) -> Result<(), Error> {
+        let first = wanted_mode(interface).unwrap_or(XdpMode::Native);
+        let (link, mode) = match self.create_link(&interface.name, first) {
+            Ok(link) => (link, first),
+            // Only where nobody asked for native: a silent fallback would hide a mistake.
+            Err(Error::Attach { source, .. })
+                if interface.mode.is_none() && first == XdpMode::Native =>
+            {
+                self.notes
+                    .push(format!("{}: no native XDP ({source})", interface.name));
+                (
+                    self.create_link(&interface.name, XdpMode::Generic)?,
+                    XdpMode::Generic,
+                )
+            }
+            Err(error) => return Err(error),
+        };
+        let failed = |error| Error::Attach {
+            interface: interface.name.clone(),
+            mode: mode_name(mode),
+            source: error,
+        };
+        let ifindex = sys::interface_index(&interface.name)
+            .ok_or_else(|| Error::NoInterface(interface.name.clone()))?;
+        let pin = self
+            .pins
+            .join(format!("{LINK}{ifindex}-{}", mode_name(mode)));
+        // aya falls back to netlink on EINVAL, which cannot be pinned and would evict a foreign
+        // program: that is not a link, and an error here.
+        let link = FdLink::try_from(link).map_err(|error| failed(error.into()))?;
+        let pinned = link.pin(&pin).map_err(|error| failed(error.into()))?;
+        let held = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
+        self.keep(interface.name.clone(), mode, held, pin)
+    }
+
+    fn create_link(&mut self, interface: &str, mode: XdpMode) -> Result<XdpLink, Error> {
+        let program = program::xdp(&mut self.ebpf)?;
+        let aya_mode = match mode {
+            XdpMode::Native => AyaMode::Driver,
+            XdpMode::Generic => AyaMode::Skb,
+        };
+        let id = program.attach(interface, aya_mode).map_err(|error| {
+            match program::os_error(&error) {
+                Some(libc::EEXIST | libc::EBUSY) => Error::Occupied {
+                    interface: interface.to_owned(),
+                },
+                Some(libc::ENODEV) => Error::NoInterface(interface.to_owned()),
+                Some(libc::EPERM) => Error::NotPermitted,
+                Some(_) | None => Error::Attach {
+                    interface: interface.to_owned(),
+                    mode: mode_name(mode),
+                    source: error.into(),
+                },
+            }
+        })?;
+        program
+            .take_link(id)
+            .map_err(|error| Error::Load(error.into()))
+    }
+
+    fn keep(
+        &mut self,
+        interface: String,
+        mode: XdpMode,
+        held: XdpLink,
+        pin: PathBuf,
+    ) -> Result<(), Error> {
+        let state = sys::pinned_link_state(&pin).map_err(in_pin(&pin))?;
+        self.links.push(Link {
+            interface,
+            mode,
+            state,
+            pin,
+            _held: held,
+        });
+        Ok(())
+    }
+}
+
+shield_by_maps!(Xdp {
+    fn interfaces(&self) -> Result<Vec<GuardedInterface>, Error> {
+        let guarded = |link: &Link| GuardedInterface {
+            name: link.interface.clone(),
+            mode: link.mode,
+            attached: sys::link_state_of(link.state.id).is_ok_and(|state| state == link.state),
+        };
+        Ok(self.links.iter().map(guarded).collect())
+    }
+
+    fn detach(&mut self) -> Result<(), Error> {
+        for link in self.links.drain(..) {
+            remove(&link.pin)?;
+        }
+        for map in PINNED_MAPS {
+            remove(&self.pins.join(map.name))?;
+        }
+        // Somebody else's file in it would be left, and the folder with it.
+        let _ = fs::remove_dir(&self.pins);
+        if let Some(parent) = self.pins.parent() {
+            let _ = fs::remove_dir(parent);
+        }
+        Ok(())
+    }
+});
+
+/// Makes the folder of the pins for this layout, on a BPF file system that is mounted where it
+/// is not yet.
+fn prepare(pin_dir: &Path) -> Result<PathBuf, Error> {
+    if pin_dir.starts_with(BPF_FS) && !sys::is_bpf_fs(Path::new(BPF_FS)).is_ok_and(|is| is) {
+        sys::mount_bpf_fs(BPF_FS_C).map_err(in_pin(Path::new(BPF_FS)))?;
+    }
+    let pins = pin_dir.join(format!("layout-{LAYOUT}"));
+    fs::create_dir_all(&pins).map_err(in_pin(&pins))?;
+    if !sys::is_bpf_fs(&pins).map_err(in_pin(&pins))? {
+        // Undone on a best effort: the error that counts is the wrong file system.
+        let _ = fs::remove_dir(&pins);
+        return Err(in_pin(pin_dir)(io::Error::other(
+            "not on a BPF file system",
+        )));
+    }
+    Ok(pins)
+}
+
+/// Removes pinned maps that are not of the shape that the program has: aya would adopt them as
+/// they are. The program that still uses them keeps them until its link is switched over.
+fn discard_misfits(pins: &Path, notes: &mut Vec<String>) -> Result<(), Error> {
+    let misfit = PINNED_MAPS.iter().find_map(|shape| {
+        let pin = pins.join(shape.name);
+        pin.exists()
+            .then(|| MapInfo::from_pin(&pin))
+            .and_then(|info| match info {
+                Ok(info) if fits(&info, shape) => None,
+                Ok(_) => Some(format!("{}: another shape", pin.display())),
+                Err(error) => Some(format!("{}: {error}", pin.display())),
+            })
+    });
+    let Some(misfit) = misfit else {
+        return Ok(());
+    };
+    notes.push(format!("{misfit}: all pinned maps are made anew"));
+    for shape in PINNED_MAPS {
+        remove(&pins.join(shape.name))?;
+    }
+    Ok(())
+}
+
+fn fits(info: &MapInfo, shape: &MapShape) -> bool {
+    info.map_type().is_ok_and(|kind| kind as u32 == shape.kind)
+        && info.key_size() == shape.key_size
+        && info.value_size() == shape.value_size
+        && info.max_entries() == shape.max_entries
+        && info.map_flags() == shape.flags
+}
+
+/// The mode that an interface has to have; `None`: native where the driver can.
+fn wanted_mode(interface: &Interface) -> Option<XdpMode> {
+    interface.mode.or_else(|| {
+        let driver = sys::driver(&interface.name).ok()?;
+        GENERIC_IS_BETTER
+            .contains(&driver.as_str())
+            .then_some(XdpMode::Generic)
+    })
+}
+
+/// The pinned links and the modes that their names tell; the kernel does not.
+fn pinned_links(pins: &Path) -> Result<Vec<(PathBuf, XdpMode)>, Error> {
+    let mut links = Vec::new();
+    for entry in fs::read_dir(pins).map_err(in_pin(pins))? {
+        let pin = entry.map_err(in_pin(pins))?.path();
+        let name = pin
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let Some(rest) = name.strip_prefix(LINK) else {
+            continue;
+        };
+        let mode = [XdpMode::Native, XdpMode::Generic]
+            .into_iter()
+            .find(|mode| rest.ends_with(mode_name(*mode)));
+        links.extend(mode.map(|mode| (pin.clone(), mode)));
+    }
+    links.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(links)
+}
+
+const fn mode_name(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+    }
+}
+
+fn remove(pin: &Path) -> Result<(), Error> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(in_pin(pin)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn in_pin(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Pin { path, source }
+}

@@ -1,0 +1,119 @@
+//! A private instance of the kernel program with the rules that an administrator gets by default.
+
+use std::sync::OnceLock;
+
+use sipward_shield::{
+    Judgement, Limits, Mode, Policy, PortClass, Ports, Rate, Reason, Shield as _, Simulator,
+    Verdict,
+};
+use sipward_signature::{Profile, SignatureSet, Tables};
+use sipward_testkit::{packet::Packet, require};
+
+pub const STRANGER: &str = "203.0.113.7:5060";
+pub const STRANGER6: &str = "[2001:db8:1:2::7]:5060";
+pub const PBX: &str = "192.0.2.1:5060";
+pub const PBX6: &str = "[2001:db8::1]:5060";
+
+pub const fn per_second(packets: u32, burst: u32) -> Rate {
+    Rate {
+        packets,
+        per_seconds: 1,
+        burst,
+    }
+}
+
+pub fn policy() -> Policy {
+    Policy {
+        mode: Mode::Protect,
+        ports: Ports {
+            udp: vec![
+                (5060, PortClass::Sip),
+                (5080, PortClass::Sip),
+                (4569, PortClass::SipOpaque),
+                (5090, PortClass::Tripwire),
+            ],
+            tcp: vec![
+                (5060, PortClass::Sip),
+                (5061, PortClass::SipOpaque),
+                (22, PortClass::Ssh),
+                (5090, PortClass::Tripwire),
+            ],
+        },
+        limits: Limits {
+            sip: per_second(5, 120),
+            responses: per_second(50, 500),
+            unknown: per_second(300, 600),
+            trusted: per_second(200, 1000),
+            ssh: Rate {
+                packets: 3,
+                per_seconds: 60,
+                burst: 10,
+            },
+        },
+    }
+}
+
+/// The program under [`policy`] and the built-in signatures; `None`, with the reason printed, where
+/// this machine cannot load it.
+pub fn simulator(profile: Profile) -> Option<Simulator> {
+    if !require::require(&[require::Need::Root]) {
+        return None;
+    }
+    let mut simulator = Simulator::new().expect("the kernel takes the program");
+    simulator.set_policy(&policy()).expect("a policy");
+    simulator
+        .set_signatures(tables(profile))
+        .expect("signatures");
+    Some(simulator)
+}
+
+/// The built-in signatures, compiled once for all tests.
+pub fn tables(profile: Profile) -> &'static Tables {
+    static STANDARD: OnceLock<Tables> = OnceLock::new();
+    static STRICT: OnceLock<Tables> = OnceLock::new();
+    let cell = match profile {
+        Profile::Standard => &STANDARD,
+        Profile::Strict => &STRICT,
+    };
+    cell.get_or_init(|| {
+        SignatureSet::builtin()
+            .compile(profile, &[])
+            .expect("the built-in list")
+    })
+}
+
+pub fn judge(simulator: &mut Simulator, frame: &[u8]) -> (Verdict, Reason) {
+    let Judgement {
+        verdict, reason, ..
+    } = simulator.run(frame).expect("a judgement");
+    (verdict, reason)
+}
+
+/// A request as a phone sends it, with this User-Agent.
+pub fn request(user_agent: &str) -> Vec<u8> {
+    format!(
+        "REGISTER sip:pbx.example SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 203.0.113.7:5060;branch=z9hG4bK7f2e;rport\r\n\
+         Max-Forwards: 70\r\n\
+         From: \"Anna\" <sip:101@pbx.example>;tag=41fe\r\n\
+         To: \"Anna\" <sip:101@pbx.example>\r\n\
+         Call-ID: 5f1c8a@203.0.113.7\r\n\
+         CSeq: 1 REGISTER\r\n\
+         Contact: <sip:101@203.0.113.7:5060>\r\n\
+         User-Agent: {user_agent}\r\n\
+         Expires: 300\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+pub fn phone() -> Packet {
+    Packet::udp(STRANGER, PBX).payload(&request("Snom D785/10.1.64"))
+}
+
+pub fn scanner() -> Packet {
+    Packet::udp(STRANGER, PBX).payload(&request("friendly-scanner"))
+}
+
+pub const PASS: Verdict = Verdict::Pass;
+pub const DROP: Verdict = Verdict::Drop;

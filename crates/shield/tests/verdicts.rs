@@ -1,0 +1,1016 @@
+//! What the real kernel program does with crafted packets: at least one row for every verdict and
+//! reason. Each frame goes through BPF_PROG_TEST_RUN; no traffic is sent.
+#![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
+
+mod common;
+
+use common::*;
+use ipnet::IpNet;
+use sipward_shield::{
+    Ban, BootTime, Event, Limits, Mode, Policy, Rate, Reason, Scope, Shield as _, Simulator,
+    Target, Verdict,
+};
+use sipward_signature::Profile;
+use sipward_testkit::packet::{Extension, Packet, flags, protocol};
+
+struct Row {
+    name: &'static str,
+    frame: Vec<u8>,
+    verdict: Verdict,
+    reason: Reason,
+}
+
+fn row(name: &'static str, packet: &Packet, verdict: Verdict, reason: Reason) -> Row {
+    Row {
+        name,
+        frame: packet.build(),
+        verdict,
+        reason,
+    }
+}
+
+fn check(simulator: &mut Simulator, rows: &[Row]) {
+    for row in rows {
+        assert_eq!(
+            judge(simulator, &row.frame),
+            (row.verdict, row.reason),
+            "{}",
+            row.name
+        );
+    }
+}
+
+fn target(prefix: &str) -> Target {
+    let prefix = prefix
+        .parse::<IpNet>()
+        .unwrap_or_else(|_| IpNet::from(prefix.parse::<std::net::IpAddr>().unwrap()));
+    Target { prefix, port: None }
+}
+
+fn ban(simulator: &mut Simulator, prefix: &str, scope: Scope, until: BootTime) {
+    simulator
+        .ban(&Ban {
+            target: target(prefix),
+            scope,
+            until,
+        })
+        .unwrap();
+}
+
+fn in_an_hour() -> BootTime {
+    BootTime(BootTime::now().0 + 3_600_000_000_000)
+}
+
+const LAPSED: BootTime = BootTime(1);
+
+#[test]
+fn what_is_not_understood_passes() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let short = Packet::udp(STRANGER, PBX).payload(b"x").build();
+    let cut = |len: usize| short[..len].to_vec();
+    let mut not_ipv4 = short.clone();
+    not_ipv4[14] = 0x65;
+    let mut no_header = short.clone();
+    no_header[14] = 0x44;
+    let mut arp = short.clone();
+    arp[12..14].copy_from_slice(&[0x08, 0x06]);
+    let rows = [
+        Row {
+            name: "ARP",
+            frame: arp,
+            verdict: PASS,
+            reason: Reason::NotIp,
+        },
+        Row {
+            name: "cut in IPv4",
+            frame: cut(30),
+            verdict: PASS,
+            reason: Reason::NotUnderstood,
+        },
+        Row {
+            name: "cut in UDP",
+            frame: cut(38),
+            verdict: PASS,
+            reason: Reason::NotUnderstood,
+        },
+        Row {
+            name: "version 6 in IPv4",
+            frame: not_ipv4,
+            verdict: PASS,
+            reason: Reason::NotUnderstood,
+        },
+        Row {
+            name: "header of 16 bytes",
+            frame: no_header,
+            verdict: PASS,
+            reason: Reason::NotUnderstood,
+        },
+        row(
+            "UDP length 3",
+            &phone().udp_length(3),
+            PASS,
+            Reason::NotUnderstood,
+        ),
+        row(
+            "three VLAN tags",
+            &phone().vlan(1).vlan(2).vlan(3),
+            PASS,
+            Reason::NotIp,
+        ),
+        row(
+            "nine IPv6 extension headers",
+            &(0..9).fold(Packet::udp(STRANGER6, PBX6).payload(b"x"), |packet, _| {
+                packet.extension(Extension::DestinationOptions(vec![]))
+            }),
+            PASS,
+            Reason::NotUnderstood,
+        ),
+    ];
+    check(&mut simulator, &rows);
+}
+
+#[test]
+fn ports_that_are_not_protected_are_not_looked_at() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let scan = request("friendly-scanner");
+    check(
+        &mut simulator,
+        &[
+            row(
+                "RTP",
+                &Packet::udp(STRANGER, "192.0.2.1:10000").payload(&scan),
+                PASS,
+                Reason::NotProtected,
+            ),
+            row(
+                "web",
+                &Packet::tcp(STRANGER, "192.0.2.1:443").payload(&scan),
+                PASS,
+                Reason::NotProtected,
+            ),
+            row(
+                "ping",
+                &Packet::ip("203.0.113.7", "192.0.2.1", protocol::ICMP).payload(&[8, 0, 0, 0]),
+                PASS,
+                Reason::NotProtected,
+            ),
+            row(
+                "TLS",
+                &Packet::tcp(STRANGER, "192.0.2.1:5061").payload(&scan),
+                PASS,
+                Reason::Clean,
+            ),
+            row(
+                "IAX2",
+                &Packet::udp(STRANGER, "192.0.2.1:4569").payload(&scan),
+                PASS,
+                Reason::Clean,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_scanner_is_dropped_however_it_is_wrapped() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let scan = request("friendly-scanner");
+    let jumbo = {
+        let mut text = scan.clone();
+        text.extend(std::iter::repeat_n(b'x', 8000));
+        text
+    };
+    let udp6 = || Packet::udp(STRANGER6, PBX6).payload(&scan);
+    check(
+        &mut simulator,
+        &[
+            row("plain", &scanner(), DROP, Reason::Signature),
+            row(
+                "port 5080",
+                &Packet::udp(STRANGER, "192.0.2.1:5080").payload(&scan),
+                DROP,
+                Reason::Signature,
+            ),
+            row("VLAN", &scanner().vlan(7), DROP, Reason::Signature),
+            row(
+                "QinQ",
+                &scanner().tag(0x88a8, 7).vlan(8),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "IPv4 options",
+                &scanner().ipv4_options(&[1, 1, 1, 0]),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "link padding",
+                &scanner().padding(20),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "no UDP checksum",
+                &scanner().without_udp_checksum(),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "9,000 byte frame",
+                &Packet::udp(STRANGER, PBX).payload(&jumbo),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "first fragment",
+                &scanner().fragment(0, true),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "TCP segment",
+                &Packet::tcp(STRANGER, PBX).payload(&scan),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "TCP options",
+                &Packet::tcp(STRANGER, PBX)
+                    .tcp_options(&[1; 12])
+                    .payload(&scan),
+                DROP,
+                Reason::Signature,
+            ),
+            row("IPv6", &udp6(), DROP, Reason::Signature),
+            row(
+                "IPv6 hop-by-hop",
+                &udp6().extension(Extension::HopByHop(vec![])),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "IPv6 routing",
+                &udp6().extension(Extension::Routing(0, vec![0; 4])),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "IPv6 destination options of 64 bytes",
+                &udp6().extension(Extension::DestinationOptions(vec![0; 60])),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "IPv6 first fragment",
+                &udp6().fragment(0, true),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
+                "IPv6 atomic fragment",
+                &udp6().fragment(0, false),
+                DROP,
+                Reason::Signature,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn later_fragments_and_what_is_beyond_the_scan_pass_and_are_counted() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let mut late = request("Snom D785/10.1.64");
+    late.truncate(late.len() - 2);
+    late.extend(b"X-Filler: ".iter().chain(&[b'x'; 2000]).chain(b"\r\n"));
+    late.extend(b"User-Agent: friendly-scanner\r\n\r\n");
+    check(
+        &mut simulator,
+        &[
+            row(
+                "signature beyond 2,048 bytes",
+                &Packet::udp(STRANGER, PBX).payload(&late),
+                PASS,
+                Reason::CleanLong,
+            ),
+            row(
+                "later fragment",
+                &scanner().fragment(1480, false),
+                PASS,
+                Reason::LaterFragment,
+            ),
+            row(
+                "later IPv6 fragment",
+                &Packet::udp(STRANGER6, PBX6)
+                    .payload(&late)
+                    .fragment(1480, true),
+                PASS,
+                Reason::LaterFragment,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_first_fragment_too_short_for_a_request_is_dropped_from_a_stranger_only() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let tiny = |source: &str| {
+        Packet::udp(source, PBX)
+            .payload(&[b'x'; 255])
+            .fragment(0, true)
+    };
+    let long = Packet::udp(STRANGER, PBX)
+        .payload(&[b'x'; 256])
+        .fragment(0, true);
+    simulator.trust("198.51.100.9".parse().unwrap()).unwrap();
+    let mut half_a_tcp_header = Packet::tcp(STRANGER, PBX).fragment(0, true).build();
+    half_a_tcp_header.truncate(14 + 20 + 8);
+    half_a_tcp_header[16..18].copy_from_slice(&28u16.to_be_bytes());
+    check(
+        &mut simulator,
+        &[
+            row("tiny", &tiny(STRANGER), DROP, Reason::TinyFragment),
+            row("long enough", &long, PASS, Reason::Clean),
+            row(
+                "tiny from a trusted source",
+                &tiny("198.51.100.9:5060"),
+                PASS,
+                Reason::Clean,
+            ),
+            row(
+                "tiny, not protected",
+                &Packet::udp(STRANGER, "192.0.2.1:10000")
+                    .payload(b"x")
+                    .fragment(0, true),
+                PASS,
+                Reason::NotProtected,
+            ),
+            row(
+                "a SYN cut in two",
+                &Packet::tcp(STRANGER, PBX)
+                    .tcp_flags(flags::SYN)
+                    .fragment(0, true),
+                DROP,
+                Reason::TinyFragment,
+            ),
+            Row {
+                name: "ends in the TCP header",
+                frame: half_a_tcp_header,
+                verdict: PASS,
+                reason: Reason::Clean,
+            },
+        ],
+    );
+}
+
+#[test]
+fn bans_drop_by_scope_and_lapse_by_themselves() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    ban(&mut simulator, "203.0.113.7", Scope::All, in_an_hour());
+    ban(&mut simulator, "203.0.113.8", Scope::Sip, in_an_hour());
+    ban(&mut simulator, "203.0.113.9", Scope::All, LAPSED);
+    ban(&mut simulator, "203.0.113.10", Scope::All, BootTime::NEVER);
+    let to = |source: &str, destination: &str| {
+        Packet::udp(source, destination).payload(&request("Snom"))
+    };
+    check(
+        &mut simulator,
+        &[
+            row("all: SIP", &to("203.0.113.7:1", PBX), DROP, Reason::Banned),
+            row(
+                "all: RTP",
+                &to("203.0.113.7:1", "192.0.2.1:10000"),
+                DROP,
+                Reason::Banned,
+            ),
+            row(
+                "all: ping",
+                &Packet::ip("203.0.113.7", "192.0.2.1", protocol::ICMP),
+                DROP,
+                Reason::Banned,
+            ),
+            row(
+                "all: later fragment",
+                &to("203.0.113.7:1", PBX).fragment(1480, false),
+                DROP,
+                Reason::Banned,
+            ),
+            row(
+                "all: garbage behind the address",
+                &to("203.0.113.7:1", PBX).udp_length(3),
+                DROP,
+                Reason::Banned,
+            ),
+            row("sip: SIP", &to("203.0.113.8:1", PBX), DROP, Reason::Banned),
+            row(
+                "sip: IAX2",
+                &to("203.0.113.8:1", "192.0.2.1:4569"),
+                DROP,
+                Reason::Banned,
+            ),
+            row(
+                "sip: TLS",
+                &Packet::tcp("203.0.113.8:1", "192.0.2.1:5061"),
+                DROP,
+                Reason::Banned,
+            ),
+            row(
+                "sip: RTP",
+                &to("203.0.113.8:1", "192.0.2.1:10000"),
+                PASS,
+                Reason::NotProtected,
+            ),
+            row(
+                "sip: SSH",
+                &Packet::tcp("203.0.113.8:1", "192.0.2.1:22"),
+                PASS,
+                Reason::Clean,
+            ),
+            row("lapsed", &to("203.0.113.9:1", PBX), PASS, Reason::Clean),
+            row("for ever", &to("203.0.113.10:1", PBX), DROP, Reason::Banned),
+            row(
+                "the neighbour",
+                &to("203.0.113.6:1", PBX),
+                PASS,
+                Reason::Clean,
+            ),
+        ],
+    );
+    simulator.unban(&target("203.0.113.7"), Scope::All).unwrap();
+    check(
+        &mut simulator,
+        &[row(
+            "lifted",
+            &to("203.0.113.7:1", PBX),
+            PASS,
+            Reason::Clean,
+        )],
+    );
+}
+
+#[test]
+fn a_ban_of_one_port_leaves_the_neighbours_behind_the_address_alone() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let guesser = Target {
+        port: Some(40000),
+        ..target("203.0.113.7")
+    };
+    simulator
+        .ban(&Ban {
+            target: guesser,
+            scope: Scope::Sip,
+            until: in_an_hour(),
+        })
+        .unwrap();
+    check(
+        &mut simulator,
+        &[
+            row(
+                "the guesser",
+                &Packet::udp("203.0.113.7:40000", PBX).payload(b"xxxxxxxxx"),
+                DROP,
+                Reason::Banned,
+            ),
+            row(
+                "a colleague",
+                &Packet::udp("203.0.113.7:40001", PBX).payload(b"xxxxxxxxx"),
+                PASS,
+                Reason::Clean,
+            ),
+        ],
+    );
+    simulator.unban(&guesser, Scope::Sip).unwrap();
+    check(
+        &mut simulator,
+        &[row(
+            "lifted",
+            &Packet::udp("203.0.113.7:40000", PBX).payload(b"xxxxxxxxx"),
+            PASS,
+            Reason::Clean,
+        )],
+    );
+    let prefix = Target {
+        port: Some(40000),
+        ..target("203.0.113.0/24")
+    };
+    let error = simulator.ban(&Ban {
+        target: prefix,
+        scope: Scope::Sip,
+        until: in_an_hour(),
+    });
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "a ban of one source port needs a single address, not 203.0.113.0/24"
+    );
+}
+
+#[test]
+fn prefixes_are_banned_and_the_latest_end_of_every_cover_holds() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let from = |source: &str| Packet::udp(source, PBX).payload(b"xxxxxxxxx");
+    let from6 = |source: &str| Packet::udp(source, PBX6).payload(b"xxxxxxxxx");
+    ban(&mut simulator, "10.1.0.0/16", Scope::All, BootTime::NEVER);
+    ban(&mut simulator, "10.1.2.0/24", Scope::All, LAPSED);
+    ban(&mut simulator, "10.1.2.3", Scope::All, LAPSED);
+    ban(&mut simulator, "2001:db8:a::/48", Scope::Sip, in_an_hour());
+    ban(
+        &mut simulator,
+        "2001:db8:b:1::/64",
+        Scope::All,
+        in_an_hour(),
+    );
+    ban(&mut simulator, "2001:db8:c::7", Scope::All, in_an_hour());
+    check(
+        &mut simulator,
+        &[
+            row("in the /16", &from("10.1.9.9:1"), DROP, Reason::Banned),
+            row(
+                "in the lapsed /24 in the /16",
+                &from("10.1.2.9:1"),
+                DROP,
+                Reason::Banned,
+            ),
+            row(
+                "the lapsed address in both",
+                &from("10.1.2.3:1"),
+                DROP,
+                Reason::Banned,
+            ),
+            row("outside", &from("10.2.0.1:1"), PASS, Reason::Clean),
+            row(
+                "in the /48",
+                &from6("[2001:db8:a:ffff::1]:1"),
+                DROP,
+                Reason::Banned,
+            ),
+            row(
+                "in the /64",
+                &from6("[2001:db8:b:1:ffff::1]:1"),
+                DROP,
+                Reason::Banned,
+            ),
+            row(
+                "next /64",
+                &from6("[2001:db8:b:2::1]:1"),
+                PASS,
+                Reason::Clean,
+            ),
+            row(
+                "the address",
+                &from6("[2001:db8:c::7]:1"),
+                DROP,
+                Reason::Banned,
+            ),
+            row(
+                "its neighbour",
+                &from6("[2001:db8:c::8]:1"),
+                PASS,
+                Reason::Clean,
+            ),
+        ],
+    );
+    simulator.unban(&target("10.1.0.0/16"), Scope::All).unwrap();
+    check(
+        &mut simulator,
+        &[
+            row("the /16 lifted", &from("10.1.9.9:1"), PASS, Reason::Clean),
+            row(
+                "the /24 has lapsed",
+                &from("10.1.2.9:1"),
+                PASS,
+                Reason::Clean,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn bans_list_what_is_in_force_with_the_packets_dropped() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let end = in_an_hour();
+    ban(&mut simulator, "203.0.113.0/24", Scope::All, end);
+    ban(&mut simulator, "203.0.113.7", Scope::Sip, end);
+    ban(&mut simulator, "203.0.113.9", Scope::All, LAPSED);
+    for _ in 0..3 {
+        judge(&mut simulator, &phone().build());
+    }
+    let bans: Vec<_> = simulator
+        .bans()
+        .unwrap()
+        .into_iter()
+        .map(|listed| {
+            (
+                listed.ban.target.prefix.to_string(),
+                listed.ban.scope,
+                listed.dropped_packets,
+            )
+        })
+        .collect();
+    assert_eq!(
+        bans,
+        [
+            ("203.0.113.0/24".to_owned(), Scope::All, 0),
+            ("203.0.113.7/32".to_owned(), Scope::Sip, 3),
+        ]
+    );
+}
+
+#[test]
+fn the_allowlist_comes_before_everything() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let provider: IpNet = "203.0.113.0/29".parse().unwrap();
+    simulator.allow(provider).unwrap();
+    simulator.allow("2001:db8:1::/48".parse().unwrap()).unwrap();
+    ban(&mut simulator, "203.0.113.7", Scope::All, BootTime::NEVER);
+    check(
+        &mut simulator,
+        &[
+            row("banned and allowed", &scanner(), PASS, Reason::Allowed),
+            row(
+                "IPv6",
+                &Packet::udp(STRANGER6, PBX6).payload(&request("friendly-scanner")),
+                PASS,
+                Reason::Allowed,
+            ),
+            row(
+                "tripwire",
+                &Packet::udp(STRANGER, "192.0.2.1:5090").payload(b"x"),
+                PASS,
+                Reason::Allowed,
+            ),
+            row(
+                "next to it",
+                &Packet::udp("203.0.113.8:1", PBX).payload(&request("friendly-scanner")),
+                DROP,
+                Reason::Signature,
+            ),
+        ],
+    );
+    assert_eq!(
+        simulator.allowed().unwrap(),
+        [provider, "2001:db8:1::/48".parse().unwrap()]
+    );
+    simulator.disallow(provider).unwrap();
+    check(
+        &mut simulator,
+        &[row("no longer allowed", &scanner(), DROP, Reason::Banned)],
+    );
+}
+
+#[test]
+fn a_tripwire_drops_and_tells() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    check(
+        &mut simulator,
+        &[
+            row(
+                "UDP",
+                &Packet::udp(STRANGER, "192.0.2.1:5090").payload(b"x"),
+                DROP,
+                Reason::Tripwire,
+            ),
+            row(
+                "TCP",
+                &Packet::tcp(STRANGER6, "[2001:db8::1]:5090").tcp_flags(flags::SYN),
+                DROP,
+                Reason::Tripwire,
+            ),
+        ],
+    );
+}
+
+fn limited(limits: impl FnOnce(&mut Limits)) -> Policy {
+    let mut policy = policy();
+    // A token a day: what is measured is the burst alone, however slow the machine.
+    let none = burst(1_000_000);
+    policy.limits = Limits {
+        sip: none,
+        responses: none,
+        unknown: none,
+        trusted: none,
+        ssh: none,
+    };
+    limits(&mut policy.limits);
+    policy
+}
+
+fn burst(burst: u32) -> Rate {
+    Rate {
+        packets: 1,
+        per_seconds: 86_400,
+        burst,
+    }
+}
+
+/// How many of these frames pass before the first one is dropped, and its reason.
+fn passes(simulator: &mut Simulator, frame: &[u8], most: usize) -> (usize, Reason) {
+    for passed in 0..most {
+        let (verdict, reason) = judge(simulator, frame);
+        if verdict == DROP {
+            return (passed, reason);
+        }
+    }
+    (most, Reason::Clean)
+}
+
+#[test]
+fn a_stranger_has_a_burst_of_requests_and_another_of_responses() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let policy = limited(|limits| {
+        limits.sip = burst(120);
+        limits.responses = burst(500);
+    });
+    simulator.set_policy(&policy).unwrap();
+    let request = phone().build();
+    assert_eq!(passes(&mut simulator, &request, 1000), (120, Reason::Rate));
+
+    let keep_alives: [&[u8]; 5] = [
+        b"SIP/2.0 200 OK\r\n\r\n",
+        b"sip/2.0 486 Busy Here\r\n\r\n",
+        b"\r\n\r\n",
+        b"\0",
+        &[
+            0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ],
+    ];
+    let mut passed = 0;
+    for payload in keep_alives {
+        let frame = Packet::udp(STRANGER, PBX).payload(payload).build();
+        passed += passes(&mut simulator, &frame, 100).0;
+    }
+    assert_eq!(passed, 500);
+    let next = Packet::udp(STRANGER, PBX).payload(b"\r\n").build();
+    assert_eq!(judge(&mut simulator, &next), (DROP, Reason::Rate));
+
+    let other = Packet::udp("203.0.113.8:5060", PBX)
+        .payload(&common::request("Snom"))
+        .build();
+    assert_eq!(judge(&mut simulator, &other), (PASS, Reason::Clean));
+}
+
+#[test]
+fn an_ipv6_source_is_its_64() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.sip = burst(10)))
+        .unwrap();
+    for host in 1..=10 {
+        let frame = Packet::udp(format!("[2001:db8:1:2::{host}]:5060"), PBX6)
+            .payload(&request("Snom"))
+            .build();
+        assert_eq!(judge(&mut simulator, &frame), (PASS, Reason::Clean));
+    }
+    let same = Packet::udp("[2001:db8:1:2::ffff]:5060", PBX6)
+        .payload(&request("Snom"))
+        .build();
+    assert_eq!(judge(&mut simulator, &same), (DROP, Reason::Rate));
+    let next = Packet::udp("[2001:db8:1:3::1]:5060", PBX6)
+        .payload(&request("Snom"))
+        .build();
+    assert_eq!(judge(&mut simulator, &next), (PASS, Reason::Clean));
+}
+
+#[test]
+fn a_trusted_source_has_the_larger_share_and_only_certain_signatures_hit_it() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let policy = limited(|limits| {
+        limits.sip = burst(5);
+        limits.unknown = burst(5);
+        limits.trusted = burst(50);
+    });
+    simulator.set_policy(&policy).unwrap();
+    simulator.trust("203.0.113.7".parse().unwrap()).unwrap();
+    assert_eq!(
+        passes(&mut simulator, &phone().build(), 1000),
+        (50, Reason::Rate)
+    );
+    // Trusting again does not refill the bucket.
+    simulator.trust("203.0.113.7".parse().unwrap()).unwrap();
+    assert_eq!(
+        judge(&mut simulator, &phone().build()),
+        (DROP, Reason::Rate)
+    );
+
+    simulator.trust("203.0.113.9".parse().unwrap()).unwrap();
+    let from = |agent: &str| {
+        Packet::udp("203.0.113.9:5060", PBX)
+            .payload(&request(agent))
+            .build()
+    };
+    assert_eq!(
+        judge(&mut simulator, &from("sipcli/v1.8")),
+        (PASS, Reason::Clean)
+    );
+    assert_eq!(
+        judge(&mut simulator, &from("friendly-scanner")),
+        (DROP, Reason::Signature)
+    );
+    simulator.distrust("203.0.113.9".parse().unwrap()).unwrap();
+    assert_eq!(
+        judge(&mut simulator, &from("sipcli/v1.8")),
+        (DROP, Reason::Signature)
+    );
+}
+
+#[test]
+fn all_strangers_together_are_limited_and_a_retransmission_passes() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.unknown = burst(100)))
+        .unwrap();
+    let from = |number: u32| {
+        let source = format!("198.51.{}.{}:5060", number / 250, number % 250);
+        Packet::udp(source, PBX).payload(&request("Snom")).build()
+    };
+    for number in 0..100 {
+        assert_eq!(judge(&mut simulator, &from(number)), (PASS, Reason::Clean));
+    }
+    let refused = std::time::Instant::now();
+    assert_eq!(
+        judge(&mut simulator, &from(100)),
+        (DROP, Reason::RateUnknown)
+    );
+    // Forgers and impatient ones: the same bytes too early, other bytes later.
+    let early = judge(&mut simulator, &from(100));
+    if refused.elapsed() < std::time::Duration::from_millis(400) {
+        assert_eq!(early, (DROP, Reason::RateUnknown));
+    }
+    let deadline = refused + std::time::Duration::from_secs(4);
+    loop {
+        match judge(&mut simulator, &from(100)) {
+            (Verdict::Pass, reason) => {
+                assert_eq!(reason, Reason::Clean);
+                break;
+            }
+            (Verdict::Drop, reason) => assert_eq!(reason, Reason::RateUnknown),
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the retransmission never passed"
+        );
+    }
+    assert!(refused.elapsed() >= std::time::Duration::from_millis(400));
+    // What the phone sends next is another packet, and passes, too.
+    let next = Packet::udp("198.51.0.100:5060", PBX)
+        .payload(&request("Snom/2"))
+        .build();
+    assert_eq!(judge(&mut simulator, &next), (PASS, Reason::Clean));
+    // Data within a connection was not sent from a forged address.
+    let data = Packet::tcp("198.51.1.1:5060", PBX)
+        .payload(&request("Snom"))
+        .build();
+    assert_eq!(judge(&mut simulator, &data), (PASS, Reason::Clean));
+    let syn = Packet::tcp("198.51.1.2:5060", PBX)
+        .tcp_flags(flags::SYN)
+        .build();
+    assert_eq!(judge(&mut simulator, &syn), (DROP, Reason::RateUnknown));
+}
+
+#[test]
+fn ssh_is_limited_by_new_connections() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.ssh = burst(10)))
+        .unwrap();
+    let to = |destination: &str, flags| Packet::tcp(STRANGER, destination).tcp_flags(flags).build();
+    assert_eq!(
+        passes(&mut simulator, &to("192.0.2.1:22", flags::SYN), 100),
+        (10, Reason::Rate)
+    );
+    assert_eq!(
+        judge(&mut simulator, &to("192.0.2.1:22", flags::ACK)),
+        (PASS, Reason::Clean)
+    );
+    assert_eq!(
+        judge(&mut simulator, &to("192.0.2.2:22", flags::SYN)),
+        (PASS, Reason::Clean)
+    );
+}
+
+#[test]
+fn bare_acknowledgements_cost_no_token() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.sip = burst(3)))
+        .unwrap();
+    let ack = Packet::tcp(STRANGER, PBX).tcp_flags(flags::ACK).build();
+    assert_eq!(passes(&mut simulator, &ack, 50), (50, Reason::Clean));
+    let data = Packet::tcp(STRANGER, PBX).payload(&request("Snom")).build();
+    assert_eq!(passes(&mut simulator, &data, 50), (3, Reason::Rate));
+}
+
+#[test]
+fn observe_mode_decides_everything_and_drops_nothing() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&Policy {
+            mode: Mode::Observe,
+            ..policy()
+        })
+        .unwrap();
+    ban(&mut simulator, "203.0.113.9", Scope::All, BootTime::NEVER);
+    check(
+        &mut simulator,
+        &[
+            row("scanner", &scanner(), PASS, Reason::Signature),
+            row(
+                "banned",
+                &Packet::udp("203.0.113.9:1", PBX),
+                PASS,
+                Reason::Banned,
+            ),
+            row(
+                "tripwire",
+                &Packet::udp(STRANGER, "192.0.2.1:5090"),
+                PASS,
+                Reason::Tripwire,
+            ),
+        ],
+    );
+    let counts = simulator.counters().unwrap();
+    assert_eq!(counts.of(Reason::Signature).passed, 1);
+    assert_eq!(counts.of(Reason::Signature).dropped, 0);
+}
+
+#[test]
+fn an_event_tells_who_what_and_when() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let tables = tables(Profile::Standard);
+    let generation = simulator.set_signatures(tables).unwrap();
+    // The simulator reads the event itself, so let a second reader look at one it did not read.
+    let before = BootTime::now();
+    let frame = scanner().build();
+    simulator.time(&frame, 1).unwrap();
+    let mut events: Vec<Event> = Vec::new();
+    assert_eq!(simulator.drain_events(&mut |event| events.push(event)), 1);
+    let event = &events[0];
+    assert!(event.at >= before && event.at <= BootTime::now());
+    assert_eq!(event.source.to_string(), "203.0.113.7");
+    assert_eq!(event.destination.to_string(), "192.0.2.1");
+    assert_eq!(
+        (event.source_port, event.destination_port, event.protocol),
+        (5060, 5060, 17)
+    );
+    assert_eq!((event.verdict, event.reason), (DROP, Reason::Signature));
+    let hit = event.signature.unwrap();
+    assert_eq!(hit.generation, generation);
+    assert_eq!(
+        tables.signature(hit.slot).unwrap().name,
+        "sipvicious-friendly-scanner"
+    );
+    let payload = request("friendly-scanner");
+    assert_eq!(event.payload_len as usize, payload.len());
+    assert_eq!(event.sample, payload[..payload.len().min(512)]);
+}
+
+#[test]
+fn signatures_are_swapped_as_a_whole() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let agent = "Cisco-CP7960G/8.0";
+    let frame = Packet::udp(STRANGER, PBX).payload(&request(agent)).build();
+    for _ in 0..3 {
+        assert_eq!(judge(&mut simulator, &frame), (PASS, Reason::Clean));
+        simulator.set_signatures(tables(Profile::Strict)).unwrap();
+        assert_eq!(judge(&mut simulator, &frame), (DROP, Reason::Signature));
+        simulator.set_signatures(tables(Profile::Standard)).unwrap();
+    }
+}
