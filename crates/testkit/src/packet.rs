@@ -182,9 +182,10 @@ impl Packet {
     }
 
     /// Adds a tag with its own ethertype (0x88a8 for a service tag) inside those already there.
+    /// `control` is the VLAN id with the priority in the top three bits.
     #[must_use]
-    pub fn tag(mut self, ethertype: u16, id: u16) -> Self {
-        self.vlans.push((ethertype, id));
+    pub fn tag(mut self, ethertype: u16, control: u16) -> Self {
+        self.vlans.push((ethertype, control));
         self
     }
 
@@ -336,9 +337,9 @@ impl Packet {
         let mut frame = Vec::with_capacity(ETHERNET_HEADER + 60 + body.len());
         frame.extend(self.destination_mac);
         frame.extend(self.source_mac);
-        for (ethertype, id) in &self.vlans {
+        for (ethertype, control) in &self.vlans {
             frame.extend(ethertype.to_be_bytes());
-            frame.extend(id.to_be_bytes());
+            frame.extend(control.to_be_bytes());
         }
         match (self.source.ip(), self.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {

@@ -1,0 +1,91 @@
+//! What a test needs from the machine, and what happens where it is missing: on a developer's
+//! machine the test says so and returns, in CI it fails.
+
+use std::path::PathBuf;
+
+/// Something that not every machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Root: namespaces, raw sockets, BPF.
+    Root,
+    /// A program on the PATH.
+    Program(&'static str),
+    /// Asterisk 16 in the cache.
+    Asterisk,
+    /// SIPVicious in the cache.
+    SipVicious,
+}
+
+impl Need {
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Root => (!nix::unistd::geteuid().is_root()).then(|| "not root".to_owned()),
+            Self::Program(name) => {
+                let found = std::env::var_os("PATH").is_some_and(|path| {
+                    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+                });
+                (!found).then(|| format!("no {name} on the PATH"))
+            }
+            Self::Asterisk => missing_in_cache("Asterisk", asterisk_root()),
+            Self::SipVicious => missing_in_cache("SIPVicious", sipvicious_folder()),
+        }
+    }
+}
+
+/// True if the machine has all of it. If not, prints `SKIPPED: ` and why.
+///
+/// # Panics
+/// If something is missing and the environment has `CI`: there nothing may be skipped unseen.
+#[must_use]
+pub fn require(needs: &[Need]) -> bool {
+    let missing: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    skip(&missing.join(", "));
+    false
+}
+
+/// Prints `SKIPPED: ` and why, for what only the test itself can find out (a kernel feature).
+///
+/// # Panics
+/// If the environment has `CI`.
+#[expect(
+    clippy::print_stderr,
+    reason = "the reader of the test's output must see it"
+)]
+pub fn skip(why: &str) {
+    let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+    assert!(!in_ci, "nothing may be skipped in CI: {why}");
+    eprintln!("SKIPPED: {why}");
+}
+
+/// The root directory of the cached Asterisk, for chroot.
+#[must_use]
+pub fn asterisk_root() -> PathBuf {
+    cache().join("asterisk-16")
+}
+
+/// Where the cached SIPVicious has its programs.
+#[must_use]
+pub fn sipvicious_folder() -> PathBuf {
+    cache().join("sipvicious/bin")
+}
+
+/// The same rule as in `tools/install-test-deps`.
+fn cache() -> PathBuf {
+    let from = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    from("SIPWARD_CACHE").unwrap_or_else(|| {
+        from("XDG_CACHE_HOME")
+            .unwrap_or_else(|| from("HOME").unwrap_or_default().join(".cache"))
+            .join("sipward")
+    })
+}
+
+fn missing_in_cache(what: &str, path: PathBuf) -> Option<String> {
+    (!path.is_dir()).then(|| format!("no {what} at {} (tools/install-test-deps)", path.display()))
+}
