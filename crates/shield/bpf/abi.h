@@ -25,7 +25,6 @@
 #define SIGNATURES_MAX 8192
 
 #define CELL_SPECIAL (1u << 31)
-#define CELL_ROW 0xffffffu
 #define INFO_SLOT 0xffffu
 #define INFO_DEAD (1u << 16)
 #define INFO_END (1u << 17)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
  * Frame to struct packet. A jumbo frame, or what generic mode hands over, is not in one piece, so
- * every header is read with bpf_xdp_load_bytes. What is not understood is said, never guessed.
+ * every header is read through load(). What is not understood is said, never guessed.
  * The twin is sipward-wire: the same bounds, the same order.
  */
 #ifndef SIPWARD_PARSE_H
@@ -15,6 +15,8 @@
 
 #define MAX_VLAN_TAGS 2
 #define MAX_IPV6_EXTENSIONS 8
+/* Beyond it the verifier refuses a direct access. */
+#define LINEAR_MAX 0x7fff
 
 #define ETHERTYPE_IPV4 0x0800
 #define ETHERTYPE_IPV6 0x86dd
@@ -66,8 +68,17 @@ static __always_inline __u32 provably_at_most(__u32 len, __u32 max)
 	return (len & (max - 1)) + 1;
 }
 
+/* Copies bytes of the frame, from its linear part where they are there: a helper call costs as
+ * much as the rest of the parser. */
 static __always_inline int load(struct xdp_md *ctx, __u32 offset, void *to, __u32 len)
 {
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+
+	if (offset <= LINEAR_MAX && data + offset + len <= data_end) {
+		__builtin_memcpy(to, data + offset, len);
+		return 0;
+	}
 	return bpf_xdp_load_bytes(ctx, offset, to, len);
 }
 

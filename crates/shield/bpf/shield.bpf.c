@@ -166,9 +166,10 @@ static __always_inline bool in_force(struct ban *ban, const struct judgement *th
 {
 	if (!ban)
 		return false;
-	if (this->now >= ban->all_until_ns &&
-	    (this->now >= ban->sip_until_ns || this->class == CLASS_NONE ||
-	     this->class == CLASS_SSH))
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	if (now >= ban->all_until_ns && (now >= ban->sip_until_ns || this->class == CLASS_NONE ||
+					 this->class == CLASS_SSH))
 		return false;
 	__sync_fetch_and_add(&ban->dropped, 1);
 	return true;
@@ -263,7 +264,7 @@ static __always_inline __u64 payload_hash(struct xdp_md *ctx, const struct packe
 	__u64 hash = packet->payload_len + 1;
 
 	if (packet->payload_len >= HASH_WORDS * 8) {
-		if (load(ctx, packet->payload, scan->payload, HASH_WORDS * 8))
+		if (bpf_xdp_load_bytes(ctx, packet->payload, scan->payload, HASH_WORDS * 8))
 			return hash;
 		for (int i = 0; i < HASH_WORDS; i++)
 			hash = (hash ^ ((__u64 *)scan->payload)[i]) * 0x9e3779b97f4a7c15ull;
@@ -373,7 +374,7 @@ static __always_inline enum reason scan_sip(struct xdp_md *ctx, const struct jud
 	if (len > SCAN_MAX)
 		len = SCAN_MAX;
 	len = provably_at_most(len, SCAN_MAX);
-	if (load(ctx, packet->payload, scan->payload, len))
+	if (bpf_xdp_load_bytes(ctx, packet->payload, scan->payload, len))
 		return NOT_UNDERSTOOD;
 	scan->len = len;
 	scan->stream = packet->protocol == PROTOCOL_TCP;
@@ -410,7 +411,11 @@ static __always_inline enum reason judge(struct xdp_md *ctx, struct judgement *t
 		return NOT_UNDERSTOOD;
 	if (this->packet.fragment == LATER_FRAGMENT_OF)
 		return LATER_FRAGMENT;
+	if (this->class == CLASS_NONE)
+		return NOT_PROTECTED;
 
+	/* The clock costs as much as all lookups so far; what is not protected does not pay it. */
+	this->now = bpf_ktime_get_boot_ns();
 	switch (this->class) {
 	case CLASS_NONE:
 		return NOT_PROTECTED;
@@ -482,7 +487,7 @@ static __always_inline void report(struct xdp_md *ctx, const struct judgement *t
 		if (len > SAMPLE_MAX)
 			len = SAMPLE_MAX;
 		len = provably_at_most(len, SAMPLE_MAX);
-		if (!load(ctx, packet->payload, event->sample, len))
+		if (!bpf_xdp_load_bytes(ctx, packet->payload, event->sample, len))
 			event->sample_len = len;
 	}
 	bpf_ringbuf_submit(event, 0);
@@ -508,7 +513,6 @@ int shield(struct xdp_md *ctx)
 	this.scan = bpf_map_lookup_elem(&scans, &zero);
 	if (!this.policy || !this.tables || !this.scan)
 		return XDP_PASS;
-	this.now = bpf_ktime_get_boot_ns();
 
 	reason = judge(ctx, &this);
 	dropped = is_drop(reason) && !this.policy->observe;

@@ -14,6 +14,8 @@ pub enum Need {
     Asterisk,
     /// SIPVicious in the cache.
     SipVicious,
+    /// The kernel of a Debian release in the cache, see [`kernel`].
+    Kernel(&'static str),
 }
 
 impl Need {
@@ -27,6 +29,7 @@ impl Need {
                 (!found).then(|| format!("no {name} on the PATH"))
             }
             Self::Asterisk => missing_in_cache("Asterisk", asterisk_root()),
+            Self::Kernel(suite) => missing_in_cache("kernel", kernel(suite)),
             Self::SipVicious => missing_in_cache("SIPVicious", sipvicious_folder()),
         }
     }
@@ -72,6 +75,12 @@ pub fn sipvicious_folder() -> PathBuf {
     cache().join("sipvicious/bin")
 }
 
+/// The cached kernel image of a Debian release.
+#[must_use]
+pub fn kernel(suite: &str) -> PathBuf {
+    cache().join("kernels").join(suite).join("vmlinuz")
+}
+
 /// The same rule as in `tools/install-test-deps`.
 fn cache() -> PathBuf {
     let from = |name| {
@@ -87,5 +96,5 @@ fn cache() -> PathBuf {
 }
 
 fn missing_in_cache(what: &str, path: PathBuf) -> Option<String> {
-    (!path.is_dir()).then(|| format!("no {what} at {} (tools/install-test-deps)", path.display()))
+    (!path.exists()).then(|| format!("no {what} at {} (tools/install-test-deps)", path.display()))
 }

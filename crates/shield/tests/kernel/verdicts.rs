@@ -1,10 +1,6 @@
 //! What the real kernel program does with crafted packets: at least one row for every verdict and
 //! reason. Each frame goes through BPF_PROG_TEST_RUN; no traffic is sent.
-#![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
 
-mod common;
-
-use common::*;
 use ipnet::IpNet;
 use sipward_shield::{
     Ban, BootTime, Event, Limits, Mode, Policy, Rate, Reason, Scope, Shield as _, Simulator,
@@ -12,6 +8,8 @@ use sipward_shield::{
 };
 use sipward_signature::Profile;
 use sipward_testkit::packet::{Extension, Packet, flags, protocol};
+
+use crate::common::*;
 
 struct Row {
     name: &'static str,
@@ -744,8 +742,8 @@ fn a_stranger_has_a_burst_of_requests_and_another_of_responses() {
         limits.responses = burst(500);
     });
     simulator.set_policy(&policy).unwrap();
-    let request = phone().build();
-    assert_eq!(passes(&mut simulator, &request, 1000), (120, Reason::Rate));
+    let frame = phone().build();
+    assert_eq!(passes(&mut simulator, &frame, 1000), (120, Reason::Rate));
 
     let keep_alives: [&[u8]; 5] = [
         b"SIP/2.0 200 OK\r\n\r\n",
@@ -766,7 +764,7 @@ fn a_stranger_has_a_burst_of_requests_and_another_of_responses() {
     assert_eq!(judge(&mut simulator, &next), (DROP, Reason::Rate));
 
     let other = Packet::udp("203.0.113.8:5060", PBX)
-        .payload(&common::request("Snom"))
+        .payload(&request("Snom"))
         .build();
     assert_eq!(judge(&mut simulator, &other), (PASS, Reason::Clean));
 }
