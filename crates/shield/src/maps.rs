@@ -91,7 +91,7 @@ impl Maps {
         let mut active = self.active()?;
         let spare = 1 - (active.policy & 1);
         self.policies
-            .set(spare, &*abi, 0)
+            .set(spare, abi.as_ref(), 0)
             .map_err(in_map("policies"))?;
         active.policy = spare;
         self.set_active(active)
@@ -124,7 +124,7 @@ impl Maps {
         let mut active = self.active()?;
         let spare = 1 - (active.tables & 1);
         self.tables
-            .set(spare, &*abi, 0)
+            .set(spare, abi.as_ref(), 0)
             .map_err(in_map("signature_tables"))?;
         active.tables = spare;
         self.set_active(active)?;

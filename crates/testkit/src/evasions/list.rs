@@ -363,7 +363,8 @@ pub const EVASIONS: &[Evasion] = &[
             .before(b"Subject: call\n\n")
             .line("User-Agent: {value}\r\n"))
     }),
-    decoy("a User-Agent behind an empty line of CRs", |r| {
+    // No sender ends its headers so; the shield reads on, since CR CR LF ends a single line.
+    udp("a User-Agent behind an empty line of CRs", NOBODY, |r| {
         one(Message::new(r)
             .innocent()
             .before(b"Subject: call\r\r")
