@@ -1,8 +1,9 @@
-//! Signatures of known scanners: the file that lists them and the compiler that turns
+//! Signatures of known scanners: the file that lists them, its lint, and the compiler that turns
 //! them into the table that the kernel walks.
 //!
 //! ```text
 //! signatures.toml ─► SignatureSet ─► compile ─► Tables ─► the XDP program, and Tables::scan
+//!                         └─► lint
 //! ```
 //!
 //! A signature is a pattern in one header field (or in the request URI), never in the packet as a
@@ -26,10 +27,14 @@
 
 mod compile;
 mod format;
+mod genuine;
+mod lint;
 mod set;
 mod tables;
 
 pub use format::{Case, Confidence, Error, Field, MatchKind, Signature};
+pub use genuine::GENUINE_USER_AGENTS;
+pub use lint::{Finding, Severity, lint};
 pub use set::{Action, BUILTIN, Match, Profile, SignatureSet};
 pub use tables::{
     CELL_SPECIAL, CompiledSignature, INFO_DEAD, INFO_END, INFO_SLOT_MASK, MAX_SIGNATURES,

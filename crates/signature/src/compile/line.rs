@@ -4,7 +4,8 @@
 //! CR and LF each end a line; CRs and LFs before the first line don't count; a blank at the
 //! beginning of a line continues the line before it, as a blank, even inside a header name's
 //! blanks before the colon; the headers end at an LF, any number of CRs, and an LF, once there was
-//! a line. A NUL is not there at all for one reader and the end of the text for another: it is
+//! a line. Inside a line a control byte is a blank, because Asterisk's chan_sip skips it as one;
+//! it continues no line. A NUL is not there at all for one reader and the end of the text for another: it is
 //! skipped, and what matches a value that ends there has matched.
 
 use std::collections::HashMap;
@@ -168,6 +169,15 @@ impl Builder {
             b'\r' | b'\n' => self.line_end(at, byte == b'\n'),
             b' ' | b'\t' => self.blank(at),
             0 => self.nul(at),
+            1..b' ' => match at {
+                Position::LineEnd { .. } => self.byte(at, byte),
+                Position::Start
+                | Position::End
+                | Position::Dead
+                | Position::Word { .. }
+                | Position::AfterWord { .. }
+                | Position::Value { .. } => self.blank(at),
+            },
             _ => self.byte(at, byte),
         }
     }
@@ -240,7 +250,8 @@ impl Builder {
     fn byte(&mut self, at: Position, byte: u8) -> Id {
         match at {
             Position::Start | Position::End => {
-                self.word(Some(Trie::<Field>::ROOT), self.has_request_uri, byte, None)
+                let request = self.has_request_uri && byte != b':';
+                self.word(Some(Trie::<Field>::ROOT), request, byte, None)
             }
             Position::LineEnd { hit, .. } => self.word(Some(Trie::<Field>::ROOT), false, byte, hit),
             Position::Dead => self.enter(Position::Dead, None),
@@ -309,8 +320,14 @@ impl Builder {
     }
 
     fn value(&mut self, field: Field, state: ValueState, byte: u8) -> Id {
-        let (state, hit) = self.matcher(field).byte(state, byte);
-        self.enter(Position::Value { field, state }, hit)
+        let matcher = self.matcher(field);
+        let (state, hit) = matcher.byte(state, byte);
+        let at = if matcher.is_lost(state) {
+            Position::Dead
+        } else {
+            Position::Value { field, state }
+        };
+        self.enter(at, hit)
     }
 
     fn matcher(&self, field: Field) -> &ValueMatcher {
@@ -328,13 +345,16 @@ impl Builder {
         exempt_user_agents: &[String],
     ) -> ([u8; 256], Vec<u8>) {
         let folds_case = !self.matchers.iter().any(|(_, matcher)| matcher.has_cased());
+        const CONTROL: u8 = 1;
         let fold = |byte: u8| match byte {
             b'\t' => b' ',
+            b'\0' | b'\r' | b'\n' => byte,
+            CONTROL..b' ' => CONTROL,
             _ if folds_case => byte.to_ascii_lowercase(),
             _ => byte,
         };
 
-        let structure: &[u8] = b"\0\r\n :%<>\"\\;?,0123456789abcdefABCDEF";
+        let structure: &[u8] = b"\0\x01\r\n :%<>\"\\;?,0123456789abcdefABCDEF";
         let patterns = signatures.iter().map(|s| s.signature.pattern.as_bytes());
         let names = Field::ALL.iter().flat_map(|field| field.header_names());
         let texts = patterns
@@ -356,8 +376,8 @@ impl Builder {
         for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
             let folded = fold(byte);
             let alone = told_apart.get(usize::from(folded)) == Some(&true);
-            // A tab is never read as such: it is a blank.
-            let read = if byte == b'\t' { b' ' } else { byte };
+            // A control byte is never read as such: it is a blank.
+            let read = byte.max(b' ');
             let read_as: Vec<u8> = self
                 .matchers
                 .iter()

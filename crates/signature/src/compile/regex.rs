@@ -22,6 +22,7 @@ const MAX_SINGLE_BYTES: usize = 1 << 17;
 pub(super) struct Regexes {
     dfa: DFA<Vec<u32>>,
     slots: Vec<u16>,
+    folds_case: bool,
 }
 
 impl Regexes {
@@ -30,16 +31,20 @@ impl Regexes {
         field: Field,
         signatures: impl Iterator<Item = Slotted<'a>>,
     ) -> Result<Option<Self>, Error> {
-        let (patterns, slots): (Vec<String>, Vec<u16>) = signatures
+        let chosen: Vec<Slotted<'_>> = signatures
             .filter(|s| s.signature.kind == MatchKind::Regex)
-            .map(|s| (pattern(s.signature), s.slot))
-            .unzip();
-        if patterns.is_empty() {
+            .collect();
+        if chosen.is_empty() {
             return Ok(None);
         }
+        let patterns: Vec<String> = chosen.iter().map(|s| pattern(s.signature)).collect();
         let dfa =
             build(&patterns, MAX_DFA_BYTES).map_err(|message| Error::Regex { field, message })?;
-        Ok(Some(Self { dfa, slots }))
+        Ok(Some(Self {
+            dfa,
+            slots: chosen.iter().map(|s| s.slot).collect(),
+            folds_case: chosen.iter().all(|s| s.signature.case == Case::Insensitive),
+        }))
     }
 
     /// The state before the first byte of a value.
@@ -60,7 +65,12 @@ impl Regexes {
 
     /// Bytes of the same class are read alike.
     pub(super) fn class_of(&self, byte: u8) -> u8 {
-        self.dfa.byte_classes().get(byte)
+        let read = if self.folds_case {
+            byte.to_ascii_lowercase()
+        } else {
+            byte
+        };
+        self.dfa.byte_classes().get(read)
     }
 
     fn hit(&self, state: StateID) -> Hit {

@@ -27,7 +27,7 @@ pub(super) enum UriState {
     Quoted,
     /// After a backslash in a quoted display name.
     Escaped,
-    /// After a display name.
+    /// In or after a display name.
     Named,
     /// Between angle brackets.
     Bracketed(WordsState),
@@ -62,8 +62,12 @@ impl Uris {
                 *state = UriState::Quoted;
                 None
             }
-            (UriState::Bare(_) | UriState::Bracketed(_), b';' | b'?') => self.leave(state),
-            (UriState::Bare(_) | UriState::Bracketed(_), b',' | b'>') if address => {
+            (UriState::Bare(_) | UriState::Named | UriState::Bracketed(_), b';' | b'?') => {
+                self.leave(state)
+            }
+            (UriState::Bare(_) | UriState::Named | UriState::Bracketed(_), b',' | b'>')
+                if address =>
+            {
                 self.leave(state)
             }
             (UriState::Bracketed(words), b' ') if words == self.words.start() => None,
@@ -87,14 +91,33 @@ impl Uris {
 
     /// Reads one byte that was percent-encoded: it is part of the URI, whatever it is.
     pub(super) fn step_literal(&self, state: &mut UriState, byte: u8) -> Hit {
-        match state {
-            UriState::Bare(words) | UriState::Bracketed(words) => self.words.step(words, byte),
-            UriState::Escaped => {
-                *state = UriState::Quoted;
-                None
+        let (after, hit) = match *state {
+            UriState::Bare(mut words) => {
+                let hit = self.words.step(&mut words, byte);
+                let after = match self.form {
+                    _ if !self.words.is_lost(words) => UriState::Bare(words),
+                    Form::Address => UriState::Named,
+                    Form::Token => UriState::Done,
+                };
+                (after, hit)
             }
-            UriState::Quoted | UriState::Named | UriState::Done => None,
-        }
+            UriState::Bracketed(mut words) => {
+                let hit = self.words.step(&mut words, byte);
+                let lost = self.words.is_lost(words);
+                (
+                    if lost {
+                        UriState::Done
+                    } else {
+                        UriState::Bracketed(words)
+                    },
+                    hit,
+                )
+            }
+            UriState::Escaped => (UriState::Quoted, None),
+            UriState::Quoted | UriState::Named | UriState::Done => (*state, None),
+        };
+        *state = after;
+        hit
     }
 
     /// What is matched if the value ends here.

@@ -132,6 +132,15 @@ impl ValueMatcher {
         self.exempt.end(state.exempt, hit)
     }
 
+    /// Whether nothing in the rest of the value can match.
+    pub(super) fn is_lost(&self, state: ValueState) -> bool {
+        self.words.is_lost(state.words)
+            && state.uri == UriState::Done
+            && self.regexes.is_none()
+            && state.exempt == Exempt::No
+            && state.percent == Percent::None
+    }
+
     /// Bytes for which this is equal are read alike.
     pub(super) fn class_of(&self, byte: u8) -> u8 {
         self.regexes

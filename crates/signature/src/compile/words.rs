@@ -28,6 +28,8 @@ pub(super) struct WordsState {
 struct Literals {
     dfa: DFA,
     slots: Vec<u16>,
+    before_edge: StateID,
+    all_at_edge: bool,
 }
 
 impl Words {
@@ -81,6 +83,16 @@ impl Words {
         )
     }
 
+    /// Whether nothing can match any more: all patterns begin at the edge, and none did.
+    pub(super) fn is_lost(&self, state: WordsState) -> bool {
+        let lost = |literals: &Option<Literals>, state: StateID| {
+            literals
+                .as_ref()
+                .is_none_or(|literals| literals.is_lost(state))
+        };
+        lost(&self.folded, state.folded) && lost(&self.cased, state.cased)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.folded.is_none() && self.cased.is_none()
     }
@@ -114,15 +126,26 @@ impl Literals {
             .start_kind(StartKind::Unanchored)
             .build(&patterns)
             .expect("at most 8192 patterns of bounded length");
-        Some(Self { dfa, slots })
+        let before_edge = dfa
+            .start_state(Anchored::No)
+            .expect("built for unanchored searches");
+        let all_at_edge = patterns
+            .iter()
+            .all(|pattern| pattern.first() == Some(&EDGE));
+        Some(Self {
+            dfa,
+            slots,
+            before_edge,
+            all_at_edge,
+        })
     }
 
     fn start(&self) -> StateID {
-        let before = self
-            .dfa
-            .start_state(Anchored::No)
-            .expect("built for unanchored searches");
-        self.dfa.next_state(Anchored::No, before, EDGE)
+        self.dfa.next_state(Anchored::No, self.before_edge, EDGE)
+    }
+
+    fn is_lost(&self, state: StateID) -> bool {
+        self.all_at_edge && state == self.before_edge
     }
 
     fn step(&self, state: &mut StateID, byte: u8) -> Hit {

@@ -1,0 +1,228 @@
+//! What the lint says of lists as people write them.
+
+use std::fmt::Write as _;
+
+use insta::assert_snapshot;
+use sipward_signature::{Finding, Severity, SignatureSet, lint};
+use test_case::test_case;
+
+/// The guide's rules, word for word and in its order, repetitions included.
+const GUIDE_VERBATIM: &[&str] = &[
+    "friendly-scanner",
+    "VaxSIPUserAgent",
+    "sundayddr",
+    "sipsak",
+    "sipvicious",
+    "iWar",
+    "sip-scan",
+    "sipcli",
+    "ppslip",
+    "eyeBeam",
+    "sip:nm2@nm2",
+    "sip:n@n",
+    "sip:nm@nm",
+    "VaxSIPUserAgent/3.1",
+    "VaxSIPUserAgent/3.5",
+    "sipcli/v1.8",
+    "sipcli/v2.2",
+    "sipcli/v",
+    "CSipSimple",
+    "SIVuS",
+    "Gulp",
+    "sipv",
+    "smap",
+    "friendly-request",
+    "VaxIPUserAgent",
+    "siparmyknife",
+    "Test Agent",
+    "TestAgent",
+    "User-Agent: sipcli",
+    "User-Agent: Nmap NSE",
+    "From: sipp <sip:",
+    "From: sipp <sip:",
+    "User-Agent: VaxSIPUserAgent",
+    "PortSip",
+    "ppIsip",
+    "pplsip",
+    "sip:carol@chicago.com",
+    "sipfurious",
+    "FPBX",
+    "MGKsip%20release%201110",
+    "Cisco",
+    "Avaya%20IP%20Phone%201120E",
+    "Linksys-SPA942",
+    "ims",
+    "PhonerLite/2.95",
+    "Avaya%20one-X%20Deskphone",
+    "erafsadfasfa",
+    "Cisco-SIPGateway/IOS-12.x",
+    "Cisco-SIPGateway",
+    "FPBX-2.11.0(11.8.1)",
+    "A2billingPBXooooPoPcisco",
+    "Linksys/SPA942",
+    "AGFEO%20SIP%20V3.00.15%20b%20%20",
+    "Z%203.14.38765%20rv2.8.3",
+    "0000000000",
+    "Zed-1.5",
+    "OpenEndPBX",
+    "TEST",
+    "Mm-21.3",
+    "eyeBeam%20release%203007n%20stamp%2017816",
+    "-",
+    "Avaya%20J129%20IP%20Phone",
+    "cisco",
+    "Linksys-SPA942",
+    "Alcatel-Lucent%205060%20MGC-89.3.0.7.0.4",
+    "PBX",
+    "FreeSWITCH",
+    "Z%203.14.38765%20rv2.8.3",
+    "SylkServer-5.2.0",
+    "FOXOA2billingPBXooooPoPcisco",
+    "Asterisk%20PBX",
+    "Avaya%20Communicator%20for%20iPhone",
+    "DX800A/41.175.00.000.000",
+    "Ozeki%20VoIP%20SIP%20SDK%20v1.3.6",
+    "Sphairon-SL5501-4.38.2.04.01",
+    "3CXPhoneSystem%2015.0.59950.0%20(59299)",
+    "Yealink%20SIP-T21P_E2%2052.80.0.130",
+    "PolycomVVX-VVX_300-UA/4.1.6.4835%20v11.0.0",
+];
+
+fn signature(name: &str, keys: &str) -> String {
+    format!("[[signature]]\nname = \"{name}\"\nsource = \"test\"\n{keys}\n")
+}
+
+fn findings(text: &str) -> Vec<Finding> {
+    lint(&SignatureSet::parse("test.toml", text).unwrap())
+}
+
+fn printed(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        writeln!(
+            text,
+            "{}: {severity}: {}\n    {}",
+            finding.signature, finding.message, finding.fix
+        )
+        .unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_built_in_list_has_no_findings() {
+    assert_eq!(printed(&lint(&SignatureSet::builtin())), "");
+}
+
+#[test]
+fn the_guides_list_taken_word_for_word() {
+    let mut text = String::new();
+    for (at, pattern) in GUIDE_VERBATIM.iter().enumerate() {
+        let keys = format!(
+            "field = \"user-agent\"\nmatch = \"contains\"\npattern = {pattern:?}\n\
+             confidence = \"certain\""
+        );
+        text += &signature(&format!("rule-{:02}", at + 1), &keys);
+    }
+    assert_snapshot!(printed(&findings(&text)));
+}
+
+#[test_case("user-agent", "contains", "abc", "matches too much: \"abc\" is a part of"; "three letters")]
+#[test_case("user-agent", "contains", " a\\t ", "matches too much: \"a\" is a part of"; "blanks are no letters")]
+#[test_case("user-agent", "exact", "-", ""; "a lone dash as the whole value")]
+#[test_case("user-agent", "contains", "evil%20scanner", "never matches: the pattern is percent-encoded"; "percent-encoded")]
+#[test_case("from", "contains", "%73ip", "never matches: the pattern is percent-encoded"; "percent-encoded in an address")]
+#[test_case("user-agent", "contains", "100%2x", ""; "a percent sign")]
+#[test_case("user-agent", "contains", "two\\nlines", "never matches: a value holds no line end"; "line end")]
+#[test_case("user-agent", "prefix", "User-Agent: evil", "never matches: the header's name is no part"; "header name")]
+#[test_case("from", "prefix", "f : evil", "never matches: the header's name is no part"; "compact header name")]
+#[test_case("user-agent", "contains", "sip:evil@evil", "never matches: user-agent holds no URI"; "a URI in the User-Agent")]
+#[test_case("from", "exact", "evil", "never matches: `exact` on from compares the URI"; "a display name as URI")]
+#[test_case("to", "exact", "<sip:evil@evil>", "never matches: `exact` on to compares the URI"; "brackets around the URI")]
+#[test_case("request-uri", "exact", "sip:evil@evil;lr", "never matches: `exact` on request-uri"; "parameters behind the URI")]
+#[test_case("to", "exact", "sip:evil@evil", ""; "a URI")]
+#[test_case("user-agent", "prefix", "snom", "called certain, but genuine devices send it: \"snom370/8.7.5.35\" and 1 more"; "a genuine device")]
+#[test_case("user-agent", "regex", "^yealink", "called certain, but genuine devices send it"; "a genuine device by expression")]
+#[test_case("via", "contains", "SIP/2.0/UDP", "called certain, but genuine devices send it: \"REGISTER sip:pbx.example.com SIP/2.0\" and 2 more"; "an ordinary word")]
+#[test_case("contact", "contains", "transport", "called certain, but genuine devices send it"; "an ordinary parameter")]
+fn a_signature_is_judged_by_itself(field: &str, kind: &str, pattern: &str, says: &str) {
+    let keys = format!(
+        "field = \"{field}\"\nmatch = \"{kind}\"\npattern = \"{pattern}\"\nconfidence = \"certain\""
+    );
+    match &findings(&signature("one", &keys))[..] {
+        [] => assert_eq!(says, ""),
+        [finding] => {
+            assert!(
+                !says.is_empty() && finding.message.starts_with(says),
+                "{}",
+                finding.message
+            );
+            assert_eq!(finding.severity, Severity::Error);
+        }
+        more => panic!("{more:?}"),
+    }
+}
+
+#[test]
+fn a_pattern_longer_than_any_header_never_matches() {
+    let keys = format!(
+        "field = \"user-agent\"\nmatch = \"contains\"\npattern = \"{}\"\nconfidence = \"certain\"",
+        "long".repeat(300)
+    );
+    let found = findings(&signature("long", &keys));
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        found[0].message,
+        "never matches: 1200 bytes are longer than any header"
+    );
+}
+
+#[test]
+fn less_than_certain_is_held_to_less() {
+    let keys = |confidence: &str| {
+        let keys = "field = \"user-agent\"\nmatch = \"prefix\"\npattern = \"snom\"";
+        signature("snom", &format!("{keys}\nconfidence = \"{confidence}\""))
+    };
+    assert_eq!(findings(&keys("likely"))[0].severity, Severity::Warning);
+    assert_eq!(findings(&keys("shared")), []);
+}
+
+#[test]
+fn signatures_that_say_the_same_are_named() {
+    let rows = [
+        ("wide", "prefix", "evil", "likely"),
+        ("narrower", "prefix", "Evil  Scanner", "likely"),
+        ("stronger", "exact", "evil/3", "certain"),
+        ("twin", "prefix", "EVIL", "likely"),
+        ("inside", "contains", "evil", "certain"),
+        ("apart", "prefix", "devil", "shared"),
+    ];
+    let mut text = String::new();
+    for (name, kind, pattern, confidence) in rows {
+        let keys = format!(
+            "field = \"user-agent\"\nmatch = \"{kind}\"\npattern = \"{pattern}\"\n\
+             confidence = \"{confidence}\""
+        );
+        text += &signature(name, &keys);
+    }
+    text += &signature(
+        "elsewhere",
+        "field = \"server\"\nmatch = \"prefix\"\npattern = \"evil\"\nconfidence = \"likely\"",
+    );
+    assert_snapshot!(printed(&findings(&text)), @r#"
+    wide: warning: adds nothing: "inside" matches whatever it matches
+        remove it
+    narrower: warning: adds nothing: "wide" matches whatever it matches
+        remove it
+    stronger: warning: hidden: "wide" matches whatever it matches, earlier, and is only likely
+        make "wide" narrower, or remove one of them
+    twin: warning: says the same as "wide"
+        remove one of them
+    apart: warning: adds nothing: "inside" matches whatever it matches
+        remove it
+    "#);
+}
