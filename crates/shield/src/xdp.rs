@@ -38,7 +38,8 @@ const LINK: &str = "link-";
 /// What to guard, and where to keep it.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder of the pins, on a BPF file system; made where it is not there.
+    /// The folder of the pins, on a BPF file system; made where it is not there. No name in it
+    /// may have a dot: the BPF file system answers EPERM.
     pub pin_dir: PathBuf,
     /// The interfaces to guard.
     pub interfaces: Vec<Interface>,
@@ -67,6 +68,7 @@ struct Link {
     mode: XdpMode,
     state: XdpLinkState,
     pin: PathBuf,
+    adopted: bool,
     /// Keeps the program attached even when somebody removes the pin.
     _held: XdpLink,
 }
@@ -87,6 +89,15 @@ impl Xdp {
         }
         sys::probe()?;
         let pins = prepare(&options.pin_dir)?;
+        let opened = Self::load_and_attach(pins.clone(), &options.interfaces);
+        if opened.is_err() && pinned_links(&pins)?.is_empty() {
+            // An earlier start's protection stays; a first one leaves nothing behind.
+            remove_pins(&pins)?;
+        }
+        opened
+    }
+
+    fn load_and_attach(pins: PathBuf, interfaces: &[Interface]) -> Result<Self, Error> {
         let mut notes = Vec::new();
         discard_misfits(&pins, &mut notes)?;
         let mut ebpf = program::load(Some(&pins))?;
@@ -98,14 +109,20 @@ impl Xdp {
             links: Vec::new(),
             notes,
         };
-        xdp.adopt_links(&options.interfaces)?;
-        for interface in &options.interfaces {
-            if !xdp
+        xdp.adopt_links(interfaces)?;
+        for interface in interfaces {
+            if xdp
                 .links
                 .iter()
                 .any(|link| link.interface == interface.name)
             {
-                xdp.attach(interface)?;
+                continue;
+            }
+            if let Err(error) = xdp.attach(interface) {
+                for link in xdp.links.iter().filter(|link| !link.adopted) {
+                    remove(&link.pin)?;
+                }
+                return Err(error);
             }
         }
         Ok(xdp)
@@ -158,7 +175,7 @@ impl Xdp {
                 .map_err(|error| failed(error.into()))?;
             self.notes
                 .push(format!("{}: adopted, {}", interface.name, mode_name(mode)));
-            self.keep(interface.name.clone(), mode, held, pin)?;
+            self.keep(interface.name.clone(), mode, held, pin, true)?;
         }
         Ok(())
     }
@@ -195,7 +212,7 @@ impl Xdp {
         let link = FdLink::try_from(link).map_err(|error| failed(error.into()))?;
         let pinned = link.pin(&pin).map_err(|error| failed(error.into()))?;
         let held = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
-        self.keep(interface.name.clone(), mode, held, pin)
+        self.keep(interface.name.clone(), mode, held, pin, false)
     }
 
     fn create_link(&mut self, interface: &str, mode: XdpMode) -> Result<XdpLink, Error> {
@@ -229,6 +246,7 @@ impl Xdp {
         mode: XdpMode,
         held: XdpLink,
         pin: PathBuf,
+        adopted: bool,
     ) -> Result<(), Error> {
         let state = sys::pinned_link_state(&pin).map_err(in_pin(&pin))?;
         self.links.push(Link {
@@ -236,6 +254,7 @@ impl Xdp {
             mode,
             state,
             pin,
+            adopted,
             _held: held,
         });
         Ok(())
@@ -256,17 +275,22 @@ shield_by_maps!(Xdp {
         for link in self.links.drain(..) {
             remove(&link.pin)?;
         }
-        for map in PINNED_MAPS {
-            remove(&self.pins.join(map.name))?;
-        }
-        // Somebody else's file in it would be left, and the folder with it.
-        let _ = fs::remove_dir(&self.pins);
-        if let Some(parent) = self.pins.parent() {
-            let _ = fs::remove_dir(parent);
-        }
-        Ok(())
+        remove_pins(&self.pins)
     }
 });
+
+/// Removes the pinned maps and the folder, if it is then empty.
+fn remove_pins(pins: &Path) -> Result<(), Error> {
+    for map in PINNED_MAPS {
+        remove(&pins.join(map.name))?;
+    }
+    // Somebody else's file in it is left, and the folder with it.
+    let _ = fs::remove_dir(pins);
+    if let Some(parent) = pins.parent() {
+        let _ = fs::remove_dir(parent);
+    }
+    Ok(())
+}
 
 /// Makes the folder of the pins for this layout, on a BPF file system that is mounted where it
 /// is not yet.

@@ -1,12 +1,9 @@
 //! Every way of writing a scanner's name that a real Asterisk was seen to read, and one packet can
 //! show, is dropped; what stands where no PBX looks passes.
 
-use sipward_shield::{Reason, Verdict};
+use sipward_shield::{Reason, Simulator, Verdict};
 use sipward_signature::Profile;
-use sipward_testkit::{
-    evasions::{EVASIONS, Evasion, Field, Request},
-    require,
-};
+use sipward_testkit::evasions::{EVASIONS, Evasion, Field, Request};
 
 use crate::common::*;
 
@@ -28,25 +25,25 @@ fn request_of(evasion: &Evasion, number: usize) -> Request {
     }
 }
 
-/// Reason of each packet, up to and with the first one that is dropped.
-fn reasons(evasion: &Evasion, number: usize) -> Option<Vec<(Verdict, Reason)>> {
-    let mut simulator = simulator(Profile::Standard)?;
+/// Reason of each packet, up to and with the first one that is dropped. Each evasion comes from an
+/// address of its own.
+fn reasons(simulator: &mut Simulator, evasion: &Evasion, number: usize) -> Vec<(Verdict, Reason)> {
     let mut reasons = Vec::new();
     for frame in evasion.frames(&request_of(evasion, number)) {
-        let judged = judge(&mut simulator, &frame);
+        let judged = judge(simulator, &frame);
         reasons.push(judged);
         if judged.0 == DROP {
             break;
         }
     }
-    Some(reasons)
+    reasons
 }
 
 #[test]
 fn what_asterisk_reads_and_one_packet_shows_is_dropped() {
-    if !require::require(&[require::Need::Root]) {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
         return;
-    }
+    };
     let mut seen = 0;
     let mut for_the_tap = Vec::new();
     let mut missed = Vec::new();
@@ -55,7 +52,7 @@ fn what_asterisk_reads_and_one_packet_shows_is_dropped() {
         .enumerate()
         .filter(|(_, evasion)| evasion.is_read())
     {
-        let reasons = reasons(evasion, number).unwrap();
+        let reasons = reasons(&mut simulator, evasion, number);
         let dropped = reasons.last() == Some(&(DROP, Reason::Signature));
         match (evasion.seen_in_one_packet, dropped) {
             (true, true) => seen += 1,
@@ -74,9 +71,9 @@ fn what_asterisk_reads_and_one_packet_shows_is_dropped() {
 
 #[test]
 fn what_stands_where_no_pbx_looks_passes() {
-    if !require::require(&[require::Need::Root]) {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
         return;
-    }
+    };
     let decoys: Vec<_> = EVASIONS
         .iter()
         .enumerate()
@@ -84,7 +81,7 @@ fn what_stands_where_no_pbx_looks_passes() {
         .collect();
     assert!(!decoys.is_empty());
     for (number, evasion) in decoys {
-        for (verdict, reason) in reasons(evasion, number).unwrap() {
+        for (verdict, reason) in reasons(&mut simulator, evasion, number) {
             assert_eq!((verdict, reason), (PASS, Reason::Clean), "{}", evasion.name);
         }
     }

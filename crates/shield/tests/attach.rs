@@ -1,0 +1,324 @@
+//! The program on real interfaces, in network namespaces of its own: what stays when its process
+//! dies, what a later start adopts, and what it refuses.
+#![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
+
+use std::{fs, net::UdpSocket, path::PathBuf, time::Duration};
+
+use aya::maps::{Array, MapData};
+use sipward_shield::{
+    Ban, BootTime, Error, Limits, Mode, Policy, PortClass, Ports, Rate, Scope, Shield as _, Target,
+    XdpMode,
+    xdp::{Interface, Options, Xdp},
+};
+use sipward_testkit::{
+    namespace::Namespace,
+    require::{Need, require},
+};
+
+const PBX: &str = "192.0.2.1:5060";
+
+/// A PBX's machine and a neighbour, and a folder for pins that goes with the test.
+struct Net {
+    pbx: Namespace,
+    neighbour: Namespace,
+    pin_dir: PathBuf,
+}
+
+impl Net {
+    fn new() -> Option<Self> {
+        if !require(&[Need::Root, Need::Program("ip")]) {
+            return None;
+        }
+        let pbx = Namespace::new("pbx").unwrap();
+        let neighbour = Namespace::new("neighbour").unwrap();
+        let pin_dir = PathBuf::from("/sys/fs/bpf").join(pbx.name());
+        let net = Self {
+            pbx,
+            neighbour,
+            pin_dir,
+        };
+        net.wire();
+        Some(net)
+    }
+
+    fn wire(&self) {
+        self.pbx.veth("wan", &self.neighbour, "lan").unwrap();
+        self.pbx.address("wan", "192.0.2.1/24").unwrap();
+        self.neighbour.address("lan", "192.0.2.7/24").unwrap();
+    }
+
+    fn open(&self, mode: Option<XdpMode>) -> Result<Xdp, Error> {
+        self.open_at(self.pin_dir.clone(), "wan", mode)
+    }
+
+    fn open_at(&self, pin_dir: PathBuf, name: &str, mode: Option<XdpMode>) -> Result<Xdp, Error> {
+        let interface = Interface {
+            name: name.to_owned(),
+            mode,
+        };
+        let options = Options {
+            pin_dir,
+            interfaces: vec![interface],
+        };
+        self.pbx.enter(|| {
+            let mut xdp = Xdp::open(&options)?;
+            xdp.set_policy(&policy())?;
+            Ok(xdp)
+        })
+    }
+
+    /// Whether a datagram from the neighbour reaches the PBX: it is followed by one to a port that
+    /// nobody protects and that no ban of scope sip hits, so that its absence is known for sure.
+    fn reaches(&self) -> bool {
+        let (sip, control) = self.pbx.enter(|| {
+            let sip = UdpSocket::bind(PBX).unwrap();
+            let control = UdpSocket::bind("192.0.2.1:9999").unwrap();
+            sip.set_nonblocking(true).unwrap();
+            control
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+            (sip, control)
+        });
+        self.neighbour.enter(|| {
+            let socket = UdpSocket::bind("192.0.2.7:5060").unwrap();
+            socket
+                .send_to(b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\n\r\n", PBX)
+                .unwrap();
+            socket.send_to(b"after it", "192.0.2.1:9999").unwrap();
+        });
+        let mut buffer = [0; 64];
+        control
+            .recv(&mut buffer)
+            .expect("what is not protected arrives");
+        sip.recv(&mut buffer).is_ok()
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.pin_dir);
+    }
+}
+
+fn policy() -> Policy {
+    let rate = Rate {
+        packets: 1000,
+        per_seconds: 1,
+        burst: 1000,
+    };
+    Policy {
+        mode: Mode::Protect,
+        ports: Ports {
+            udp: vec![(5060, PortClass::Sip)],
+            tcp: vec![(5060, PortClass::Sip)],
+        },
+        limits: Limits {
+            sip: rate,
+            responses: rate,
+            unknown: rate,
+            trusted: rate,
+            ssh: rate,
+        },
+    }
+}
+
+fn ban(xdp: &mut Xdp) {
+    let target = Target {
+        prefix: "192.0.2.7/32".parse().unwrap(),
+        port: None,
+    };
+    let until = BootTime(BootTime::now().0 + 3_600_000_000_000);
+    xdp.ban(&Ban {
+        target,
+        scope: Scope::Sip,
+        until,
+    })
+    .unwrap();
+}
+
+#[test]
+fn protection_stays_when_the_process_dies_and_the_next_adopts_it() {
+    let Some(net) = Net::new() else { return };
+    assert!(net.reaches());
+    let mut xdp = net.open(None).unwrap();
+    assert!(net.reaches());
+    ban(&mut xdp);
+    assert!(!net.reaches());
+    let bans = xdp.bans().unwrap();
+    // What a kill leaves behind: closed descriptors, nothing else.
+    drop(xdp);
+    assert!(!net.reaches());
+
+    let mut xdp = net.open(None).unwrap();
+    assert!(
+        xdp.notes()
+            .iter()
+            .any(|note| note == "wan: adopted, generic"),
+        "{:?}",
+        xdp.notes()
+    );
+    assert!(!net.reaches());
+    assert_eq!(xdp.bans().unwrap().len(), 1);
+    assert_eq!(xdp.bans().unwrap()[0].ban, bans[0].ban);
+    assert!(xdp.bans().unwrap()[0].dropped_packets >= 2);
+
+    xdp.detach().unwrap();
+    assert!(net.reaches());
+    assert!(!net.pin_dir.exists());
+}
+
+#[test]
+fn the_mode_is_what_was_asked_for_and_generic_on_veth_by_default() {
+    let Some(net) = Net::new() else { return };
+    let modes = |xdp: &Xdp| {
+        let list = xdp.interfaces().unwrap();
+        list.into_iter()
+            .map(|guarded| (guarded.name, guarded.mode, guarded.attached))
+            .collect::<Vec<_>>()
+    };
+    let xdp = net.open(None).unwrap();
+    assert_eq!(modes(&xdp), [("wan".to_owned(), XdpMode::Generic, true)]);
+    drop(xdp);
+    let mut xdp = net.open(Some(XdpMode::Native)).unwrap();
+    assert_eq!(modes(&xdp), [("wan".to_owned(), XdpMode::Native, true)]);
+    ban(&mut xdp);
+    assert!(!net.reaches());
+}
+
+#[test]
+fn native_that_was_asked_for_and_cannot_be_is_an_error() {
+    let Some(net) = Net::new() else { return };
+    net.pbx.run("ip link add br0 type bridge").unwrap();
+    let error = net
+        .open_at(net.pin_dir.clone(), "br0", Some(XdpMode::Native))
+        .err()
+        .unwrap();
+    assert!(matches!(error, Error::Attach { .. }), "{error}");
+    let xdp = net.open_at(net.pin_dir.clone(), "br0", None).unwrap();
+    assert_eq!(xdp.interfaces().unwrap()[0].mode, XdpMode::Generic);
+}
+
+#[test]
+fn a_foreign_program_is_never_evicted() {
+    let Some(net) = Net::new() else { return };
+    let foreign_pins = PathBuf::from(format!("{}-foreign", net.pin_dir.display()));
+    let mut foreign = net.open_at(foreign_pins.clone(), "wan", None).unwrap();
+    for mode in [None, Some(XdpMode::Generic), Some(XdpMode::Native)] {
+        let error = net.open(mode).err().unwrap();
+        assert!(matches!(error, Error::Occupied { .. }), "{error}");
+    }
+    assert!(foreign.interfaces().unwrap()[0].attached);
+    ban(&mut foreign);
+    assert!(!net.reaches());
+    foreign.detach().unwrap();
+    net.open(None).unwrap();
+}
+
+#[test]
+fn where_one_of_two_interfaces_is_taken_the_other_is_left_alone() {
+    let Some(net) = Net::new() else { return };
+    net.pbx.run("ip link add second type bridge").unwrap();
+    net.pbx.run("ip link set second up").unwrap();
+    let foreign_pins = PathBuf::from(format!("{}-foreign", net.pin_dir.display()));
+    let mut foreign = net.open_at(foreign_pins, "second", None).unwrap();
+    let names = ["wan", "second"];
+    let options = Options {
+        pin_dir: net.pin_dir.clone(),
+        interfaces: names
+            .iter()
+            .map(|name| Interface {
+                name: (*name).to_owned(),
+                mode: None,
+            })
+            .collect(),
+    };
+    let error = net.pbx.enter(|| Xdp::open(&options)).err().unwrap();
+    assert!(matches!(error, Error::Occupied { .. }), "{error}");
+    assert!(!net.pin_dir.exists());
+    assert!(!net.pbx.run("ip link show wan").unwrap().contains("xdp"));
+    foreign.detach().unwrap();
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_named_and_nothing_is_left_behind() {
+    let Some(net) = Net::new() else { return };
+    let error = net
+        .open_at(net.pin_dir.clone(), "wlan7", None)
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "no interface \"wlan7\" here: `ip link` lists them"
+    );
+    assert!(!net.pin_dir.exists());
+}
+
+#[test]
+fn a_link_that_was_severed_is_seen_and_replaced() {
+    let Some(net) = Net::new() else { return };
+    let mut xdp = net.open(None).unwrap();
+    ban(&mut xdp);
+    net.pbx.run("ip link del wan").unwrap();
+    assert!(!xdp.interfaces().unwrap()[0].attached);
+    net.wire();
+    assert!(net.reaches());
+    drop(xdp);
+    let xdp = net.open(None).unwrap();
+    assert!(xdp.interfaces().unwrap()[0].attached);
+    assert!(!net.reaches());
+}
+
+#[test]
+fn a_renamed_interface_is_let_go() {
+    let Some(net) = Net::new() else { return };
+    let mut xdp = net.open(None).unwrap();
+    ban(&mut xdp);
+    net.pbx.run("ip link set wan down").unwrap();
+    net.pbx.run("ip link set wan name outside").unwrap();
+    net.pbx.run("ip link set outside up").unwrap();
+    assert!(xdp.interfaces().unwrap()[0].attached);
+    drop(xdp);
+    let xdp = net.open_at(net.pin_dir.clone(), "outside", None).unwrap();
+    assert!(
+        xdp.notes()
+            .iter()
+            .any(|note| note.starts_with("outside: adopted"))
+    );
+    assert!(!net.reaches());
+}
+
+#[test]
+fn a_pinned_map_of_another_shape_is_not_adopted() {
+    let Some(net) = Net::new() else { return };
+    drop(net.open(None).unwrap());
+    let pins = net.pin_dir.join("layout-1");
+    fs::remove_file(pins.join("bans")).unwrap();
+    let foreign = Array::<MapData, u64>::create(4, 0).unwrap();
+    foreign.pin(pins.join("bans")).unwrap();
+
+    let mut xdp = net.open(None).unwrap();
+    assert!(
+        xdp.notes()
+            .iter()
+            .any(|note| note.contains("another shape")),
+        "{:?}",
+        xdp.notes()
+    );
+    ban(&mut xdp);
+    assert!(!net.reaches());
+}
+
+#[test]
+fn pins_need_a_bpf_file_system() {
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let error = net
+        .open_at(folder.path().join("pins"), "wan", None)
+        .err()
+        .unwrap();
+    assert!(matches!(error, Error::Pin { .. }), "{error}");
+    assert!(
+        error.to_string().contains("not on a BPF file system"),
+        "{error}"
+    );
+}
