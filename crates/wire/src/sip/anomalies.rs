@@ -57,7 +57,7 @@ anomalies! {
     ODD_METHOD = 17, "odd-method";
     /// Not `SIP/2.0`, or missing.
     ODD_VERSION = 18, "odd-version";
-    /// A request URI without scheme or host, or with a byte that none may have.
+    /// A request URI without scheme or host, with headers, or with a byte that none may have.
     ODD_URI = 19, "odd-uri";
     /// A status code that is not three digits from 100 to 699.
     ODD_STATUS = 20, "odd-status";
@@ -92,7 +92,7 @@ impl Anomalies {
     pub const NONE: Self = Self(0);
 
     /// With any of these no server can make a transaction of the message.
-    pub const UNPARSABLE: Self = Self(Self::UNRECOGNISED_START_LINE.0 | Self::MISSING_HEADER.0);
+    pub const UNPARSABLE: Self = Self::UNRECOGNISED_START_LINE.union(Self::MISSING_HEADER);
 
     /// Whether every anomaly of `other` is in this set.
     #[must_use]
@@ -120,6 +120,12 @@ impl Anomalies {
             .map(|(_, name)| *name)
     }
 
+    /// The anomalies of both sets.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     pub(super) fn set(&mut self, flag: Self, condition: bool) {
         if condition {
             self.0 |= flag.0;
@@ -131,7 +137,7 @@ impl BitOr for Anomalies {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        self.union(other)
     }
 }
 

@@ -146,7 +146,7 @@ fn is_odd_uri(uri: &Uri<'_>) -> bool {
     let odd_byte = |byte: &u8| !byte.is_ascii_graphic() || b"<>\"\\^`{|}".contains(byte);
     uri.raw.iter().any(odd_byte)
         || match uri.scheme {
-            Scheme::Sip | Scheme::Sips => uri.host.is_empty(),
+            Scheme::Sip | Scheme::Sips => uri.host.is_empty() || !uri.headers.is_empty(),
             Scheme::Tel => uri.user.is_none_or(<[u8]>::is_empty),
             Scheme::Other => false,
             Scheme::Missing => true,

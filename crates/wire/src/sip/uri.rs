@@ -27,7 +27,8 @@ pub enum Scheme {
 /// Nothing is decoded; [`percent_decode`] does that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uri<'a> {
-    /// All of it, trimmed.
+    /// All of it, trimmed; the rest is read from between angle brackets where there are any, as
+    /// chan_sip reads a request URI.
     pub raw: &'a [u8],
     /// Its scheme, in any case.
     pub scheme: Scheme,
@@ -51,7 +52,11 @@ impl<'a> Uri<'a> {
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Self {
         let raw = trim(bytes);
-        let (scheme, rest) = scheme(raw);
+        let bare = match raw.strip_prefix(b"<") {
+            Some(inside) => split_once(inside, b'>').map_or(inside, |(uri, _)| trim(uri)),
+            None => raw,
+        };
+        let (scheme, rest) = scheme(bare);
         let opaque = Self {
             raw,
             scheme,
