@@ -85,13 +85,38 @@ impl ValueMatcher {
             | Field::Via
             | Field::RequestUri => &[],
         };
-        Ok(Self {
+        let mut matcher = Self {
             decodes_percent: field.holds_uri(),
             words: Words::new(on_field.clone().filter(move |s| !is_uri(s))),
             uris: Uris::new(form, on_field.clone().filter(is_uri)),
             regexes: Regexes::new(field, on_field.clone())?,
-            exempt: Exemptions::new(on_field, spared),
-        })
+            exempt: Exemptions::none(on_field),
+        };
+        for value in spared {
+            // Others need no exemption, and no states.
+            if matcher.hits_shared(value) {
+                matcher.exempt.add(value);
+            }
+        }
+        Ok(matcher)
+    }
+
+    fn hits_shared(&self, value: &str) -> bool {
+        let mut state = ValueState {
+            exempt: Exempt::No,
+            ..self.start()
+        };
+        let mut hits = Vec::new();
+        for byte in value.bytes() {
+            let hit;
+            (state, hit) = match byte {
+                b' ' | b'\t' => self.blank(state),
+                _ => self.byte(state, byte),
+            };
+            hits.push(hit);
+        }
+        hits.push(self.end(state));
+        hits.into_iter().any(|hit| self.exempt.is_shared(hit))
     }
 
     /// The state before the first byte of a value; blanks before it don't count.
@@ -212,20 +237,18 @@ impl ValueMatcher {
 }
 
 impl Exemptions {
-    fn new<'a>(signatures: impl Iterator<Item = Slotted<'a>>, user_agents: &[String]) -> Self {
+    fn none<'a>(signatures: impl Iterator<Item = Slotted<'a>>) -> Self {
         let shared = signatures.filter(|s| s.signature.confidence == Confidence::Shared);
-        let first_shared_slot = shared.map(|s| s.slot).min();
-        let mut trie = Trie::new();
-        if first_shared_slot.is_some() {
-            for user_agent in user_agents {
-                let value = single_blanks(user_agent).to_ascii_lowercase();
-                trie.insert(value.trim_matches(' ').as_bytes(), ());
-            }
-        }
         Self {
-            user_agents: trie,
-            first_shared_slot: first_shared_slot.unwrap_or(u16::MAX),
+            user_agents: Trie::new(),
+            first_shared_slot: shared.map(|s| s.slot).min().unwrap_or(u16::MAX),
         }
+    }
+
+    fn add(&mut self, user_agent: &str) {
+        let value = single_blanks(user_agent).to_ascii_lowercase();
+        self.user_agents
+            .insert(value.trim_matches(' ').as_bytes(), ());
     }
 
     fn start(&self) -> Exempt {

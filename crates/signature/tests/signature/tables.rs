@@ -258,3 +258,43 @@ fn case_counts_where_the_signature_says_so() {
     assert!(found(b"USER-AGENT: xScAnx"));
     assert!(!found(b"User-Agent: xscanx"));
 }
+
+#[test]
+fn a_thousand_firmwares_that_logged_in_fit_beside_the_built_in_list() {
+    let mut exempt = Vec::new();
+    for version in 0..250 {
+        let (major, minor) = (version / 16, version % 16);
+        exempt.push(format!("Cisco/SPA504G-{major}.{minor}.2f"));
+        exempt.push(format!(
+            "Asterisk PBX {major}.{minor}.0~dfsg-0+deb11u{minor}"
+        ));
+        exempt.push(format!("FPBX-{major}.0.{minor}(18.{version}.0)"));
+        exempt.push(format!("snom370/8.{major}.{minor}.35"));
+    }
+    let strict = |exempt: &[String]| {
+        SignatureSet::builtin()
+            .compile(Profile::Strict, exempt)
+            .unwrap()
+    };
+    let tables = strict(&exempt);
+    assert!(
+        tables.cells.len() * 2 <= TABLE_CELLS,
+        "{} cells",
+        tables.cells.len()
+    );
+    for user_agent in &exempt {
+        let message = register_with("User-Agent", user_agent);
+        assert_eq!(
+            tables.scan(&message, ScanMode::DATAGRAM),
+            None,
+            "{user_agent}"
+        );
+    }
+
+    // What no shared signature matches needs no exemption.
+    let snoms: Vec<String> = exempt
+        .into_iter()
+        .filter(|value| value.starts_with("snom"))
+        .collect();
+    assert_eq!(strict(&snoms).rows(), STRICT.rows());
+}
