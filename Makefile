@@ -1,0 +1,34 @@
+# Each target works on a fresh Debian 12 as root with git, make and a Rust toolchain; it installs
+# the rest with apt, pip and cargo, the larger things into a cache outside this folder.
+
+SIPWARD = target/release/sipward
+
+.PHONY: run demo test bench build check install-build-deps
+
+# Guards the interface of the default route until Ctrl-C, which detaches.
+run: build
+	$(SIPWARD) run $(ARGS)
+
+# A real scanner against a real Asterisk, without and with sipward, in private namespaces.
+demo: build
+	tools/install-test-deps packages scanners asterisk
+	cargo run --quiet --release -p sipward-testkit --bin sipward-demo -- $(SIPWARD)
+
+test: install-build-deps
+	tools/install-test-deps
+	tools/run-tests
+
+# The cost of a packet beside the guide's list, in one run. Best on a machine with nothing to do.
+bench: install-build-deps
+	tools/install-test-deps packages
+	cargo bench --quiet -p sipward-shield --bench packet -- $(ARGS)
+
+build: install-build-deps
+	cargo build --release --locked -p sipward
+
+# What a commit has to pass before its tests are worth running.
+check: install-build-deps
+	tools/run-tests check
+
+install-build-deps:
+	tools/install-build-deps
