@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use crate::lab::{PBX, PBX_V6};
 use crate::namespace::Namespace;
 use crate::process::{Process, read_lossy, wait_until};
 use crate::require::asterisk_root;
@@ -42,6 +44,24 @@ pub enum Driver {
     ChanSip,
     /// `chan_pjsip`.
     Pjsip,
+}
+
+impl Driver {
+    /// Where it listens by default, in a [`Lab`](crate::lab::Lab).
+    #[must_use]
+    pub fn address(self) -> SocketAddr {
+        let port = match self {
+            Self::ChanSip => 5060,
+            Self::Pjsip => 5062,
+        };
+        SocketAddr::new(PBX.parse().expect("an address"), port)
+    }
+
+    /// The same over IPv6.
+    #[must_use]
+    pub fn address_v6(self) -> SocketAddr {
+        SocketAddr::new(PBX_V6.parse().expect("an address"), self.address().port())
+    }
 }
 
 /// Who may call without a password.
@@ -73,8 +93,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            chan_sip_port: 5060,
-            pjsip_ports: vec![5062],
+            chan_sip_port: Driver::ChanSip.address().port(),
+            pjsip_ports: vec![Driver::Pjsip.address().port()],
             extensions: Some(100..=199),
             guests: Guests::Refused,
             appended: BTreeMap::new(),
@@ -209,7 +229,8 @@ fn console(socket: &Path, command: &str) -> Result<String> {
             .read_exact(&mut byte)
             .context("reading Asterisk's greeting")?;
     }
-    write!(socket, "cli quit after {command}\0")?;
+    // In one piece: Asterisk takes each read for a whole command.
+    socket.write_all(format!("cli quit after {command}\0").as_bytes())?;
     let mut output = Vec::new();
     socket
         .read_to_end(&mut output)

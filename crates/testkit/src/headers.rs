@@ -70,16 +70,6 @@ impl HeaderReader {
         })
     }
 
-    /// The address of a driver over IPv4.
-    #[must_use]
-    pub fn address(driver: Driver) -> SocketAddr {
-        let port = match driver {
-            Driver::ChanSip => 5060,
-            Driver::Pjsip => 5062,
-        };
-        SocketAddr::new(PBX.parse().expect("an address"), port)
-    }
-
     /// Sends these bytes to the driver, over IPv4 as one datagram or one write, and returns what
     /// it read: nothing if it did not take them for an INVITE.
     ///
@@ -109,7 +99,7 @@ impl HeaderReader {
         let socket = self.lab.attacker.enter(|| UdpSocket::bind(source))?;
         let call_id = self.next_sentinel();
         let request = sentinel("OPTIONS", &call_id, socket.local_addr()?, Transport::Udp);
-        socket.send_to(&request, Self::address(driver))?;
+        socket.send_to(&request, driver.address())?;
         socket.set_read_timeout(Some(TIMEOUT))?;
         socket
             .recv(&mut [0; 2048])
@@ -177,7 +167,7 @@ impl HeaderReader {
     /// An open connection, if there is one, must live until the PBX has read from it.
     fn send(&self, driver: Driver, bytes: &[u8], transport: Transport) -> Result<Option<Stream>> {
         let source = SocketAddr::new(ATTACKER.parse()?, 0);
-        let destination = Self::address(driver);
+        let destination = driver.address();
         match transport {
             Transport::Udp => {
                 let socket = self.lab.attacker.enter(|| UdpSocket::bind(source))?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::inject::Injector;
+use crate::link::{Cable, PacketSocket};
 use crate::namespace::Namespace;
 
 /// The PBX's IPv4 address.
@@ -39,9 +39,11 @@ pub struct Lab {
     pub phones: Namespace,
     /// Forwards between them.
     pub router: Namespace,
-    injector: Injector,
+    injector: PacketSocket,
     pbx_mac: [u8; 6],
     router_mac: [u8; 6],
+    // The threads end before the namespace in which they work.
+    _cable: Option<(Cable, Namespace)>,
 }
 
 impl Lab {
@@ -50,6 +52,15 @@ impl Lab {
     /// # Errors
     /// Without root, or without iproute2.
     pub fn new() -> Result<Self> {
+        Self::with_far_phones(Duration::ZERO)
+    }
+
+    /// Builds it with the phones this far away: a round trip between them and everybody else
+    /// takes at least this long.
+    ///
+    /// # Errors
+    /// As [`Lab::new`], and without ethtool.
+    pub fn with_far_phones(round_trip: Duration) -> Result<Self> {
         let [pbx, attacker, phones, router] =
             ["pbx", "attacker", "phones", "router"].map(Namespace::new);
         let (pbx, attacker, phones, router) = (pbx?, attacker?, phones?, router?);
@@ -75,8 +86,18 @@ impl Lab {
                 "2001:db8:51::fe",
             ),
         ];
+        let mut cable = None;
         for (side, name, v4, gateway_v4, v6, gateway_v6) in sides {
-            side.veth("eth0", &router, name)?;
+            if name == "phones" && !round_trip.is_zero() {
+                let far = Namespace::new("cable")?;
+                side.veth("eth0", &far, "near")?;
+                router.veth(name, &far, "far")?;
+                side.offload("eth0", "tx", false)?;
+                router.offload(name, "tx", false)?;
+                cable = Some((Cable::lay(&far, ["near", "far"], round_trip / 2)?, far));
+            } else {
+                side.veth("eth0", &router, name)?;
+            }
             side.address("eth0", &format!("{v4}/24"))?;
             side.address("eth0", &format!("{v6}/64"))?;
             router.address(name, &format!("{gateway_v4}/24"))?;
@@ -90,23 +111,15 @@ impl Lab {
             attacker.own_all(prefix)?;
         }
         Ok(Self {
-            injector: Injector::open(&router, "pbx")?,
+            injector: PacketSocket::open(&router, "pbx")?,
             pbx_mac: pbx.mac("eth0")?,
             router_mac: router.mac("pbx")?,
             pbx,
             attacker,
             phones,
             router,
+            _cable: cable,
         })
-    }
-
-    /// Sets the round trip between the phones and everybody else.
-    ///
-    /// # Errors
-    /// What `tc` says.
-    pub fn phones_round_trip(&self, time: Duration) -> Result<()> {
-        self.phones.delay("eth0", time / 2)?;
-        self.router.delay("phones", time / 2)
     }
 
     /// Sets the MTU of the link between router and PBX, on both ends.

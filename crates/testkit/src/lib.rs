@@ -3,13 +3,16 @@
 #![deny(unsafe_code)]
 
 pub mod asterisk;
+pub mod count;
 pub mod evasions;
 pub mod headers;
-pub mod inject;
 pub mod lab;
+pub mod link;
 pub mod namespace;
 pub mod packet;
 pub mod pcap;
+pub mod phone;
 pub mod process;
 pub mod require;
+pub mod scanner;
 pub mod stream;

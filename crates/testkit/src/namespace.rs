@@ -8,7 +8,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
@@ -136,22 +135,6 @@ impl Namespace {
     /// What `ip` says.
     pub fn own_all(&self, prefix: &str) -> Result<()> {
         self.run(&format!("ip route add local {prefix} dev lo"))?;
-        Ok(())
-    }
-
-    /// Delays what leaves by this interface (netem); zero takes the delay away.
-    ///
-    /// # Errors
-    /// What `tc` says.
-    pub fn delay(&self, interface: &str, delay: Duration) -> Result<()> {
-        if delay.is_zero() {
-            self.run(&format!("tc qdisc del dev {interface} root"))?;
-            return Ok(());
-        }
-        let micros = delay.as_micros();
-        self.run(&format!(
-            "tc qdisc replace dev {interface} root netem delay {micros}us limit 100000"
-        ))?;
         Ok(())
     }
 

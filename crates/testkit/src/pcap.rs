@@ -1,10 +1,14 @@
-//! Classic pcap files, written by hand: a 24-byte file header, then a 16-byte header before each
+//! Classic pcap files, written and read by hand: a 24-byte file header, then a 16-byte header before each
 //! frame. Microseconds, link type Ethernet.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+const MAGIC: u32 = 0xa1b2_c3d4;
 
 /// A capture file being written.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ impl<W: Write> PcapWriter<W> {
     /// # Errors
     /// What the writer says.
     pub fn new(mut out: W) -> io::Result<Self> {
-        let header: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 0x0004_0000, 1];
+        let header: [u32; 6] = [MAGIC, 0x0004_0002, 0, 0, 0x0004_0000, 1];
         for word in header {
             out.write_all(&word.to_le_bytes())?;
         }
@@ -58,9 +62,72 @@ impl<W: Write> PcapWriter<W> {
     }
 }
 
+/// A frame read from a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// When it was captured, from the epoch.
+    pub at: Duration,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Reads a file of this machine's byte order in microseconds, as tcpdump and [`PcapWriter`]
+/// write it. A last frame that is not yet whole is left out.
+///
+/// # Errors
+/// If it is something else.
+pub fn read(path: &Path) -> Result<Vec<Frame>> {
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    parse(&bytes).with_context(|| format!("reading {}", path.display()))
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<Frame>> {
+    let Some((header, mut rest)) = bytes.split_at_checked(24) else {
+        return Ok(Vec::new());
+    };
+    ensure!(
+        word(header, 0) == MAGIC,
+        "not a pcap file of this byte order in microseconds"
+    );
+    let mut frames = Vec::new();
+    while let Some((header, after)) = rest.split_at_checked(16) {
+        let Some((bytes, after)) = after.split_at_checked(word(header, 2) as usize) else {
+            break;
+        };
+        let at = Duration::new(u64::from(word(header, 0)), word(header, 1) * 1000);
+        frames.push(Frame {
+            at,
+            bytes: bytes.to_vec(),
+        });
+        rest = after;
+    }
+    Ok(frames)
+}
+
+/// The word of that number; the headers are known to be long enough.
+fn word(header: &[u8], number: usize) -> u32 {
+    let bytes = &header[4 * number..4 * number + 4];
+    u32::from_le_bytes(bytes.try_into().expect("four bytes"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_a_frame_cut_short_is_left_out() {
+        let mut pcap = PcapWriter::new(Vec::new()).unwrap();
+        pcap.write(Duration::from_micros(1_500_001), b"one")
+            .unwrap();
+        pcap.write(Duration::from_micros(2_000_000), b"two")
+            .unwrap();
+        let bytes = pcap.finish().unwrap();
+        let frames = parse(&bytes).unwrap();
+        assert_eq!(frames.len(), 2);
+        assert_eq!(frames[0].at, Duration::from_micros(1_500_001));
+        assert_eq!(frames[1].bytes, b"two");
+        assert_eq!(parse(&bytes[..bytes.len() - 1]).unwrap().len(), 1);
+    }
 
     #[test]
     fn headers_are_24_and_16_bytes_and_frames_follow() {

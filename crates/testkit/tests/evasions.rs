@@ -5,7 +5,6 @@ use std::time::Duration;
 use sipward_testkit::asterisk::Driver;
 use sipward_testkit::evasions::{EVASIONS, Evasion, Field, Request};
 use sipward_testkit::headers::{HeaderReader, Reading};
-use sipward_testkit::lab::PBX_V6;
 use sipward_testkit::require::{Need, require};
 
 const VALUE: &str = "friendly-scanner test";
@@ -75,10 +74,11 @@ fn drivers(evasion: &Evasion) -> Vec<Driver> {
 }
 
 fn request(number: usize, evasion: &Evasion, driver: Driver) -> Request {
-    let mut destination = HeaderReader::address(driver);
-    if evasion.is_ipv6() {
-        destination.set_ip(PBX_V6.parse().expect("an address"));
-    }
+    let mut destination = if evasion.is_ipv6() {
+        driver.address_v6()
+    } else {
+        driver.address()
+    };
     if let Some(port) = evasion.port {
         destination.set_port(port);
     }

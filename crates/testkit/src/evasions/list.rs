@@ -152,6 +152,23 @@ pub const EVASIONS: &[Evasion] = &[
         let line = format!("User-Agent: {}\r\n", r.value.replace(' ', "\r\n "));
         one(Message::new(r).line(&line))
     }),
+    udp(
+        "a fold of several blanks at each blank of the value",
+        BOTH,
+        |r| {
+            let line = format!("User-Agent: {}\r\n", r.value.replace(' ', "\r\n \t "));
+            one(Message::new(r).line(&line))
+        },
+    ),
+    // chan_sip keeps the first of a run of blanks.
+    udp("two blanks at each blank of the value", CHAN_SIP, |r| {
+        let line = format!("User-Agent: {}\r\n", r.value.replace(' ', "  "));
+        one(Message::new(r).line(&line))
+    }),
+    udp("a tab at each blank of the value", NOBODY, |r| {
+        let line = format!("User-Agent: {}\r\n", r.value.replace(' ', "\t"));
+        one(Message::new(r).line(&line))
+    }),
     udp("a fold of blanks only before the header", BOTH, |r| {
         one(Message::new(r).before(b"Subject: call\r\n   \r\n"))
     }),
