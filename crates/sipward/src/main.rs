@@ -1,1 +1,7 @@
-fn main() {}
+//! `sipward`, the program; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sipward::main()
+}

@@ -1,0 +1,161 @@
+//! Addresses as users write them.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+
+/// What the user named: an address, a prefix or a range, as the fewest prefixes that cover exactly
+/// that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    written: String,
+    prefixes: Vec<IpNet>,
+}
+
+impl Address {
+    /// The prefixes, in order, none inside another.
+    #[must_use]
+    pub fn prefixes(&self) -> &[IpNet] {
+        &self.prefixes
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let prefixes = match text.split_once('-') {
+            Some((first, last)) => range(address(first.trim())?, address(last.trim())?)?,
+            None => vec![prefix(text)?],
+        };
+        Ok(Self {
+            written: text.to_owned(),
+            prefixes,
+        })
+    }
+}
+
+/// Reads an address or a prefix. An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) is the IPv4
+/// address, since that is what its packets carry.
+///
+/// # Errors
+/// One line for the user: not an address, or bits set behind the prefix length.
+pub fn prefix(text: &str) -> Result<IpNet, String> {
+    let Some((base, length)) = text.split_once('/') else {
+        return address(text).map(IpNet::from);
+    };
+    let base = address(base)?;
+    let most = if base.is_ipv4() { 32 } else { 128 };
+    let net = length
+        .parse()
+        .ok()
+        .filter(|_| length.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|length| IpNet::new(base, length).ok())
+        .ok_or_else(|| format!("{text:?}: the prefix length must be a number from 0 to {most}"))?;
+    if net.trunc() != net {
+        return Err(format!(
+            "{text:?}: bits are set behind the prefix length; did you mean {}, or {base}?",
+            net.trunc()
+        ));
+    }
+    Ok(net)
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse::<IpAddr>()
+        .map(|address| address.to_canonical())
+        .map_err(|_| {
+            format!(
+                "{:?} is no address: write 203.0.113.7, 2001:db8::/48 or 203.0.113.7-203.0.113.20",
+                text
+            )
+        })
+}
+
+fn range(first: IpAddr, last: IpAddr) -> Result<Vec<IpNet>, String> {
+    if first.is_ipv4() != last.is_ipv4() {
+        return Err(format!("{first}-{last}: one end is IPv4, the other IPv6"));
+    }
+    if last < first {
+        return Err(format!(
+            "{first}-{last}: the range is written backwards; did you mean {last}-{first}?"
+        ));
+    }
+    Ok(between(first, last))
+}
+
+/// The fewest prefixes that cover `first..=last`; empty if the ends are of different families.
+fn between(first: IpAddr, last: IpAddr) -> Vec<IpNet> {
+    match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect()
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect()
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Vec::new(),
+    }
+}
+
+/// All prefixes of what the user named.
+#[must_use]
+pub fn prefixes(addresses: &[Address]) -> Vec<IpNet> {
+    addresses
+        .iter()
+        .flat_map(|address| address.prefixes().iter().copied())
+        .collect()
+}
+
+/// The address alone where the prefix is a single one, as people write it.
+#[must_use]
+pub fn show(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() {
+        net.addr().to_string()
+    } else {
+        net.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+    use ipnet::IpNet;
+    use test_case::test_case;
+
+    fn written(prefixes: &[IpNet]) -> Vec<String> {
+        prefixes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test_case("203.0.113.7", &["203.0.113.7/32"]; "an address")]
+    #[test_case("2001:db8::/48", &["2001:db8::/48"]; "a prefix")]
+    #[test_case("::ffff:192.0.2.1", &["192.0.2.1/32"]; "IPv4 in IPv6 clothes")]
+    #[test_case("87.119.220.200-87.119.220.203", &["87.119.220.200/30"]; "a range that is one prefix")]
+    #[test_case("10.0.0.1-10.0.0.4", &["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/32"]; "a range that is three")]
+    #[test_case("0.0.0.0-255.255.255.255", &["0.0.0.0/0"]; "everything")]
+    #[test_case("2001:db8::-2001:db8::1", &["2001:db8::/127"]; "an IPv6 range")]
+    #[test_case("192.0.2.1-192.0.2.1", &["192.0.2.1/32"]; "a range of one")]
+    fn an_address_is_read_as(text: &str, prefixes: &[&str]) {
+        let address: Address = text.parse().unwrap();
+        assert_eq!(written(address.prefixes()), prefixes);
+    }
+
+    #[test_case("87.119.220.203-87.119.220.200", "backwards"; "a range written backwards")]
+    #[test_case("192.0.2.1-2001:db8::1", "other IPv6"; "a range of two families")]
+    #[test_case("192.0.2.1/24", "did you mean 192.0.2.0/24"; "host bits")]
+    #[test_case("192.0.2.0/33", "from 0 to 32"; "a prefix too long")]
+    #[test_case("192.0.2.0/+8", "from 0 to 32"; "a sign before the length")]
+    #[test_case("example.org", "is no address"; "a name")]
+    #[test_case("1.2.3", "is no address"; "three numbers")]
+    #[test_case("", "is no address"; "nothing")]
+    fn what_is_no_address_is_refused_with(text: &str, part: &str) {
+        let error = text.parse::<Address>().unwrap_err();
+        assert!(error.contains(part), "{error}");
+        assert!(!error.contains('\n'));
+    }
+}

@@ -1,0 +1,133 @@
+use clap::Args;
+
+use super::{Daemon, table, unban};
+use crate::{
+    address::{self, Address},
+    clock,
+    control::api::{AllowReply, AllowRequest, AllowedView, DisallowReply},
+    exit::{Answer, Failure},
+};
+
+/// Never drop anything from these addresses
+///
+/// Bans of them end; a wider ban gets a hole.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sipward allow 198.51.100.7
+  sipward allow 198.51.100.0/24 2001:db8:51::/48")]
+pub struct AllowArguments {
+    /// 203.0.113.7, 2001:db8::/48 or 203.0.113.7-203.0.113.20
+    #[arg(required = true, value_name = "ADDRESS")]
+    addresses: Vec<Address>,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+/// Take addresses from the allowlist
+///
+/// Ends with 1 where something named is not on it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sipward disallow 198.51.100.7")]
+pub struct DisallowArguments {
+    /// 203.0.113.7, 2001:db8::/48 or 203.0.113.7-203.0.113.20
+    #[arg(required = true, value_name = "ADDRESS")]
+    addresses: Vec<Address>,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+/// List the allowlist
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sipward allowed
+  sipward allowed --json")]
+pub struct AllowedArguments {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+impl AllowArguments {
+    pub fn run(self) -> Result<Answer, Failure> {
+        let request = AllowRequest {
+            prefixes: address::prefixes(&self.addresses),
+        };
+        let reply: AllowReply = self.daemon.client().post("/v1/allow", &request)?;
+        let allowed = reply
+            .allowed
+            .iter()
+            .map(|net| format!("{} is allowed", address::show(net)));
+        let already = reply
+            .already
+            .iter()
+            .map(|net| format!("{} is allowed already", address::show(net)));
+        let notes = allowed
+            .chain(already)
+            .chain(unban::tell(&reply.lift))
+            .collect();
+        Ok(Answer {
+            notes,
+            ..Answer::data("")
+        })
+    }
+}
+
+impl DisallowArguments {
+    pub fn run(self) -> Result<Answer, Failure> {
+        let request = AllowRequest {
+            prefixes: address::prefixes(&self.addresses),
+        };
+        let reply: DisallowReply = self.daemon.client().post("/v1/disallow", &request)?;
+        let gone = reply
+            .disallowed
+            .iter()
+            .map(|net| format!("{} is no longer allowed", address::show(net)));
+        let notes = gone.chain(reply.refused.iter().cloned()).collect();
+        let answer = Answer {
+            notes,
+            ..Answer::data("")
+        };
+        Ok(if reply.refused.is_empty() {
+            answer
+        } else {
+            answer.negative()
+        })
+    }
+}
+
+impl AllowedArguments {
+    pub fn run(self) -> Result<Answer, Failure> {
+        let allowed: Vec<AllowedView> = self.daemon.client().get("/v1/allowed")?;
+        if self.json {
+            return Answer::json(&allowed);
+        }
+        if allowed.is_empty() {
+            return Ok(Answer {
+                notes: vec!["nobody is allowed".to_owned()],
+                ..Answer::data("")
+            });
+        }
+        Ok(Answer::data(text(&allowed)))
+    }
+}
+
+pub(super) fn text(allowed: &[AllowedView]) -> String {
+    let rows: Vec<_> = allowed
+        .iter()
+        .map(|allowed| {
+            let since = allowed.since.map_or_else(|| "-".to_owned(), clock::local);
+            [
+                address::show(&allowed.prefix),
+                since,
+                allowed.origin.clone(),
+            ]
+        })
+        .collect();
+    table::columns(["ADDRESS", "SINCE", "BY"], &rows)
+}

@@ -1,0 +1,38 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{
+    config::{Config, DEFAULT_PATH},
+    exit::{Answer, Exit, Failure},
+    signatures,
+};
+
+/// Check a configuration, and the signature files that it names
+///
+/// Each mistake is one line with file, line, column and key. Ends with 78 where there is one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sipward check-config
+  sipward check-config ./sipward.toml && systemctl reload sipward")]
+pub struct Arguments {
+    /// The configuration
+    #[arg(value_name = "FILE", default_value = DEFAULT_PATH)]
+    file: PathBuf,
+}
+
+impl Arguments {
+    pub fn run(self) -> Result<Answer, Failure> {
+        let config = Config::load(&self.file)?;
+        signatures::compile(&config.signatures).map_err(|failure| Failure {
+            exit: Exit::Config,
+            ..failure
+        })?;
+        let note = format!("{}: no mistakes", self.file.display());
+        Ok(Answer {
+            notes: vec![note],
+            ..Answer::data("")
+        })
+    }
+}

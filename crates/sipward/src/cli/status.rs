@@ -1,0 +1,130 @@
+use clap::Args;
+use std::fmt::Write;
+
+use super::{Daemon, table};
+use crate::{
+    control::api::{EnforcementState, Sensor, SensorState, Status},
+    exit::{Answer, Exit, Failure},
+};
+
+/// Is it guarding, where, and what has it dropped?
+///
+/// Ends with 1 where an interface is not guarded although it should be.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sipward status
+  sipward status --json | jq .packets.dropped")]
+pub struct Arguments {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+impl Arguments {
+    pub fn run(self) -> Result<Answer, Failure> {
+        let status: Status = self.daemon.client().get("/v1/status")?;
+        let answer = if self.json {
+            Answer::json(&status)?
+        } else {
+            Answer::data(text(&status))
+        };
+        let exit = match status.enforcement.state {
+            EnforcementState::Ok => Exit::Done,
+            EnforcementState::Leaking | EnforcementState::Detached => Exit::Negative,
+        };
+        Ok(Answer { exit, ..answer })
+    }
+}
+
+pub(super) fn text(status: &Status) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{name:<13}{value}");
+    };
+    line(
+        "version",
+        format!(
+            "{}, up {}",
+            status.version,
+            table::seconds(status.uptime_seconds)
+        ),
+    );
+    line("mode", status.mode.to_string());
+    line(
+        "backend",
+        format!("{}: {}", status.backend, status.backend_reason),
+    );
+    for interface in &status.interfaces {
+        let gone = if interface.attached {
+            ""
+        } else {
+            ", NOT ATTACHED"
+        };
+        line(
+            "interface",
+            format!("{} ({} XDP{gone})", interface.name, interface.xdp_mode),
+        );
+    }
+    line(
+        "enforcement",
+        match status.enforcement.state {
+            EnforcementState::Ok => "ok".to_owned(),
+            EnforcementState::Leaking => {
+                let leaked = table::count(status.enforcement.leaked_packets);
+                format!("LEAKING: {leaked} packets of banned sources came through")
+            }
+            EnforcementState::Detached => {
+                "DETACHED: the program is gone from an interface; restart sipward".to_owned()
+            }
+        },
+    );
+    line(
+        "passed",
+        format!("{} packets", table::count(status.packets.passed)),
+    );
+    let dropped = &status.packets.dropped;
+    let total = dropped.banned
+        + dropped.rate
+        + dropped.signature
+        + dropped.tripwire
+        + dropped.tiny_fragment;
+    line(
+        "dropped",
+        format!(
+            "{} packets: {} banned, {} rate, {} signature, {} tripwire, {} tiny fragment",
+            table::count(total),
+            table::count(dropped.banned),
+            table::count(dropped.rate),
+            table::count(dropped.signature),
+            table::count(dropped.tripwire),
+            table::count(dropped.tiny_fragment),
+        ),
+    );
+    line("bans", table::count(status.bans as u64));
+    line("allowed", table::count(status.allowed as u64));
+    line("trusted", table::count(status.trusted as u64));
+    let sensors = &status.sensors;
+    for (name, sensor) in [
+        ("kernel", &sensors.kernel),
+        ("packets", &sensors.packets),
+        ("asterisk log", &sensors.asterisk_log),
+        ("ami", &sensors.ami),
+    ] {
+        line("sensor", format!("{name}: {}", state(sensor)));
+    }
+    out
+}
+
+fn state(sensor: &Sensor) -> String {
+    match sensor.state {
+        SensorState::Off => "off".to_owned(),
+        SensorState::On => {
+            let (events, unmatched) = (table::count(sensor.events), table::count(sensor.unmatched));
+            format!("on, {events} events, {unmatched} unmatched")
+        }
+    }
+}

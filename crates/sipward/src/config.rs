@@ -1,0 +1,540 @@
+//! The configuration file: its keys, their defaults, and the checks that no type can make.
+//!
+//! `config/default.toml` is the whole file with every default; a test keeps it equal to
+//! [`Config::default`].
+
+mod error;
+mod values;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use sipward_shield::{Limits, Policy, PortClass, Ports, Rate};
+
+pub use error::{Problem, Problems};
+pub use values::{BanScope, GuardMode, Prefix, RateText, XdpChoice};
+
+use crate::span::Span;
+
+/// The whole configuration file with its defaults, as `sipward config default` prints it.
+pub const DEFAULT_TEXT: &str = include_str!("config/default.toml");
+
+/// Where the configuration is looked for when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/sipward/sipward.toml";
+
+/// The configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Config {
+    /// Interfaces to guard; empty means those of the default routes.
+    pub interfaces: Vec<String>,
+    /// Enforce or only watch.
+    pub mode: GuardMode,
+    /// How XDP is attached.
+    pub xdp_mode: XdpChoice,
+    /// Folder of the pinned maps and links, on a BPF file system.
+    pub pin_dir: PathBuf,
+    /// Protected ports.
+    pub ports: PortLists,
+    /// Rate limits.
+    pub limits: LimitTables,
+    /// The ban ladder.
+    pub bans: Bans,
+    /// The allowlist of the configuration.
+    pub allow: Allow,
+    /// Detectors, one table each.
+    pub detect: Detect,
+    /// Scanner signatures.
+    pub signatures: Signatures,
+}
+
+/// `[ports]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct PortLists {
+    /// Cleartext SIP over UDP.
+    pub sip_udp: Vec<u16>,
+    /// Cleartext SIP over TCP.
+    pub sip_tcp: Vec<u16>,
+    /// SIP over TLS.
+    pub sip_tls: Vec<u16>,
+    /// SIP over WebSocket, ws and wss.
+    pub sip_ws: Vec<u16>,
+    /// IAX2 (RFC 5456), over UDP.
+    pub iax2: Vec<u16>,
+    /// Ports that nobody uses, over UDP and TCP.
+    pub tripwire: Vec<u16>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct LimitTables {
+    /// SIP requests of one unknown source.
+    pub sip: SipLimit,
+    /// Responses and keep-alives of one unknown source.
+    pub responses: ResponsesLimit,
+    /// All unknown sources together.
+    pub unknown: UnknownLimit,
+    /// One trusted source.
+    pub trusted: TrustedLimit,
+    /// New SSH connections.
+    pub ssh: SshLimit,
+}
+
+/// `[limits.sip]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct SipLimit {
+    /// The refill.
+    pub rate: RateText,
+    /// Packets at once; where absent, the profile decides.
+    pub burst: Option<u32>,
+}
+
+/// A limit that differs from the others by its defaults only.
+macro_rules! limit {
+    ($(#[doc = $doc:literal] $name:ident: $packets:literal per $seconds:literal, burst $burst:literal;)+) => {$(
+        #[doc = $doc]
+        #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+        pub struct $name {
+            /// The refill.
+            pub rate: RateText,
+            /// Packets at once.
+            pub burst: u32,
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { rate: RateText { packets: $packets, per_seconds: $seconds }, burst: $burst }
+            }
+        }
+    )+};
+}
+
+limit! {
+    #[doc = "`[limits.responses]`"] ResponsesLimit: 50 per 1, burst 500;
+    #[doc = "`[limits.unknown]`"] UnknownLimit: 300 per 1, burst 600;
+    #[doc = "`[limits.trusted]`"] TrustedLimit: 200 per 1, burst 1000;
+}
+
+/// `[limits.ssh]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct SshLimit {
+    /// Ports of SSH servers.
+    pub ports: Vec<u16>,
+    /// The refill.
+    pub rate: RateText,
+    /// Connections at once.
+    pub burst: u32,
+}
+
+/// `[bans]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Bans {
+    /// Length of the first, second, … ban of a source.
+    pub ladder: Vec<Span>,
+    /// What a proven ban drops.
+    pub scope: BanScope,
+}
+
+/// `[allow]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Allow {
+    /// Addresses and prefixes.
+    pub addresses: Vec<Prefix>,
+}
+
+/// `[detect]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Detect {
+    /// A packet carries a scanner's signature.
+    pub scanner_signature: ScannerSignature,
+    /// A packet to a port that nobody uses.
+    pub tripwire: Tripwire,
+}
+
+/// `[detect.scanner-signature]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ScannerSignature {
+    /// Whether it bans. Packets with a signature are dropped in any case.
+    pub enabled: bool,
+}
+
+/// `[detect.tripwire]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Tripwire {
+    /// Whether it bans. Packets to a tripwire are dropped in any case.
+    pub enabled: bool,
+    /// Who logged in within this time is not banned.
+    pub forgiven: Span,
+}
+
+/// `[signatures]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Signatures {
+    /// Which signatures drop.
+    pub profile: Profile,
+    /// Files beside the built-in list.
+    pub files: Vec<PathBuf>,
+}
+
+/// Which signatures drop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// What genuine devices send too is evidence only.
+    #[default]
+    Standard,
+    /// What genuine devices send too drops as well.
+    Strict,
+}
+
+impl Config {
+    /// Reads and checks a file; a path in it is taken from the file's folder.
+    ///
+    /// # Errors
+    /// Every mistake in the file, each with its place.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let text = fs::read_to_string(path).map_err(|error| Problems::unreadable(path, &error))?;
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        Self::parse(&text, folder).map_err(|problems| Problems::of(path, &text, problems))
+    }
+
+    /// As [`Self::load`] for `--config`; without one, the default path if there is such a file,
+    /// else the defaults.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_or_default(path: Option<&Path>) -> Result<Self, Problems> {
+        if let Some(path) = path {
+            return Self::load(path);
+        }
+        let path = Path::new(DEFAULT_PATH);
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Ok(_) | Err(_) => Self::load(path),
+        }
+    }
+
+    fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Problem>> {
+        let mut config: Self =
+            toml::from_str(text).map_err(|error| vec![Problem::of_toml(text, &error)])?;
+        let problems = config.check();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        for file in &mut config.signatures.files {
+            *file = folder.join(&*file);
+        }
+        Ok(config)
+    }
+
+    /// What is wrong with values that are well formed one by one.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.check_interfaces(&mut problems);
+        self.check_ports(&mut problems);
+        let mut burst = |key: &str, value: u32| {
+            if value == 0 {
+                problems.push(Problem::new(key, "0 would drop every packet: at least 1"));
+            }
+        };
+        burst("limits.sip.burst", self.sip_burst());
+        burst("limits.responses.burst", self.limits.responses.burst);
+        burst("limits.unknown.burst", self.limits.unknown.burst);
+        burst("limits.trusted.burst", self.limits.trusted.burst);
+        burst("limits.ssh.burst", self.limits.ssh.burst);
+        if self.bans.ladder.is_empty() {
+            problems.push(Problem::new(
+                "bans.ladder",
+                "at least one length of time, as [\"10m\"]",
+            ));
+        }
+        if self
+            .bans
+            .ladder
+            .iter()
+            .zip(self.bans.ladder.iter().skip(1))
+            .any(|(a, b)| a > b)
+        {
+            problems.push(Problem::new(
+                "bans.ladder",
+                "a later rung is shorter than the one before",
+            ));
+        }
+        if !self.pin_dir.is_absolute() {
+            problems.push(Problem::new("pin-dir", "the path must begin with /"));
+        }
+        problems
+    }
+
+    /// What the kernel is told.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let limit = |rate: RateText, burst| Rate {
+            packets: rate.packets,
+            per_seconds: rate.per_seconds,
+            burst,
+        };
+        let limits = &self.limits;
+        Policy {
+            mode: self.mode.into(),
+            ports: self.protected_ports(),
+            limits: Limits {
+                sip: limit(limits.sip.rate, self.sip_burst()),
+                responses: limit(limits.responses.rate, limits.responses.burst),
+                unknown: limit(limits.unknown.rate, limits.unknown.burst),
+                trusted: limit(limits.trusted.rate, limits.trusted.burst),
+                ssh: limit(limits.ssh.rate, limits.ssh.burst),
+            },
+        }
+    }
+
+    /// What the engine is told.
+    #[must_use]
+    pub fn engine(&self) -> sipward_engine::Config {
+        let mut config = sipward_engine::Config {
+            scope: self.bans.scope.into(),
+            ..sipward_engine::Config::default()
+        };
+        config.ladder.rungs = self
+            .bans
+            .ladder
+            .iter()
+            .map(|rung| rung.duration())
+            .collect();
+        config.scanner_signature.enabled = self.detect.scanner_signature.enabled;
+        config.tripwire.enabled = self.detect.tripwire.enabled;
+        config.tripwire.forgiven = self.detect.tripwire.forgiven.duration();
+        config
+    }
+
+    /// The allowlist of the configuration, without duplicates, in order.
+    #[must_use]
+    pub fn allowed(&self) -> Vec<IpNet> {
+        let mut nets: Vec<IpNet> = self.allow.addresses.iter().map(|prefix| prefix.0).collect();
+        nets.sort();
+        nets.dedup();
+        nets
+    }
+
+    fn sip_burst(&self) -> u32 {
+        self.limits
+            .sip
+            .burst
+            .unwrap_or(match self.signatures.profile {
+                Profile::Standard => 120,
+                Profile::Strict => 30,
+            })
+    }
+
+    /// Every list of ports with its key, its class, and whether it is of UDP and of TCP.
+    fn port_lists(&self) -> [(&'static str, &[u16], PortClass, bool, bool); 7] {
+        let ports = &self.ports;
+        [
+            ("ports.sip-udp", &ports.sip_udp, PortClass::Sip, true, false),
+            ("ports.sip-tcp", &ports.sip_tcp, PortClass::Sip, false, true),
+            (
+                "ports.sip-tls",
+                &ports.sip_tls,
+                PortClass::SipOpaque,
+                false,
+                true,
+            ),
+            (
+                "ports.sip-ws",
+                &ports.sip_ws,
+                PortClass::SipOpaque,
+                false,
+                true,
+            ),
+            ("ports.iax2", &ports.iax2, PortClass::SipOpaque, true, false),
+            (
+                "ports.tripwire",
+                &ports.tripwire,
+                PortClass::Tripwire,
+                true,
+                true,
+            ),
+            (
+                "limits.ssh.ports",
+                &self.limits.ssh.ports,
+                PortClass::Ssh,
+                false,
+                true,
+            ),
+        ]
+    }
+
+    fn protected_ports(&self) -> Ports {
+        let mut protected = Ports::default();
+        for (_, ports, class, udp, tcp) in self.port_lists() {
+            if udp {
+                protected
+                    .udp
+                    .extend(ports.iter().map(|port| (*port, class)));
+            }
+            if tcp {
+                protected
+                    .tcp
+                    .extend(ports.iter().map(|port| (*port, class)));
+            }
+        }
+        protected
+    }
+
+    fn check_interfaces(&self, problems: &mut Vec<Problem>) {
+        for (index, name) in self.interfaces.iter().enumerate() {
+            // IFNAMSIZ is 16 with the final zero.
+            if name.is_empty() || name.len() > 15 || name.contains(['/', ' ']) {
+                problems.push(Problem::new(
+                    "interfaces",
+                    format!("{name:?} cannot be the name of an interface: `ip link` lists them"),
+                ));
+            }
+            if self
+                .interfaces
+                .iter()
+                .take(index)
+                .any(|before| before == name)
+            {
+                problems.push(Problem::new(
+                    "interfaces",
+                    format!("{name:?} is named twice"),
+                ));
+            }
+        }
+    }
+
+    fn check_ports(&self, problems: &mut Vec<Problem>) {
+        let mut taken: BTreeMap<(&str, u16), &str> = BTreeMap::new();
+        for (key, ports, _, udp, tcp) in self.port_lists() {
+            for port in ports {
+                if *port == 0 {
+                    problems.push(Problem::new(key, "0 is no port: 1 to 65535"));
+                }
+                for (protocol, _) in [("UDP", udp), ("TCP", tcp)]
+                    .iter()
+                    .filter(|(_, used)| *used)
+                {
+                    let Some(other) = taken.insert((protocol, *port), key) else {
+                        continue;
+                    };
+                    problems.push(Problem::new(
+                        key,
+                        format!(
+                            "{protocol} port {port} is in {other} already: a port has one purpose"
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            mode: GuardMode::Protect,
+            xdp_mode: XdpChoice::Auto,
+            pin_dir: PathBuf::from("/sys/fs/bpf/sipward"),
+            ports: PortLists::default(),
+            limits: LimitTables::default(),
+            bans: Bans::default(),
+            allow: Allow::default(),
+            detect: Detect::default(),
+            signatures: Signatures::default(),
+        }
+    }
+}
+
+impl Default for PortLists {
+    fn default() -> Self {
+        Self {
+            sip_udp: vec![5060, 5080],
+            sip_tcp: vec![5060],
+            sip_tls: vec![5061],
+            sip_ws: vec![8088, 8089],
+            iax2: vec![4569],
+            tripwire: Vec::new(),
+        }
+    }
+}
+
+impl Default for SipLimit {
+    fn default() -> Self {
+        Self {
+            rate: RateText {
+                packets: 5,
+                per_seconds: 1,
+            },
+            burst: None,
+        }
+    }
+}
+
+impl Default for SshLimit {
+    fn default() -> Self {
+        Self {
+            ports: vec![22],
+            rate: RateText {
+                packets: 3,
+                per_seconds: 60,
+            },
+            burst: 10,
+        }
+    }
+}
+
+impl Default for Bans {
+    fn default() -> Self {
+        const DAY: u64 = 86_400;
+        Self {
+            ladder: [600, 3_600, DAY, 10 * DAY].map(Span::of_seconds).to_vec(),
+            scope: BanScope::All,
+        }
+    }
+}
+
+impl Default for ScannerSignature {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+impl Default for Tripwire {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            forgiven: Span::of_seconds(30 * 86_400),
+        }
+    }
+}
+
+impl From<Profile> for sipward_signature::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Standard => Self::Standard,
+            Profile::Strict => Self::Strict,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+use std::path::Path;
+
+use sipward_shield::{PortClass, Rate};
+use test_case::test_case;
+
+use super::{Config, DEFAULT_TEXT, Problems};
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("/etc/sipward"))
+        .map_err(|problems| Problems::of(Path::new("x.toml"), text, problems).to_string())
+}
+
+#[test]
+fn the_printed_file_is_the_built_in_defaults() {
+    assert_eq!(parse(DEFAULT_TEXT), Ok(Config::default()));
+    assert_eq!(parse(""), Ok(Config::default()));
+}
+
+/// The printed file names every key: turning each line on one by one is accepted, and every field
+/// that serde knows is named in the file.
+#[test]
+fn the_printed_file_names_every_key() {
+    for table in [
+        "",
+        "ports",
+        "limits.sip",
+        "limits.responses",
+        "limits.unknown",
+        "limits.trusted",
+        "limits.ssh",
+        "bans",
+        "allow",
+        "detect.scanner-signature",
+        "detect.tripwire",
+        "signatures",
+    ] {
+        let text = if table.is_empty() {
+            "no-such-key = 1".to_owned()
+        } else {
+            format!("[{table}]\nno-such-key = 1")
+        };
+        let error = parse(&text).unwrap_err();
+        let (_, expected) = error.split_once("expected ").unwrap();
+        let keys = expected
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|key| !key.contains(' '));
+        for key in keys {
+            let full = format!("{table}.{key}");
+            let heading = full.trim_start_matches('.');
+            let named = DEFAULT_TEXT.lines().any(|line| {
+                let line = line.trim_start_matches("# ");
+                line.strip_prefix(key)
+                    .is_some_and(|rest| rest.trim_start().starts_with('='))
+                    || line.starts_with(&format!("[{heading}"))
+            });
+            assert!(named, "{heading} is not in the printed file");
+        }
+    }
+}
+
+#[test_case("interface = [\"eth0\"]", "x.toml:1:1: interface: unknown field `interface`, expected one of"; "an unknown key")]
+#[test_case("mode = \"protect\"\n[limits.sip]\nrate = \"5 per second\"\n", "x.toml:3:8: limits.sip.rate: \"5 per second\" is no rate"; "a rate that is none")]
+#[test_case("[limits.sip]\nrat = \"5/s\"\n", "x.toml:2:1: limits.sip.rat: unknown field `rat`"; "an unknown key in a table")]
+#[test_case("[bans]\nladder = [\"10m\", \"soon\"]\n", "x.toml:2:10: bans.ladder: \"soon\" is no length of time"; "a length of time that is none")]
+#[test_case("[bans]\nladder = [\"1h\", \"10m\"]\n", "x.toml:2:10: bans.ladder: a later rung is shorter"; "a ladder that goes down")]
+#[test_case("[bans]\nladder = []\n", "x.toml:2:10: bans.ladder: at least one"; "a ladder without rungs")]
+#[test_case("[limits.sip]\nburst = 0\n", "x.toml:2:9: limits.sip.burst: 0 would drop every packet"; "a burst of nothing")]
+#[test_case("[limits.sip]\nburst = -1\n", "x.toml:2:9: limits.sip.burst: invalid value: integer `-1`"; "a negative burst")]
+#[test_case("[limits.sip]\nrate = \"0/s\"\n", "is no rate"; "a rate of nothing")]
+#[test_case("[ports]\nsip-udp = [5060]\niax2 = [5060]\n", "x.toml:3:8: ports.iax2: UDP port 5060 is in ports.sip-udp already"; "a port with two purposes")]
+#[test_case("[ports]\ntripwire = [5080]\n", "x.toml:2:12: ports.tripwire: UDP port 5080 is in ports.sip-udp already"; "a tripwire on a port in use")]
+#[test_case("[ports]\nsip-udp = [0]\n", "0 is no port"; "port zero")]
+#[test_case("[ports]\nsip-udp = [65536]\n", "x.toml:2:12: ports.sip-udp: invalid value"; "a port too large")]
+#[test_case("[allow]\naddresses = [\"10.0.0.1/8\"]\n", "x.toml:2:13: allow.addresses: \"10.0.0.1/8\": bits are set"; "host bits")]
+#[test_case("interfaces = [\"an-interface-name-too-long\"]", "x.toml:1:14: interfaces: "; "a long interface name")]
+#[test_case("interfaces = [\"eth0\", \"eth0\"]", "named twice"; "an interface twice")]
+#[test_case("mode = \"watch\"", "x.toml:1:8: mode: unknown variant `watch`, expected `protect` or `observe`"; "an unknown mode")]
+#[test_case("mode = ", "x.toml:1:8: "; "a value left out")]
+#[test_case("[limits", "x.toml:1:8: "; "a bracket left out")]
+#[test_case("pin-dir = \"pins\"", "x.toml:1:11: pin-dir: the path must begin with /"; "a relative pin folder")]
+#[test_case("mode = \"protect\"\nmode = \"observe\"", "x.toml:2:1: "; "a key twice")]
+#[test_case("'\u{1b}[2J' = 1", "\\x1b[2J"; "a terminal escape in a key")]
+fn a_mistake_is_one_line_with_its_place(text: &str, part: &str) {
+    let error = parse(text).unwrap_err();
+    assert!(error.contains(part), "{error}");
+    assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let error = parse("[bans]\nladder = []\n[limits.ssh]\nburst = 0\n").unwrap_err();
+    assert_eq!(error.lines().count(), 2, "{error}");
+}
+
+#[test]
+fn strict_has_the_smaller_burst_unless_the_file_says_otherwise() {
+    let burst = |text: &str| parse(text).unwrap().policy().limits.sip.burst;
+    assert_eq!(burst(""), 120);
+    assert_eq!(burst("[signatures]\nprofile = \"strict\""), 30);
+    assert_eq!(
+        burst("[limits.sip]\nburst = 50\n[signatures]\nprofile = \"strict\""),
+        50
+    );
+}
+
+#[test]
+fn the_engine_has_the_numbers_of_the_file() {
+    let defaults = sipward_engine::Config::default();
+    assert_eq!(
+        Config::default().engine(),
+        defaults,
+        "both sides have the same defaults"
+    );
+    let text = "[bans]\nladder = [\"5m\"]\nscope = \"sip\"\n\
+                [detect.tripwire]\nenabled = false\nforgiven = \"1d\"\n";
+    let config = parse(text).unwrap().engine();
+    assert_eq!(config.ladder.rungs, [std::time::Duration::from_secs(300)]);
+    assert_eq!(config.scope, sipward_engine::Scope::Sip);
+    assert!(!config.tripwire.enabled && config.scanner_signature.enabled);
+    assert_eq!(config.tripwire.forgiven.as_secs(), 86_400);
+}
+
+#[test]
+fn the_policy_has_every_port_with_its_class() {
+    let policy = parse("[ports]\ntripwire = [5070]").unwrap().policy();
+    assert_eq!(
+        policy.ports.udp,
+        [
+            (5060, PortClass::Sip),
+            (5080, PortClass::Sip),
+            (4569, PortClass::SipOpaque),
+            (5070, PortClass::Tripwire)
+        ]
+    );
+    assert_eq!(
+        policy.ports.tcp,
+        [
+            (5060, PortClass::Sip),
+            (5061, PortClass::SipOpaque),
+            (8088, PortClass::SipOpaque),
+            (8089, PortClass::SipOpaque),
+            (5070, PortClass::Tripwire),
+            (22, PortClass::Ssh)
+        ]
+    );
+    assert_eq!(
+        policy.limits.ssh,
+        Rate {
+            packets: 3,
+            per_seconds: 60,
+            burst: 10
+        }
+    );
+}
+
+#[test]
+fn a_signature_file_is_looked_for_beside_the_configuration() {
+    let config = parse("[signatures]\nfiles = [\"own.toml\", \"/srv/list.toml\"]").unwrap();
+    assert_eq!(
+        config.signatures.files,
+        [
+            Path::new("/etc/sipward/own.toml"),
+            Path::new("/srv/list.toml")
+        ]
+    );
+}

@@ -1,0 +1,8 @@
+//! The control socket: HTTP over a Unix socket between the daemon and the commands.
+
+pub mod api;
+pub mod client;
+pub mod server;
+
+/// Where the daemon listens when nobody says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/sipward/control.sock";

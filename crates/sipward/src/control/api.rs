@@ -1,0 +1,340 @@
+//! What is said over the control socket, which is also what `--json` prints.
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{BanScope, GuardMode};
+
+/// `status`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Enforce or only watch.
+    pub mode: GuardMode,
+    /// What enforces: `xdp`.
+    pub backend: String,
+    /// Why that one.
+    pub backend_reason: String,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// The guarded interfaces.
+    pub interfaces: Vec<Interface>,
+    /// Whether what is decided is carried out.
+    pub enforcement: Enforcement,
+    /// Packets since the maps were made.
+    pub packets: Packets,
+    /// Bans in force.
+    pub bans: usize,
+    /// Allowed prefixes.
+    pub allowed: usize,
+    /// Trusted addresses.
+    pub trusted: usize,
+    /// Where observations come from.
+    pub sensors: Sensors,
+}
+
+/// A guarded interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// `native` or `generic`.
+    pub xdp_mode: String,
+    /// False where the program is no longer there.
+    pub attached: bool,
+}
+
+/// Whether what is decided is carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enforcement {
+    /// In a word.
+    pub state: EnforcementState,
+    /// Packets of banned sources that were seen behind the shield.
+    pub leaked_packets: u64,
+}
+
+/// Whether what is decided is carried out, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnforcementState {
+    /// It is.
+    Ok,
+    /// Packets of banned sources come through.
+    Leaking,
+    /// The program is missing on an interface.
+    Detached,
+}
+
+/// Packets by what became of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packets {
+    /// Let through.
+    pub passed: u64,
+    /// Dropped.
+    pub dropped: Dropped,
+}
+
+/// Dropped packets by reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// The source is banned.
+    pub banned: u64,
+    /// The source, or all unknown ones together, sent more than their share.
+    pub rate: u64,
+    /// A scanner's signature.
+    pub signature: u64,
+    /// To a port that nobody uses.
+    pub tripwire: u64,
+    /// A first fragment too short to be judged, from an unknown source.
+    pub tiny_fragment: u64,
+}
+
+/// Where observations come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sensors {
+    /// Events of the kernel's program.
+    pub kernel: Sensor,
+    /// The tap behind the shield.
+    pub packets: Sensor,
+    /// Asterisk's log.
+    pub asterisk_log: Sensor,
+    /// Asterisk's manager interface.
+    pub ami: Sensor,
+}
+
+/// One source of observations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sensor {
+    /// In a word.
+    pub state: SensorState,
+    /// What it reported.
+    pub events: u64,
+    /// Of these, what said nothing to sipward.
+    pub unmatched: u64,
+}
+
+/// State of a sensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SensorState {
+    /// It is not used.
+    Off,
+    /// It reports.
+    On,
+}
+
+impl Sensor {
+    /// One that is not used.
+    pub const OFF: Self = Self {
+        state: SensorState::Off,
+        events: 0,
+        unmatched: 0,
+    };
+}
+
+/// An element of `bans`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanView {
+    /// The banned addresses.
+    pub prefix: IpNet,
+    /// The source port, where only one is banned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Its beginning.
+    pub since: Timestamp,
+    /// Its end; null: for ever.
+    pub until: Option<Timestamp>,
+    /// What is dropped.
+    pub scope: BanScope,
+    /// The detector; null where none asked for it.
+    pub detector: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Whether the source proved to own its address.
+    pub proven: bool,
+    /// The signature that hit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// Who decided it.
+    pub origin: String,
+    /// Packets it has dropped since the kernel's maps were made.
+    pub dropped_packets: u64,
+    /// In the history: when it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// In the history: how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<String>,
+}
+
+/// `why`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyView {
+    /// What was asked for.
+    pub address: String,
+    /// Whether a ban is in force that drops packets of it.
+    pub banned: bool,
+    /// Those bans.
+    pub bans: Vec<BanView>,
+    /// Whether it is on the allowlist, as a whole.
+    pub allowed: bool,
+    /// Whether it has logged in lately.
+    pub trusted: bool,
+    /// Why it is never banned by itself, where it is not.
+    pub protected: Option<String>,
+    /// What it did, the latest first.
+    pub alerts: Vec<AlertView>,
+}
+
+/// A detector fired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertView {
+    /// When.
+    pub at: Timestamp,
+    /// About whom.
+    pub source: IpNet,
+    /// Which detector.
+    pub detector: String,
+    /// Whether the source proved to own its address.
+    pub proven: bool,
+    /// What happened, in a sentence.
+    pub summary: String,
+    /// Why no ban followed, where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spared: Option<String>,
+    /// What was seen, oldest first.
+    pub evidence: Vec<EvidenceView>,
+}
+
+/// One thing that was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceView {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub summary: String,
+}
+
+/// An element of `allowed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowedView {
+    /// The addresses.
+    pub prefix: IpNet,
+    /// `configuration` or `manual`.
+    pub origin: String,
+    /// Since when; null for what the configuration says.
+    pub since: Option<Timestamp>,
+}
+
+/// Asks for bans.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BanRequest {
+    /// Whom.
+    pub prefixes: Vec<IpNet>,
+    /// How long; absent: for ever.
+    pub seconds: Option<u64>,
+    /// What is dropped; absent: what the configuration says.
+    pub scope: Option<BanScope>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Ban protected addresses, too.
+    pub force: bool,
+}
+
+/// What became of a [`BanRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanReply {
+    /// Banned now.
+    pub banned: Vec<IpNet>,
+    /// Banned already, at least as long.
+    pub already: Vec<IpNet>,
+    /// Of those banned, what the allowlist lets through all the same.
+    pub allowed: Vec<IpNet>,
+}
+
+/// Asks for the end of bans.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnbanRequest {
+    /// Of these addresses, and of them only.
+    Prefixes(Vec<IpNet>),
+    /// Of all that concern this account.
+    Account(String),
+    /// Of everybody.
+    All,
+}
+
+/// What became of an [`UnbanRequest`] or of an allowance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiftReply {
+    /// Bans that are gone.
+    pub lifted: Vec<IpNet>,
+    /// Holes, each with the wider ban that goes on around it.
+    pub holes: Vec<Hole>,
+    /// What was not banned.
+    pub not_banned: Vec<IpNet>,
+}
+
+/// An address let out of a wider ban.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    /// What is free now.
+    pub hole: IpNet,
+    /// What was banned as one.
+    pub around: IpNet,
+}
+
+/// Asks for a change of the allowlist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowRequest {
+    /// Whom.
+    pub prefixes: Vec<IpNet>,
+}
+
+/// What became of an [`AllowRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowReply {
+    /// Allowed now.
+    pub allowed: Vec<IpNet>,
+    /// Allowed already.
+    pub already: Vec<IpNet>,
+    /// Bans that ended with it.
+    pub lift: LiftReply,
+}
+
+/// What became of a request to take prefixes from the allowlist.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisallowReply {
+    /// No longer allowed.
+    pub disallowed: Vec<IpNet>,
+    /// Not on the list by themselves, each with why that is, or what holds it.
+    pub refused: Vec<String>,
+}
+
+/// A request that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The exit code of the command.
+    pub exit: u8,
+    /// One line.
+    pub error: String,
+}
+
+/// Query of `bans`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BansQuery {
+    /// Those that are over, instead of those in force.
+    #[serde(default)]
+    pub history: bool,
+}
+
+/// Query of `why`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyQuery {
+    /// The address or prefix.
+    pub prefix: IpNet,
+}

@@ -1,0 +1,136 @@
+//! The commands' end of the control socket.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, body::Bytes, client::conn::http1, header::CONTENT_TYPE};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{net::UnixStream, time::timeout};
+
+use super::api::Refusal;
+use crate::exit::{Exit, Failure};
+
+/// Longer than the daemon allows itself, so that its own answer comes first.
+const LONGEST: Duration = Duration::from_secs(15);
+/// Bytes of an answer at most: a million bans.
+const LARGEST: usize = 512 << 20;
+
+/// A daemon, by its socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// The daemon behind this socket; it is not called before something is asked.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self {
+            socket: socket.to_owned(),
+        }
+    }
+
+    /// Asks; `path` has the query in it.
+    ///
+    /// # Errors
+    /// Exit code 3 where nobody answers, 4 without permission, else what the daemon says.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(Method::GET, path, Bytes::new())
+    }
+
+    /// Orders.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| self.garbled(&error))?;
+        self.call(Method::POST, path, body.into())
+    }
+
+    fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| self.unreachable(&error))?;
+        let answer = runtime.block_on(async {
+            timeout(LONGEST, self.exchange(method, path, body))
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Failure::unreachable(format!(
+                        "the daemon at {} does not answer",
+                        self.socket.display()
+                    )))
+                })
+        })?;
+        serde_json::from_slice(&answer).map_err(|error| self.garbled(&error))
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.garbled(&error))?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(hyper::header::HOST, "sipward")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.garbled(&error))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.garbled(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LARGEST)
+            .collect()
+            .await
+            .map_err(|error| Failure::unreachable(format!("the daemon's answer: {error}")))?
+            .to_bytes();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let refusal: Refusal = serde_json::from_slice(&body).map_err(|_| {
+            Failure::unreachable(format!(
+                "the daemon at {} does not understand ({status}): it may be of another version",
+                self.socket.display()
+            ))
+        })?;
+        Err(refusal.failure())
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        let socket = self.socket.display();
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return Failure {
+                exit: Exit::Unsupported,
+                text: format!("not permitted to use {socket}: run this as root"),
+            };
+        }
+        Failure::unreachable(format!(
+            "no sipward answers at {socket} ({error}): start it with `sipward run`, or name its \
+             socket with --socket"
+        ))
+    }
+
+    fn garbled(&self, error: &dyn std::error::Error) -> Failure {
+        Failure::unreachable(format!("the daemon at {}: {error}", self.socket.display()))
+    }
+}

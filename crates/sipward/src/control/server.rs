@@ -1,0 +1,284 @@
+//! The daemon's end of the control socket.
+//!
+//! Only root and the daemon's own user are heard: the socket is mode 0600, and the peer's
+//! credentials are asked of the kernel besides. A request ends after ten seconds at the latest and
+//! is a mebibyte at most. Each becomes a task for the loop that owns everything.
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Query, Request, State, rejection::JsonRejection},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use nix::{
+    sys::stat::{Mode, umask},
+    unistd::geteuid,
+};
+use serde::Serialize;
+use tokio::{
+    net::{UnixListener, UnixStream, unix::SocketAddr},
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::api::{AllowRequest, BanRequest, BansQuery, Refusal, UnbanRequest, WhyQuery};
+use crate::{
+    daemon::Guard,
+    exit::{Exit, Failure},
+};
+
+/// Something to do for the one who owns the guard.
+pub type Task = Box<dyn FnOnce(&mut Guard) + Send>;
+
+/// A request ends after this time at the latest.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Bytes of a request's body at most.
+const LARGEST: usize = 1 << 20;
+/// Requests that wait for the loop at most.
+const MOST_WAITING: usize = 64;
+
+/// The socket; its file goes when it is dropped.
+#[derive(Debug)]
+pub struct Control {
+    path: PathBuf,
+    listener: Option<UnixListener>,
+}
+
+impl Control {
+    /// Listens at `path`, whose folder is made where it does not exist. A socket that a dead
+    /// daemon left behind is replaced.
+    ///
+    /// # Errors
+    /// Exit code 2: another daemon listens there, or the file cannot be made.
+    pub fn bind(path: &Path) -> Result<Self, Failure> {
+        let failure = |what: String| Failure::input(format!("{}: {what}", path.display()));
+        if let Some(folder) = path.parent() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(folder)
+                .map_err(|error| failure(format!("cannot make the socket's folder: {error}")))?;
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(failure(
+                "another sipward that is running answers here: stop that one first, or name \
+                 another socket with --socket"
+                    .to_owned(),
+            ));
+        }
+        let listener = bind_private(path)
+            .map_err(|error| failure(format!("cannot make the control socket: {error}")))?;
+        Ok(Self {
+            path: path.to_owned(),
+            listener: Some(listener),
+        })
+    }
+
+    /// Serves in the background; what is asked comes out of the channel.
+    #[must_use]
+    pub fn serve(&mut self) -> mpsc::Receiver<Task> {
+        let (tasks, waiting) = mpsc::channel(MOST_WAITING);
+        if let Some(listener) = self.listener.take() {
+            tokio::spawn(async move {
+                // It accepts for ever.
+                let _ = axum::serve(Peers(listener), router(tasks)).await;
+            });
+        }
+        waiting
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Nobody could mend it: the next daemon replaces what is left.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Accepts connections of root and of the daemon's own user.
+struct Peers(UnixListener);
+
+impl axum::serve::Listener for Peers {
+    type Io = UnixStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (UnixStream, SocketAddr) {
+        loop {
+            // Retries after errors such as too many open files.
+            let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
+            match stream.peer_cred() {
+                Ok(peer) if peer.uid() == 0 || peer.uid() == geteuid().as_raw() => {
+                    return (stream, address);
+                }
+                Ok(peer) => tracing::warn!("control socket: user {} is not heard", peer.uid()),
+                Err(error) => tracing::warn!("control socket: who calls? {error}"),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// Binds so that the socket is never there with other permissions.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let before = umask(Mode::S_IRWXG | Mode::S_IRWXO | Mode::S_IXUSR);
+    let listener = UnixListener::bind(path);
+    umask(before);
+    listener
+}
+
+#[derive(Clone)]
+struct Loop(mpsc::Sender<Task>);
+
+impl Loop {
+    /// Has the owner of the guard do something, and waits for the answer.
+    async fn ask<T: Serialize + Send + 'static>(
+        self,
+        what: impl FnOnce(&mut Guard) -> Result<T, Failure> + Send + 'static,
+    ) -> Response {
+        let (reply, answer) = oneshot::channel();
+        let task: Task = Box::new(move |guard| {
+            // Whoever asked may have gone.
+            let _ = reply.send(what(guard));
+        });
+        let stopping = || Failure::unreachable("the daemon is stopping");
+        let answer = match self.0.send(task).await {
+            Ok(()) => answer.await.unwrap_or_else(|_| Err(stopping())),
+            Err(_) => Err(stopping()),
+        };
+        match answer {
+            Ok(value) => Json(value).into_response(),
+            Err(failure) => refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
+        }
+    }
+}
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+fn router(tasks: mpsc::Sender<Task>) -> Router {
+    Router::new()
+        .route(
+            "/v1/status",
+            get(async |State(owner): State<Loop>| owner.ask(|guard| guard.status()).await),
+        )
+        .route(
+            "/v1/bans",
+            get(
+                async |State(owner): State<Loop>, Query(query): Query<BansQuery>| {
+                    owner.ask(move |guard| guard.bans(query)).await
+                },
+            ),
+        )
+        .route(
+            "/v1/why",
+            get(
+                async |State(owner): State<Loop>, Query(query): Query<WhyQuery>| {
+                    owner.ask(move |guard| guard.why(&query.prefix)).await
+                },
+            ),
+        )
+        .route(
+            "/v1/allowed",
+            get(async |State(owner): State<Loop>| owner.ask(|guard| guard.allowed()).await),
+        )
+        .route(
+            "/v1/ban",
+            post(async |State(owner): State<Loop>, body: Body<BanRequest>| {
+                order(owner, body, Guard::ban).await
+            }),
+        )
+        .route(
+            "/v1/unban",
+            post(
+                async |State(owner): State<Loop>, body: Body<UnbanRequest>| {
+                    order(owner, body, Guard::unban).await
+                },
+            ),
+        )
+        .route(
+            "/v1/allow",
+            post(
+                async |State(owner): State<Loop>, body: Body<AllowRequest>| {
+                    order(owner, body, Guard::allow).await
+                },
+            ),
+        )
+        .route(
+            "/v1/disallow",
+            post(
+                async |State(owner): State<Loop>, body: Body<AllowRequest>| {
+                    order(owner, body, Guard::disallow).await
+                },
+            ),
+        )
+        .layer(DefaultBodyLimit::max(LARGEST))
+        .layer(middleware::from_fn(limit_time))
+        .with_state(Loop(tasks))
+}
+
+async fn order<Asked: Send + 'static, T: Serialize + Send + 'static>(
+    owner: Loop,
+    body: Body<Asked>,
+    carry_out: impl FnOnce(&mut Guard, &Asked) -> Result<T, Failure> + Send + 'static,
+) -> Response {
+    match body {
+        Ok(Json(request)) => owner.ask(move |guard| carry_out(guard, &request)).await,
+        Err(rejection) => refuse(rejection.status(), Failure::input(rejection.body_text())),
+    }
+}
+
+async fn limit_time(request: Request, next: Next) -> Response {
+    timeout(LONGEST, next.run(request))
+        .await
+        .unwrap_or_else(|_| {
+            refuse(
+                StatusCode::GATEWAY_TIMEOUT,
+                Failure::unreachable("the daemon did not answer in time"),
+            )
+        })
+}
+
+fn refuse(status: StatusCode, failure: Failure) -> Response {
+    let refusal = Refusal {
+        exit: failure.exit as u8,
+        error: failure.text,
+    };
+    (status, Json(refusal)).into_response()
+}
+
+impl Refusal {
+    /// As the failure of the command.
+    #[must_use]
+    pub fn failure(self) -> Failure {
+        let known = [
+            Exit::Negative,
+            Exit::Input,
+            Exit::Unreachable,
+            Exit::Unsupported,
+            Exit::Config,
+        ];
+        let exit = known
+            .into_iter()
+            .find(|exit| *exit as u8 == self.exit)
+            .unwrap_or(Exit::Input);
+        Failure {
+            exit,
+            text: self.error,
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The daemon: one task that owns engine, shield and ledger, and everything that wakes it.
+
+mod guard;
+mod locks;
+mod machine;
+mod notify;
+mod orders;
+mod reconcile;
+mod run;
+mod views;
+
+pub use guard::Guard;
+pub use machine::default_interfaces;
+pub use run::{Options, run};

@@ -1,0 +1,361 @@
+//! Engine, shield and ledger together: what was seen goes in, what follows is enforced and
+//! remembered.
+
+use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+
+use sipward_engine::{
+    Command, Engine, KernelDrop, Observation, Protection, Reason, SignatureHit, Time, Transport,
+};
+use sipward_shield::{self as shield, Event, Scope, Shield};
+use sipward_signature::Tables;
+
+use super::{machine, reconcile};
+use crate::{
+    clock::{self, Clocks},
+    config::Config,
+    exit::Failure,
+    ledger::{Entry, Ledger, Target},
+    signatures,
+};
+
+/// Entries that wait for the ledger at most, where its disk is full; the oldest go.
+const MOST_PENDING: usize = 100_000;
+/// Sets of signatures whose numbers are known: events of the one before the last may still wait.
+const GENERATIONS: usize = 2;
+/// IP's protocol number of TCP.
+const TCP: u8 = 6;
+
+/// Everything that guards, owned by one task.
+pub struct Guard {
+    pub(super) config: Config,
+    pub(super) engine: Engine,
+    pub(super) shield: Box<dyn Shield>,
+    pub(super) ledger: Ledger,
+    pub(super) started: Instant,
+    pub(super) events: Events,
+    signatures: VecDeque<(u32, Tables)>,
+    pending: Vec<Entry>,
+}
+
+/// Events of the kernel so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Events {
+    pub taken: u64,
+    pub unmatched: u64,
+}
+
+impl Guard {
+    /// Puts the configuration in force, compares what the kernel holds with what the ledger says,
+    /// and mends every difference.
+    ///
+    /// # Errors
+    /// The kernel or the ledger refused; signatures that cannot be compiled.
+    pub fn new(config: Config, shield: Box<dyn Shield>, ledger: Ledger) -> Result<Self, Failure> {
+        let tables = signatures::compile(&config.signatures)?;
+        let mut guard = Self {
+            engine: Engine::new(config.engine(), seed()),
+            config,
+            shield,
+            ledger,
+            started: Instant::now(),
+            events: Events::default(),
+            signatures: VecDeque::new(),
+            pending: Vec::new(),
+        };
+        guard.enforce_policy(tables)?;
+        guard.look_at_machine();
+        reconcile::bans(&mut guard)?;
+        reconcile::trusted(&mut guard)?;
+        reconcile::allowed(&mut guard)?;
+        Ok(guard)
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Puts another configuration in force. Everything that can be wrong with it is found before
+    /// anything changes.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn reload(&mut self, config: Config) -> Result<(), Failure> {
+        let tables = signatures::compile(&config.signatures)?;
+        self.config = config;
+        self.engine.set_config(self.config.engine());
+        self.enforce_policy(tables)?;
+        reconcile::allowed(self)
+    }
+
+    /// Takes what the kernel has reported.
+    pub fn take_events(&mut self) {
+        let clocks = Clocks::now();
+        let Self {
+            shield,
+            engine,
+            signatures,
+            events,
+            ..
+        } = self;
+        shield.drain_events(&mut |event| {
+            events.taken += 1;
+            if !observe(engine, signatures, &event, &clocks) {
+                events.unmatched += 1;
+            }
+        });
+    }
+
+    /// Lets the time pass.
+    pub fn handle_timeout(&mut self) {
+        self.engine.handle_timeout(clock::now());
+    }
+
+    /// When [`Self::handle_timeout`] must be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.engine.poll_timeout()
+    }
+
+    /// Carries out what the engine decided: the kernel first, for every packet counts.
+    pub fn carry_out(&mut self) {
+        while let Some(command) = self.engine.next_command() {
+            if let Err(error) = self.enforce(&command) {
+                tracing::error!("{error}");
+            }
+            self.pending.extend(entry(command, clock::now()));
+        }
+    }
+
+    /// Writes what waits for the ledger, in one transaction.
+    pub fn write_ledger(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        match self.ledger.write(&self.pending) {
+            Ok(()) => self.pending.clear(),
+            Err(error) => {
+                tracing::error!("{error}; {} entries wait", self.pending.len());
+                let surplus = self.pending.len().saturating_sub(MOST_PENDING);
+                self.pending.drain(..surplus);
+            }
+        }
+    }
+
+    /// Carries out what somebody asked for: the ledger first, so that an acknowledged order
+    /// survives whatever comes.
+    pub(super) fn carry_out_order(&mut self) -> Result<(), Failure> {
+        let mut commands = Vec::new();
+        while let Some(command) = self.engine.next_command() {
+            commands.push(command);
+        }
+        let now = clock::now();
+        let entries: Vec<Entry> = commands
+            .iter()
+            .filter_map(|command| entry(command.clone(), now))
+            .collect();
+        // What waits is older than what is ordered now.
+        self.write_ledger();
+        let written = self.ledger.write(&entries);
+        if written.is_err() {
+            self.pending.extend(entries);
+        }
+        for command in &commands {
+            self.enforce(command)?;
+        }
+        written.map_err(|error| Failure {
+            text: format!("in force now, but it would not survive a reboot: {error}"),
+            ..error
+        })
+    }
+
+    /// Looks again at what this machine is and lives on.
+    pub fn look_at_machine(&mut self) {
+        machine::protect(self.engine.protected_mut(), &self.config.limits.ssh.ports);
+    }
+
+    /// What has to be done now and then.
+    pub fn tidy(&mut self) {
+        if let Err(error) = self.ledger.tidy(clock::now()) {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Warns of every interface that is no longer guarded.
+    pub fn check_interfaces(&self) {
+        match self.shield.interfaces() {
+            Ok(interfaces) => {
+                for interface in interfaces.iter().filter(|interface| !interface.attached) {
+                    tracing::error!(
+                        "interface {} is not guarded: the XDP program is no longer there",
+                        interface.name
+                    );
+                }
+            }
+            Err(error) => tracing::error!("cannot look at the interfaces: {error}"),
+        }
+    }
+
+    /// Detaches from every interface and removes every pin.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn detach(&mut self) -> Result<(), Failure> {
+        self.write_ledger();
+        Ok(self.shield.detach()?)
+    }
+
+    pub(super) fn protect_allowed(&mut self, allowed: impl IntoIterator<Item = ipnet::IpNet>) {
+        self.engine
+            .protected_mut()
+            .set(Protection::Allowlist, allowed);
+    }
+
+    fn enforce_policy(&mut self, tables: Tables) -> Result<(), Failure> {
+        self.shield.set_policy(&self.config.policy())?;
+        let generation = self.shield.set_signatures(&tables)?;
+        self.signatures.push_front((generation, tables));
+        self.signatures.truncate(GENERATIONS);
+        Ok(())
+    }
+
+    fn enforce(&mut self, command: &Command) -> Result<(), Failure> {
+        let shield = &mut self.shield;
+        match command {
+            Command::Ban(ban) => {
+                tracing::info!("ban {} ({}): {}", ban.prefix, ban.origin.name(), ban.reason);
+                shield.ban(&kernel_ban(&Target::of(ban), ban.until))?;
+            }
+            Command::Unban(unban) => {
+                tracing::info!("the ban of {} has ended", unban.prefix);
+                let target = shield::Target {
+                    prefix: unban.prefix,
+                    port: unban.port,
+                };
+                shield.unban(&target, scope(unban.scope))?;
+            }
+            Command::Alert(alert) => {
+                let spared = alert
+                    .spared
+                    .as_ref()
+                    .map(|why| format!("; {why}"))
+                    .unwrap_or_default();
+                tracing::info!(
+                    "{} {}: {}{spared}",
+                    alert.source,
+                    alert.detector,
+                    alert.summary
+                );
+            }
+            Command::Trust(trusted) => shield.trust(trusted.address)?,
+            Command::Distrust(address) | Command::TakeRate(address) => shield.distrust(*address)?,
+            Command::Hold(hold) => {
+                let target = Target {
+                    prefix: hold.prefix,
+                    port: None,
+                    scope: sipward_engine::Scope::Sip,
+                };
+                shield.ban(&kernel_ban(&target, Some(hold.until)))?;
+            }
+            Command::Release(prefix) => {
+                shield.unban(
+                    &shield::Target {
+                        prefix: *prefix,
+                        port: None,
+                    },
+                    Scope::Sip,
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A ban as the kernel enforces it.
+pub(super) fn kernel_ban(target: &Target, until: Option<Time>) -> shield::Ban {
+    shield::Ban {
+        target: shield::Target {
+            prefix: target.prefix,
+            port: target.port,
+        },
+        scope: scope(target.scope),
+        until: Clocks::now().boot(until),
+    }
+}
+
+/// The kernel's word for what a ban drops.
+pub(super) const fn scope(scope: sipward_engine::Scope) -> Scope {
+    match scope {
+        sipward_engine::Scope::All => Scope::All,
+        sipward_engine::Scope::Sip => Scope::Sip,
+    }
+}
+
+/// What the ledger keeps of a command.
+fn entry(command: Command, now: Time) -> Option<Entry> {
+    match command {
+        Command::Ban(ban) => Some(Entry::Ban(ban)),
+        Command::Unban(unban) => {
+            let target = Target {
+                prefix: unban.prefix,
+                port: unban.port,
+                scope: unban.scope,
+            };
+            Some(Entry::Lift(target, now, unban.cause.into()))
+        }
+        Command::Alert(alert) => Some(Entry::Alert(alert)),
+        Command::Trust(trusted) => Some(Entry::Trust(trusted)),
+        Command::Distrust(address) => Some(Entry::Distrust(address)),
+        Command::TakeRate(_) | Command::Hold(_) | Command::Release(_) => None,
+    }
+}
+
+/// Tells the engine of an event; false where it says nothing to us.
+fn observe(
+    engine: &mut Engine,
+    signatures: &VecDeque<(u32, Tables)>,
+    event: &Event,
+    clocks: &Clocks,
+) -> bool {
+    let Some(reason) = Reason::from_number(event.reason as u8) else {
+        return false;
+    };
+    let hit = event.signature.and_then(|hit| {
+        let (_, tables) = signatures
+            .iter()
+            .find(|(generation, _)| *generation == hit.generation)?;
+        let signature = tables.signature(hit.slot)?;
+        Some(SignatureHit {
+            name: &signature.name,
+            confidence: signature.confidence,
+        })
+    });
+    if reason == Reason::Signature && hit.is_none() {
+        return false;
+    }
+    let observation = Observation::KernelDrop(KernelDrop {
+        source: SocketAddr::new(event.source, event.source_port),
+        destination: SocketAddr::new(event.destination, event.destination_port),
+        transport: if event.protocol == TCP {
+            Transport::Tcp
+        } else {
+            Transport::Udp
+        },
+        // The program keeps no state of TCP connections.
+        established: false,
+        reason,
+        signature: hit,
+        packet: None,
+        sample: &event.sample,
+    });
+    let at = clocks.unix(event.at).unwrap_or(clocks.unix);
+    engine.observe(&observation, at);
+    true
+}
+
+/// A number that nobody outside can guess.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}

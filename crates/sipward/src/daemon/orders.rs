@@ -1,0 +1,213 @@
+//! What an administrator may order. Nothing is acknowledged before the ledger has it and the
+//! kernel enforces it.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use sipward_engine::{Ban, Lifted, Origin, Protection, escape, overlap};
+
+use super::guard::Guard;
+use crate::{
+    address, clock,
+    control::api::{
+        AllowReply, AllowRequest, BanReply, BanRequest, DisallowReply, Hole, LiftReply,
+        UnbanRequest,
+    },
+    exit::Failure,
+    ledger::Entry,
+};
+
+/// Bytes of a reason at most.
+const LONGEST_REASON: usize = 500;
+
+impl Guard {
+    /// Bans by hand.
+    ///
+    /// # Errors
+    /// A protected address without `force`, then nothing is banned; the ledger cannot be written;
+    /// the kernel's table is full.
+    pub fn ban(&mut self, request: &BanRequest) -> Result<BanReply, Failure> {
+        self.carry_out();
+        self.look_at_machine();
+        if !request.force {
+            self.refuse_protected(&request.prefixes)?;
+        }
+        let now = clock::now();
+        let reason = request.reason.as_deref().unwrap_or("banned by hand");
+        if reason.len() > LONGEST_REASON {
+            return Err(Failure::input(format!(
+                "the reason is longer than {LONGEST_REASON} bytes"
+            )));
+        }
+        let scope = request.scope.unwrap_or(self.config.bans.scope).into();
+        let mut reply = BanReply::default();
+        for prefix in &request.prefixes {
+            let ban = Ban {
+                prefix: *prefix,
+                port: None,
+                scope,
+                since: now,
+                until: request
+                    .seconds
+                    .map(|seconds| now + Duration::from_secs(seconds)),
+                detector: None,
+                reason: escape(reason.as_bytes()).to_string(),
+                proven: false,
+                signature: None,
+                account: None,
+                origin: Origin::Manual,
+            };
+            // Protected addresses were looked for in all of the request before.
+            match self.engine.impose(ban.clone(), true, now) {
+                Ok(()) if self.engine.bans().any(|in_force| *in_force == ban) => {
+                    reply.banned.push(*prefix);
+                }
+                Ok(()) => reply.already.push(*prefix),
+                Err(protected) => return Err(Failure::input(protected.to_string())),
+            }
+        }
+        self.carry_out_order()?;
+        let banned = &request.prefixes;
+        let covered = |allowed: &IpNet| banned.iter().any(|prefix| overlap(prefix, allowed));
+        reply.allowed = self.shield.allowed()?.into_iter().filter(covered).collect();
+        Ok(reply)
+    }
+
+    /// Ends bans by hand.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; the kernel refused.
+    pub fn unban(&mut self, request: &UnbanRequest) -> Result<LiftReply, Failure> {
+        self.carry_out();
+        let now = clock::now();
+        let mut reply = LiftReply::default();
+        match request {
+            UnbanRequest::All => reply.add(None, self.engine.lift_all(now)),
+            UnbanRequest::Account(account) => {
+                reply.add(None, self.engine.lift_account(account, now));
+            }
+            UnbanRequest::Prefixes(prefixes) => {
+                for prefix in prefixes {
+                    reply.add(Some(*prefix), self.engine.lift(*prefix, now));
+                }
+            }
+        }
+        self.carry_out_order()?;
+        Ok(reply)
+    }
+
+    /// Puts prefixes on the allowlist, and ends what bans them.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; the kernel refused.
+    pub fn allow(&mut self, request: &AllowRequest) -> Result<AllowReply, Failure> {
+        self.carry_out();
+        let now = clock::now();
+        let held = self.shield.allowed()?;
+        let mut reply = AllowReply::default();
+        let mut entries = Vec::new();
+        for prefix in &request.prefixes {
+            if held.contains(prefix) {
+                reply.already.push(*prefix);
+            } else {
+                entries.push(Entry::Allow(*prefix, now));
+                reply.allowed.push(*prefix);
+            }
+        }
+        self.ledger.write(&entries)?;
+        for prefix in &reply.allowed {
+            self.shield.allow(*prefix)?;
+            self.engine
+                .protected_mut()
+                .add(Protection::Allowlist, *prefix);
+            tracing::info!("{prefix} is allowed");
+        }
+        for prefix in &request.prefixes {
+            reply
+                .lift
+                .add(Some(*prefix), self.engine.lift(*prefix, now));
+        }
+        reply.lift.not_banned.clear();
+        self.carry_out_order()?;
+        Ok(reply)
+    }
+
+    /// Takes prefixes from the allowlist.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; the kernel refused.
+    pub fn disallow(&mut self, request: &AllowRequest) -> Result<DisallowReply, Failure> {
+        let configured = self.config.allowed();
+        let by_hand: Vec<IpNet> = self
+            .ledger
+            .allowed()?
+            .into_iter()
+            .map(|(prefix, _)| prefix)
+            .collect();
+        let mut reply = DisallowReply::default();
+        let mut entries = Vec::new();
+        for prefix in &request.prefixes {
+            let shown = address::show(prefix);
+            if configured.contains(prefix) {
+                reply.refused.push(format!(
+                    "{shown} is allowed by the configuration: take it out of [allow] there, then \
+                     reload"
+                ));
+            }
+            if by_hand.contains(prefix) {
+                entries.push(Entry::Disallow(*prefix));
+                reply.disallowed.push(*prefix);
+            } else if !configured.contains(prefix) {
+                let around = configured
+                    .iter()
+                    .chain(&by_hand)
+                    .find(|wider| wider.contains(prefix));
+                reply.refused.push(match around {
+                    Some(wider) => format!("{shown} is allowed as part of {wider}: disallow that"),
+                    None => format!("{shown} is not on the allowlist"),
+                });
+            }
+        }
+        self.ledger.write(&entries)?;
+        for prefix in reply
+            .disallowed
+            .iter()
+            .filter(|prefix| !configured.contains(prefix))
+        {
+            self.shield.disallow(*prefix)?;
+            self.engine
+                .protected_mut()
+                .remove(Protection::Allowlist, *prefix);
+            tracing::info!("{prefix} is no longer allowed");
+        }
+        Ok(reply)
+    }
+
+    fn refuse_protected(&self, prefixes: &[IpNet]) -> Result<(), Failure> {
+        let refused = |prefix: &IpNet| {
+            let protected = self.engine.protected().conflict(prefix)?;
+            let prefix = address::show(prefix);
+            Some(Failure::input(format!(
+                "{prefix} is not banned: {protected}; --force bans it all the same"
+            )))
+        };
+        prefixes.iter().find_map(refused).map_or(Ok(()), Err)
+    }
+}
+
+impl LiftReply {
+    fn add(&mut self, asked: Option<IpNet>, lifted: Lifted) {
+        if lifted.is_empty() {
+            self.not_banned.extend(asked);
+        }
+        self.lifted
+            .extend(lifted.bans.into_iter().map(|ban| ban.prefix));
+        if let Some(hole) = asked {
+            let holes = lifted.holes_in.into_iter().map(|ban| Hole {
+                hole,
+                around: ban.prefix,
+            });
+            self.holes.extend(holes);
+        }
+    }
+}

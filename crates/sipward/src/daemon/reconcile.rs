@@ -1,0 +1,162 @@
+//! What the kernel holds and what the ledger says, made one again at the start. Each difference
+//! is logged.
+//!
+//! | kernel | ledger        | so                                                     |
+//! |--------|---------------|--------------------------------------------------------|
+//! | –      | in force      | the pins are gone (a reboot): banned again             |
+//! | ban    | in force      | the ledger's end counts                                |
+//! | ban    | ended         | died between ledger and kernel: lifted                 |
+//! | ban    | never heard of| died between kernel and ledger: taken into the ledger  |
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use sipward_engine::{Ban, Origin, Restored, Scope, Time};
+use sipward_shield::EnforcedBan;
+
+use super::guard::{Guard, kernel_ban};
+use crate::{
+    clock::{self, Clocks},
+    exit::Failure,
+    ledger::{Entry, PastBan, Target},
+};
+
+/// Ends that differ by less are the same: the two clocks drift, and UNIX time is set.
+const SAME: Duration = Duration::from_secs(2);
+/// An unknown ban that lapses sooner was a hold, which no ledger keeps.
+const HOLD: Duration = Duration::from_secs(10);
+/// Past bans that the engine learns of; the ledger keeps no more.
+const HISTORY: u32 = 200_000;
+
+/// Compares the bans, mends the kernel, and tells the engine.
+pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
+    let clocks = Clocks::now();
+    let now = clocks.unix;
+    guard.ledger.tidy(now)?;
+    let mut bans = guard.ledger.bans(now)?;
+    let mut enforced: BTreeMap<Target, EnforcedBan> = guard
+        .shield
+        .bans()?
+        .into_iter()
+        .map(|enforced| (target(&enforced), enforced))
+        .collect();
+    for ban in &bans {
+        let held = enforced.remove(&Target::of(ban));
+        let same = held.is_some_and(|held| same_end(clocks.unix(held.ban.until), ban.until));
+        if same {
+            continue;
+        }
+        guard.shield.ban(&kernel_ban(&Target::of(ban), ban.until))?;
+        match held {
+            None => tracing::info!(
+                "reconcile: the ban of {} was not in the kernel: restored",
+                ban.prefix
+            ),
+            Some(_) => tracing::info!(
+                "reconcile: the ban of {} has the ledger's end again",
+                ban.prefix
+            ),
+        }
+    }
+    for (target, held) in enforced {
+        let until = clocks.unix(held.ban.until);
+        if guard.ledger.last_end(&target)?.is_some() {
+            guard.shield.unban(&held.ban.target, held.ban.scope)?;
+            tracing::info!(
+                "reconcile: the ban of {} ended in the ledger: lifted",
+                target.prefix
+            );
+        } else if until.is_none_or(|until| until > now + HOLD) {
+            let ban = adopted(&target, now, until);
+            guard.ledger.write(&[Entry::Ban(ban.clone())])?;
+            tracing::info!(
+                "reconcile: the ban of {} was not in the ledger: kept",
+                target.prefix
+            );
+            bans.push(ban);
+        }
+    }
+    bans.extend(
+        guard
+            .ledger
+            .history(now, HISTORY)?
+            .into_iter()
+            .map(PastBan::as_it_ended),
+    );
+    let trusted = guard.ledger.trusted()?;
+    guard.engine.restore(Restored { bans, trusted }, now);
+    Ok(())
+}
+
+/// Gives every trusted address its larger rate.
+pub fn trusted(guard: &mut Guard) -> Result<(), Failure> {
+    let addresses: Vec<_> = guard
+        .engine
+        .trusted(clock::now())
+        .map(|trusted| trusted.address)
+        .collect();
+    for address in addresses {
+        guard.shield.trust(address)?;
+    }
+    Ok(())
+}
+
+/// Makes the kernel's allowlist that of configuration and ledger, and tells the engine.
+pub fn allowed(guard: &mut Guard) -> Result<(), Failure> {
+    let by_hand = guard.ledger.allowed()?;
+    let wanted: BTreeSet<IpNet> = guard
+        .config
+        .allowed()
+        .into_iter()
+        .chain(by_hand.iter().map(|(prefix, _)| *prefix))
+        .collect();
+    let held: BTreeSet<IpNet> = guard.shield.allowed()?.into_iter().collect();
+    for prefix in wanted.difference(&held) {
+        guard.shield.allow(*prefix)?;
+        tracing::info!("reconcile: {prefix} was not allowed in the kernel: allowed");
+    }
+    for prefix in held.difference(&wanted) {
+        guard.shield.disallow(*prefix)?;
+        tracing::info!("reconcile: {prefix} is allowed by nobody: no longer allowed");
+    }
+    guard.protect_allowed(wanted);
+    Ok(())
+}
+
+fn target(enforced: &EnforcedBan) -> Target {
+    Target {
+        prefix: enforced.ban.target.prefix,
+        port: enforced.ban.target.port,
+        scope: match enforced.ban.scope {
+            sipward_shield::Scope::All => Scope::All,
+            sipward_shield::Scope::Sip => Scope::Sip,
+        },
+    }
+}
+
+fn adopted(target: &Target, since: Time, until: Option<Time>) -> Ban {
+    Ban {
+        prefix: target.prefix,
+        port: target.port,
+        scope: target.scope,
+        since,
+        until,
+        detector: None,
+        reason: "found in the kernel after a restart; why it was set is lost".to_owned(),
+        proven: false,
+        signature: None,
+        account: None,
+        origin: Origin::Local,
+    }
+}
+
+fn same_end(a: Option<Time>, b: Option<Time>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.since(b) < SAME && b.since(a) < SAME,
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}

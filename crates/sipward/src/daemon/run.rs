@@ -1,0 +1,344 @@
+//! The daemon from start to end.
+//!
+//! The order of the start is a promise; what fails leaves everything before it as it was:
+//!
+//! 1. the configuration is read and checked, signatures included;
+//! 2. each interface exists and is not guarded by another sipward, and this one holds it;
+//! 3. the kernel loads the program (privileges, BPF);
+//! 4. the state folder is held, the ledger opened;
+//! 5. the folder of pins is held, maps and links are adopted or made, and attached;
+//! 6. policy, signatures, bans and allowlist are made those of configuration and ledger, and
+//!    each difference is logged;
+//! 7. the control socket listens;
+//! 8. one line says that sipward is ready, and the service manager hears it.
+
+use std::{
+    fs, io,
+    os::fd::RawFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::net::if_::if_nametoindex;
+use sipward_engine::Time;
+use sipward_shield::{
+    Simulator,
+    xdp::{self, Xdp},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    Guard, default_interfaces,
+    locks::{FolderLock, InterfaceLock},
+    notify,
+};
+use crate::{
+    clock,
+    config::{Config, GuardMode, XdpChoice},
+    control::server::{Control, Task},
+    exit::{Exit, Failure},
+    ledger::Ledger,
+    signatures,
+};
+
+/// How often SSH sessions, gateways and interfaces are looked at.
+const LOOK: Duration = Duration::from_secs(10);
+/// How often the ledger forgets what is old.
+const TIDY: Duration = Duration::from_secs(3_600);
+/// Tasks of the control socket in one turn at most.
+const TASKS: usize = 16;
+
+/// What the command line says; it goes before what the configuration says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration; none means the default path, or the defaults.
+    pub config: Option<PathBuf>,
+    /// Interfaces to guard.
+    pub interfaces: Vec<String>,
+    /// Drop nothing.
+    pub observe: bool,
+    /// How XDP is attached.
+    pub xdp_mode: Option<XdpChoice>,
+    /// The folder of the ledger.
+    pub state_dir: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+}
+
+impl Options {
+    fn configuration(&self) -> Result<Config, Failure> {
+        let mut config = Config::load_or_default(self.config.as_deref())?;
+        if !self.interfaces.is_empty() {
+            config.interfaces.clone_from(&self.interfaces);
+        }
+        if self.observe {
+            config.mode = GuardMode::Observe;
+        }
+        if let Some(mode) = self.xdp_mode {
+            config.xdp_mode = mode;
+        }
+        Ok(config)
+    }
+}
+
+/// Guards until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from guarding, with the exit code that fits.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let config = options.configuration()?;
+    signatures::compile(&config.signatures).map_err(of_configuration)?;
+
+    let interfaces = interfaces(options, &config)?;
+    let _held: Vec<InterfaceLock> = interfaces
+        .iter()
+        .map(|name| InterfaceLock::take(name))
+        .collect::<Result<_, _>>()?;
+
+    drop(Simulator::new()?);
+
+    let ledger = Ledger::open(&options.state_dir)?;
+    let _state = FolderLock::take(&options.state_dir, "--state-dir")?;
+
+    let _pins = hold_pins(&config.pin_dir)?;
+    let shield = Xdp::open(&xdp::Options {
+        pin_dir: config.pin_dir.clone(),
+        interfaces: interfaces
+            .iter()
+            .map(|name| xdp::Interface {
+                name: name.clone(),
+                mode: config.xdp_mode.asked(),
+            })
+            .collect(),
+    })?;
+    for note in shield.notes() {
+        tracing::info!("{note}");
+    }
+    let events = shield.events_fd();
+
+    let guard = Guard::new(config, Box::new(shield), ledger)?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| no_wait(&error))?;
+    runtime.block_on(async { Daemon::start(options, guard, events)?.guard().await })
+}
+
+/// Everything that wakes the daemon, and what it guards with.
+struct Daemon<'a> {
+    options: &'a Options,
+    /// Of the guard's shield, and gone before it.
+    events: AsyncFd<RawFd>,
+    guard: Guard,
+    tasks: mpsc::Receiver<Task>,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    _control: Control,
+}
+
+/// What woke the daemon.
+enum Wake {
+    Stop,
+    Reload,
+    Task(Task),
+    Events,
+    Look,
+    Tidy,
+    Time,
+}
+
+impl<'a> Daemon<'a> {
+    fn start(options: &'a Options, guard: Guard, events: RawFd) -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| no_wait(&error));
+        #[expect(
+            deprecated,
+            reason = "the guard, which outlives it, keeps the descriptor open"
+        )]
+        let events =
+            AsyncFd::with_interest(events, Interest::READABLE).map_err(|error| no_wait(&error))?;
+        let mut control = Control::bind(&options.socket)?;
+        Ok(Self {
+            options,
+            events,
+            guard,
+            tasks: control.serve(),
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+            _control: control,
+        })
+    }
+
+    /// The loop. Each turn does, in this order: what a signal asks for, at most sixteen tasks of
+    /// the control socket, the kernel's events, what time has brought, the engine's commands in
+    /// the kernel, and all of it into the ledger at once.
+    async fn guard(mut self) -> Result<(), Failure> {
+        let mut look = interval(LOOK);
+        let mut tidy = interval(TIDY);
+        for ticks in [&mut look, &mut tidy] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        self.say_ready();
+        loop {
+            match self.wake(&mut look, &mut tidy).await {
+                Wake::Stop => break,
+                Wake::Reload => self.reload(),
+                Wake::Task(task) => self.take_tasks(task),
+                Wake::Look => {
+                    self.guard.look_at_machine();
+                    self.guard.check_interfaces();
+                }
+                Wake::Tidy => self.guard.tidy(),
+                Wake::Events | Wake::Time => {}
+            }
+            self.guard.take_events();
+            self.guard.handle_timeout();
+            self.guard.carry_out();
+            self.guard.write_ledger();
+        }
+        notify::stopping();
+        tracing::info!("stopping: the interfaces are no longer guarded");
+        self.guard.detach()
+    }
+
+    async fn wake(&mut self, look: &mut Interval, tidy: &mut Interval) -> Wake {
+        let timeout = self.guard.poll_timeout();
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Wake::Stop,
+            _ = self.interrupt.recv() => Wake::Stop,
+            _ = self.hangup.recv() => Wake::Reload,
+            Some(task) = self.tasks.recv() => Wake::Task(task),
+            ready = self.events.readable() => {
+                // Taken after this: what comes meanwhile makes it ready again.
+                if let Ok(mut ready) = ready {
+                    ready.clear_ready();
+                }
+                Wake::Events
+            }
+            _ = look.tick() => Wake::Look,
+            _ = tidy.tick() => Wake::Tidy,
+            () = until(timeout) => Wake::Time,
+        }
+    }
+
+    fn take_tasks(&mut self, first: Task) {
+        first(&mut self.guard);
+        for _ in 1..TASKS {
+            let Ok(task) = self.tasks.try_recv() else {
+                break;
+            };
+            task(&mut self.guard);
+        }
+    }
+
+    fn reload(&mut self) {
+        notify::reloading();
+        let config = self.options.configuration();
+        match config.and_then(|config| self.put_in_force(config)) {
+            Ok(()) => tracing::info!("the configuration was read again and is in force"),
+            Err(error) => {
+                for line in error.text.lines() {
+                    tracing::error!("the configuration in force stays: {line}");
+                }
+            }
+        }
+        notify::ready();
+    }
+
+    fn put_in_force(&mut self, mut config: Config) -> Result<(), Failure> {
+        let running = self.guard.config();
+        let fixed = |config: &Config| {
+            (
+                config.interfaces.clone(),
+                config.xdp_mode,
+                config.pin_dir.clone(),
+            )
+        };
+        if fixed(running) != fixed(&config) {
+            tracing::warn!("interfaces, xdp-mode and pin-dir change with the next start only");
+            (config.interfaces, config.xdp_mode, config.pin_dir) = fixed(running);
+        }
+        self.guard.reload(config)
+    }
+
+    fn say_ready(&self) {
+        match self.guard.status() {
+            Ok(status) => {
+                let interfaces: Vec<String> = status
+                    .interfaces
+                    .iter()
+                    .map(|interface| format!("{} ({} XDP)", interface.name, interface.xdp_mode))
+                    .collect();
+                tracing::info!(
+                    "ready: sipward {} guards {}, mode {}, {} bans, {} allowed",
+                    status.version,
+                    interfaces.join(", "),
+                    status.mode,
+                    status.bans,
+                    status.allowed,
+                );
+            }
+            Err(error) => tracing::error!("ready, but: {error}"),
+        }
+        notify::ready();
+    }
+}
+
+/// The interfaces to guard; each exists.
+fn interfaces(options: &Options, config: &Config) -> Result<Vec<String>, Failure> {
+    if config.interfaces.is_empty() {
+        let found = default_interfaces();
+        if found.is_empty() {
+            return Err(Failure::input(
+                "there is no default route, so which interface to guard? Name it with --interface \
+                 (`ip link` lists them)",
+            ));
+        }
+        return Ok(found);
+    }
+    let missing = |name: &&String| if_nametoindex(name.as_str()).is_err();
+    let Some(name) = config.interfaces.iter().find(missing) else {
+        return Ok(config.interfaces.clone());
+    };
+    let failure = Failure::from(sipward_shield::Error::NoInterface(name.clone()));
+    Err(if options.interfaces.is_empty() {
+        of_configuration(failure)
+    } else {
+        failure
+    })
+}
+
+/// Holds the folder of pins. One that cannot be made is the loader's to complain of.
+fn hold_pins(folder: &Path) -> Result<Option<FolderLock>, Failure> {
+    if fs::create_dir_all(folder).is_err() {
+        return Ok(None);
+    }
+    FolderLock::take(folder, "pin-dir in the configuration").map(Some)
+}
+
+async fn until(at: Option<Time>) {
+    match at {
+        Some(at) => sleep(at.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A mistake in what the configuration names is a mistake in the configuration.
+fn of_configuration(failure: Failure) -> Failure {
+    Failure {
+        exit: Exit::Config,
+        ..failure
+    }
+}
+
+fn no_wait(error: &io::Error) -> Failure {
+    Failure::unsupported(format!("cannot wait for events: {error}"))
+}

@@ -1,0 +1,246 @@
+//! What the daemon tells of itself.
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+use sipward_engine::{Alert, Ban, Detector, overlap};
+use sipward_shield::{Reason, XdpMode};
+
+use super::guard::Guard;
+use crate::{
+    clock::{self, timestamp},
+    control::api::{
+        AlertView, AllowedView, BanView, BansQuery, Dropped, Enforcement, EnforcementState,
+        EvidenceView, Interface, Packets, Sensor, SensorState, Sensors, Status, WhyView,
+    },
+    exit::Failure,
+    ledger::PastBan,
+};
+
+/// Past bans, and alerts, that one answer tells of.
+const MOST: u32 = 1_000;
+
+/// Packets dropped, by the ban that dropped them.
+type DroppedBy = HashMap<(sipward_shield::Target, sipward_shield::Scope), u64>;
+
+impl Guard {
+    /// `status`
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn status(&self) -> Result<Status, Failure> {
+        let interfaces: Vec<Interface> = self
+            .shield
+            .interfaces()?
+            .into_iter()
+            .map(|interface| Interface {
+                name: interface.name,
+                xdp_mode: xdp_mode(interface.mode).to_owned(),
+                attached: interface.attached,
+            })
+            .collect();
+        let attached = interfaces.iter().all(|interface| interface.attached);
+        let counters = self.shield.counters()?;
+        let dropped = |reason| counters.of(reason).dropped;
+        let passed = Reason::ALL
+            .iter()
+            .map(|reason| counters.of(*reason).passed)
+            .sum();
+        let now = clock::now();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mode: self.config.mode,
+            backend: "xdp".to_owned(),
+            backend_reason: "the kernel loads the XDP program".to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            interfaces,
+            enforcement: Enforcement {
+                state: if attached {
+                    EnforcementState::Ok
+                } else {
+                    EnforcementState::Detached
+                },
+                leaked_packets: 0,
+            },
+            packets: Packets {
+                passed,
+                dropped: Dropped {
+                    banned: dropped(Reason::Banned),
+                    rate: dropped(Reason::Rate) + dropped(Reason::RateUnknown),
+                    signature: dropped(Reason::Signature),
+                    tripwire: dropped(Reason::Tripwire),
+                    tiny_fragment: dropped(Reason::TinyFragment),
+                },
+            },
+            bans: self
+                .engine
+                .bans()
+                .filter(|ban| ban.is_in_force(now))
+                .count(),
+            allowed: self.shield.allowed()?.len(),
+            trusted: self.engine.trusted(now).count(),
+            sensors: Sensors {
+                kernel: Sensor {
+                    state: SensorState::On,
+                    events: self.events.taken,
+                    unmatched: self.events.unmatched,
+                },
+                packets: Sensor::OFF,
+                asterisk_log: Sensor::OFF,
+                ami: Sensor::OFF,
+            },
+        })
+    }
+
+    /// `bans`
+    ///
+    /// # Errors
+    /// The kernel or the ledger cannot be asked.
+    pub fn bans(&self, query: BansQuery) -> Result<Vec<BanView>, Failure> {
+        let now = clock::now();
+        if query.history {
+            let past = self.ledger.history(now, MOST)?;
+            return Ok(past.into_iter().map(past_view).collect());
+        }
+        let dropped = self.dropped()?;
+        let in_force = self.engine.bans().filter(|ban| ban.is_in_force(now));
+        Ok(in_force.map(|ban| view(ban, &dropped)).collect())
+    }
+
+    /// `why`
+    ///
+    /// # Errors
+    /// The kernel or the ledger cannot be asked.
+    pub fn why(&self, prefix: &IpNet) -> Result<WhyView, Failure> {
+        let now = clock::now();
+        let dropped = self.dropped()?;
+        let concerning = self
+            .engine
+            .bans()
+            .filter(|ban| overlap(&ban.prefix, prefix));
+        let bans: Vec<BanView> = concerning
+            .filter(|ban| ban.is_in_force(now))
+            .map(|ban| view(ban, &dropped))
+            .collect();
+        let alerts = self.ledger.alerts(prefix, MOST)?;
+        Ok(WhyView {
+            address: crate::address::show(prefix),
+            banned: bans.iter().any(|ban| ban.prefix.contains(prefix)),
+            bans,
+            allowed: self
+                .shield
+                .allowed()?
+                .iter()
+                .any(|allowed| allowed.contains(prefix)),
+            trusted: self
+                .engine
+                .trusted(now)
+                .any(|trusted| prefix.contains(&trusted.address)),
+            protected: self
+                .engine
+                .protected()
+                .conflict(prefix)
+                .map(|why| why.to_string()),
+            alerts: alerts.into_iter().map(alert_view).collect(),
+        })
+    }
+
+    /// `allowed`
+    ///
+    /// # Errors
+    /// The ledger cannot be asked.
+    pub fn allowed(&self) -> Result<Vec<AllowedView>, Failure> {
+        let configured = self.config.allowed().into_iter().map(|prefix| AllowedView {
+            prefix,
+            origin: "configuration".to_owned(),
+            since: None,
+        });
+        let by_hand = self
+            .ledger
+            .allowed()?
+            .into_iter()
+            .map(|(prefix, since)| AllowedView {
+                prefix,
+                origin: "manual".to_owned(),
+                since: Some(timestamp(since)),
+            });
+        let mut allowed: Vec<AllowedView> = configured.chain(by_hand).collect();
+        allowed.sort_by_key(|allowed| allowed.prefix);
+        Ok(allowed)
+    }
+
+    fn dropped(&self) -> Result<DroppedBy, Failure> {
+        let enforced = self.shield.bans()?.into_iter();
+        Ok(enforced
+            .map(|held| ((held.ban.target, held.ban.scope), held.dropped_packets))
+            .collect())
+    }
+}
+
+/// The mode's name on the command line.
+#[must_use]
+pub const fn xdp_mode(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+    }
+}
+
+fn view(ban: &Ban, dropped: &DroppedBy) -> BanView {
+    let target = sipward_shield::Target {
+        prefix: ban.prefix,
+        port: ban.port,
+    };
+    let dropped_packets = dropped
+        .get(&(target, super::guard::scope(ban.scope)))
+        .copied();
+    BanView {
+        dropped_packets: dropped_packets.unwrap_or_default(),
+        ..plain_view(ban)
+    }
+}
+
+fn past_view(past: PastBan) -> BanView {
+    BanView {
+        ended: Some(timestamp(past.ended)),
+        ended_by: Some(past.by.name().to_owned()),
+        ..plain_view(&past.ban)
+    }
+}
+
+fn plain_view(ban: &Ban) -> BanView {
+    BanView {
+        prefix: ban.prefix,
+        port: ban.port,
+        since: timestamp(ban.since),
+        until: ban.until.map(timestamp),
+        scope: ban.scope.into(),
+        detector: ban.detector.map(Detector::name).map(str::to_owned),
+        reason: ban.reason.clone(),
+        proven: ban.proven,
+        signature: ban.signature.clone(),
+        origin: ban.origin.name().to_owned(),
+        dropped_packets: 0,
+        ended: None,
+        ended_by: None,
+    }
+}
+
+fn alert_view(alert: Alert) -> AlertView {
+    AlertView {
+        at: timestamp(alert.at),
+        source: alert.source,
+        detector: alert.detector.name().to_owned(),
+        proven: alert.proven,
+        summary: alert.summary,
+        spared: alert.spared,
+        evidence: alert
+            .evidence
+            .into_iter()
+            .map(|evidence| EvidenceView {
+                at: timestamp(evidence.at),
+                summary: evidence.summary,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,328 @@
+//! The ledger, `ledger.db` in the state folder: why, since when, and what was before. What is
+//! blocked now is the kernel's to know; where its pins are gone, the ledger restores them.
+//!
+//! SQLite in WAL mode with `synchronous = full`: what [`Ledger::write`] returned from survives
+//! `kill -9` and a power cut. The database is never on a packet's path.
+
+mod open;
+mod rows;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
+use sipward_engine::{Alert, Ban, Scope, Time, Trusted, UnbanCause};
+
+pub use open::FILE_NAME;
+
+use crate::exit::Failure;
+
+/// Ended bans and alerts older than this are forgotten.
+const KEPT: Duration = Duration::from_secs(90 * 86_400);
+/// Ended bans and alerts beyond this many are forgotten, the oldest first.
+const KEPT_ROWS: i64 = 200_000;
+
+/// The ledger.
+pub struct Ledger {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// One change to the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A ban; one of the same prefix, port and scope ends as [`Ended::Replaced`].
+    Ban(Ban),
+    /// The ban of exactly this target ends; none in force is no error.
+    Lift(Target, Time, Ended),
+    /// A detector fired.
+    Alert(Alert),
+    /// A prefix is allowed from now on.
+    Allow(IpNet, Time),
+    /// A prefix is no longer allowed.
+    Disallow(IpNet),
+    /// An address proved itself, or did so again.
+    Trust(Trusted),
+    /// An address is no longer trusted.
+    Distrust(IpAddr),
+}
+
+/// What tells two bans in force apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The banned addresses.
+    pub prefix: IpNet,
+    /// The source port, where only one is banned.
+    pub port: Option<u16>,
+    /// What is dropped.
+    pub scope: Scope,
+}
+
+/// How a ban ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its time was over.
+    Lapsed,
+    /// Somebody lifted it.
+    Lifted,
+    /// It was split around addresses that somebody wanted free.
+    Split,
+    /// A ban of the same target took its place.
+    Replaced,
+}
+
+/// A ban that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastBan {
+    /// The ban as it was.
+    pub ban: Ban,
+    /// When it ended.
+    pub ended: Time,
+    /// How.
+    pub by: Ended,
+}
+
+impl Target {
+    /// Whom and what a ban hits.
+    #[must_use]
+    pub const fn of(ban: &Ban) -> Self {
+        Self {
+            prefix: ban.prefix,
+            port: ban.port,
+            scope: ban.scope,
+        }
+    }
+}
+
+impl PastBan {
+    /// The ban with the end that it really had.
+    #[must_use]
+    pub fn as_it_ended(self) -> Ban {
+        Ban {
+            until: Some(self.ended),
+            ..self.ban
+        }
+    }
+}
+
+impl Ended {
+    /// The name that people and scripts see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lapsed => "lapsed",
+            Self::Lifted => "lifted",
+            Self::Split => "split",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
+impl From<UnbanCause> for Ended {
+    fn from(cause: UnbanCause) -> Self {
+        match cause {
+            UnbanCause::Lapsed => Self::Lapsed,
+            UnbanCause::Lifted => Self::Lifted,
+            UnbanCause::Split => Self::Split,
+        }
+    }
+}
+
+impl Ledger {
+    /// Writes all entries or none, in one transaction; they are durable when it returns.
+    ///
+    /// # Errors
+    /// The disk is full or broken; nothing was written.
+    pub fn write(&mut self, entries: &[Entry]) -> Result<(), Failure> {
+        let attempt = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            entries
+                .iter()
+                .try_for_each(|entry| write(&transaction, entry))?;
+            transaction.commit()
+        };
+        attempt(&mut self.connection).map_err(|error| self.failure("write", &error))
+    }
+
+    /// The bans in force at `now`, in the order of their targets.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn bans(&self, now: Time) -> Result<Vec<Ban>, Failure> {
+        let sql = "select * from ban where ended is null and (until is null or until > ?1)";
+        let mut bans = self.select(sql, params![rows::number(now)], rows::ban)?;
+        bans.sort_by_key(Target::of);
+        Ok(bans)
+    }
+
+    /// The bans that are over at `now`, the latest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn history(&self, now: Time, limit: u32) -> Result<Vec<PastBan>, Failure> {
+        let sql = "select * from ban where ended is not null or until <= ?1
+                   order by ifnull(ended, until) desc, id desc limit ?2";
+        self.select(sql, params![rows::number(now), limit], rows::past_ban)
+    }
+
+    /// How the last ban of exactly this target ended; none where there never was one, or where it
+    /// has not been ended.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn last_end(&self, target: &Target) -> Result<Option<Ended>, Failure> {
+        let sql = "select ended_by from ban where prefix = ?1 and port is ?2 and scope = ?3
+                   order by id desc limit 1";
+        let scope = rows::scope_name(target.scope);
+        self.connection
+            .query_row(
+                sql,
+                params![target.prefix.to_string(), target.port, scope],
+                rows::ended,
+            )
+            .optional()
+            .map(Option::flatten)
+            .map_err(|error| self.failure("read", &error))
+    }
+
+    /// The alerts about sources that overlap `prefix`, the latest first, at most `limit`, each
+    /// with its evidence.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn alerts(&self, prefix: &IpNet, limit: u32) -> Result<Vec<Alert>, Failure> {
+        let (first, last) = rows::ends(prefix);
+        let sql = "select * from alert where first <= ?2 and last >= ?1
+                   order by at desc, id desc limit ?3";
+        let mut alerts = self.select(sql, params![first, last, limit], rows::alert)?;
+        for (id, alert) in &mut alerts {
+            let sql = "select * from evidence where alert = ?1 order by rowid";
+            alert.evidence = self.select(sql, params![*id], rows::evidence)?;
+        }
+        Ok(alerts.into_iter().map(|(_, alert)| alert).collect())
+    }
+
+    /// The prefixes that were allowed by hand, in order, and since when.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn allowed(&self) -> Result<Vec<(IpNet, Time)>, Failure> {
+        let mut allowed = self.select("select * from allowed", params![], rows::allowed)?;
+        allowed.sort();
+        Ok(allowed)
+    }
+
+    /// The addresses that proved themselves, in order, lapsed trust included.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn trusted(&self) -> Result<Vec<Trusted>, Failure> {
+        let mut trusted = self.select("select * from trusted", params![], rows::trusted)?;
+        trusted.sort_by_key(|trusted| trusted.address);
+        Ok(trusted)
+    }
+
+    /// Marks lapsed bans as ended and forgets what is older than the ledger keeps.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn tidy(&mut self, now: Time) -> Result<(), Failure> {
+        let (oldest, now) = (rows::number(now - KEPT), rows::number(now));
+        let attempt = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute(
+                "update ban set ended = until, ended_by = 'lapsed'
+                 where ended is null and until <= ?1",
+                [now],
+            )?;
+            transaction.execute(
+                "delete from ban where ended < ?1 or ended is not null and id <=
+                    (select id from ban where ended is not null order by id desc limit 1 offset ?2)",
+                [oldest, KEPT_ROWS],
+            )?;
+            transaction.execute(
+                "delete from alert where at < ?1 or id <=
+                    (select id from alert order by id desc limit 1 offset ?2)",
+                [oldest, KEPT_ROWS],
+            )?;
+            transaction.execute("delete from trusted where last < ?1", [oldest])?;
+            transaction.commit()
+        };
+        attempt(&mut self.connection).map_err(|error| self.failure("write", &error))
+    }
+
+    fn select<T>(
+        &self,
+        sql: &str,
+        of: &[&dyn ToSql],
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Failure> {
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_map(of, read)?.collect())
+            .map_err(|error| self.failure("read", &error))
+    }
+
+    fn failure(&self, what: &str, error: &rusqlite::Error) -> Failure {
+        Failure::input(format!(
+            "{}: cannot {what} the ledger: {error}",
+            self.path.display()
+        ))
+    }
+}
+
+fn write(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
+    match entry {
+        Entry::Ban(ban) => {
+            lift(transaction, &Target::of(ban), ban.since, Ended::Replaced)?;
+            rows::insert_ban(transaction, ban)
+        }
+        Entry::Lift(target, at, by) => lift(transaction, target, *at, *by),
+        Entry::Alert(alert) => rows::insert_alert(transaction, alert),
+        Entry::Allow(prefix, since) => execute(
+            transaction,
+            "insert into allowed values (?1, ?2) on conflict do nothing",
+            params![prefix.to_string(), rows::number(*since)],
+        ),
+        Entry::Disallow(prefix) => execute(
+            transaction,
+            "delete from allowed where prefix = ?1",
+            params![prefix.to_string()],
+        ),
+        Entry::Trust(trusted) => rows::insert_trusted(transaction, trusted),
+        Entry::Distrust(address) => execute(
+            transaction,
+            "delete from trusted where address = ?1",
+            params![address.to_string()],
+        ),
+    }
+}
+
+fn lift(
+    transaction: &Transaction<'_>,
+    target: &Target,
+    at: Time,
+    by: Ended,
+) -> rusqlite::Result<()> {
+    // A ban that lapsed before is not ended by what comes after.
+    let sql = "update ban set ended = min(?4, ifnull(until, ?4)),
+                   ended_by = iif(until <= ?4, 'lapsed', ?5)
+               where prefix = ?1 and port is ?2 and scope = ?3 and ended is null";
+    let scope = rows::scope_name(target.scope);
+    let of = params![
+        target.prefix.to_string(),
+        target.port,
+        scope,
+        rows::number(at),
+        by.name()
+    ];
+    execute(transaction, sql, of)
+}
+
+fn execute(transaction: &Transaction<'_>, sql: &str, of: &[&dyn ToSql]) -> rusqlite::Result<()> {
+    transaction.prepare_cached(sql)?.execute(of)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! The ledger's rows as the engine's values, and back.
+
+use std::{net::IpAddr, str::FromStr};
+
+use ipnet::IpNet;
+use rusqlite::{Row, Transaction, params, types::Type};
+use sipward_engine::{
+    Alert, Ban, Detector, Evidence, Origin, Place, Scope, Time, Trusted, TrustedBy,
+};
+
+use super::{Ended, PastBan};
+
+pub(super) fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
+    Ok(Ban {
+        prefix: parsed(row, "prefix")?,
+        port: row.get("port")?,
+        // The schema allows these two only.
+        scope: if row.get::<_, String>("scope")? == "sip" {
+            Scope::Sip
+        } else {
+            Scope::All
+        },
+        since: time(row, "since")?,
+        until: row.get::<_, Option<i64>>("until")?.map(moment),
+        // The detector of a newer version is none that we know.
+        detector: row
+            .get::<_, Option<String>>("detector")?
+            .and_then(|name| Detector::from_name(&name)),
+        reason: row.get("reason")?,
+        proven: row.get("proven")?,
+        signature: row.get("signature")?,
+        account: row.get("account")?,
+        origin: named(row, "origin", ORIGINS, Origin::name)?,
+    })
+}
+
+pub(super) fn past_ban(row: &Row<'_>) -> rusqlite::Result<PastBan> {
+    let ban = ban(row)?;
+    let lapsed = ban.until.unwrap_or_default();
+    Ok(PastBan {
+        ended: row.get::<_, Option<i64>>("ended")?.map_or(lapsed, moment),
+        by: ended(row)?.unwrap_or(Ended::Lapsed),
+        ban,
+    })
+}
+
+pub(super) fn ended(row: &Row<'_>) -> rusqlite::Result<Option<Ended>> {
+    match row.get::<_, Option<String>>("ended_by")? {
+        None => Ok(None),
+        Some(_) => named(row, "ended_by", ENDED, Ended::name).map(Some),
+    }
+}
+
+pub(super) fn insert_ban(transaction: &Transaction<'_>, ban: &Ban) -> rusqlite::Result<()> {
+    let (first, last) = ends(&ban.prefix);
+    let sql = "insert into ban (prefix, first, last, port, scope, since, until, detector, reason,
+                   proven, signature, account, origin)
+               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    transaction.prepare_cached(sql)?.execute(params![
+        ban.prefix.to_string(),
+        first,
+        last,
+        ban.port,
+        scope_name(ban.scope),
+        number(ban.since),
+        ban.until.map(number),
+        ban.detector.map(Detector::name),
+        ban.reason,
+        ban.proven,
+        ban.signature,
+        ban.account,
+        ban.origin.name(),
+    ])?;
+    Ok(())
+}
+
+/// An alert without its evidence, and its number.
+pub(super) fn alert(row: &Row<'_>) -> rusqlite::Result<(i64, Alert)> {
+    let alert = Alert {
+        at: time(row, "at")?,
+        source: parsed(row, "source")?,
+        port: row.get("port")?,
+        detector: named(row, "detector", Detector::ALL, Detector::name)?,
+        proven: row.get("proven")?,
+        summary: row.get("summary")?,
+        account: row.get("account")?,
+        evidence: Vec::new(),
+        spared: row.get("spared")?,
+    };
+    Ok((row.get("id")?, alert))
+}
+
+pub(super) fn evidence(row: &Row<'_>) -> rusqlite::Result<Evidence> {
+    let number = row
+        .get::<_, Option<i64>>("number")?
+        .map(i64::cast_unsigned)
+        .unwrap_or_default();
+    let places = [
+        Place::Packet(number),
+        Place::Line(number),
+        Place::Kernel,
+        Place::Ami,
+    ];
+    Ok(Evidence {
+        at: time(row, "at")?,
+        place: named(row, "place", &places, |place| place_of(place).0)?,
+        summary: row.get("summary")?,
+    })
+}
+
+pub(super) fn insert_alert(transaction: &Transaction<'_>, alert: &Alert) -> rusqlite::Result<()> {
+    let (first, last) = ends(&alert.source);
+    let sql = "insert into alert
+                   (at, source, first, last, port, detector, proven, summary, account, spared)
+               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let id = transaction.prepare_cached(sql)?.insert(params![
+        number(alert.at),
+        alert.source.to_string(),
+        first,
+        last,
+        alert.port,
+        alert.detector.name(),
+        alert.proven,
+        alert.summary,
+        alert.account,
+        alert.spared,
+    ])?;
+    let mut insert =
+        transaction.prepare_cached("insert into evidence values (?1, ?2, ?3, ?4, ?5)")?;
+    for evidence in &alert.evidence {
+        let (place, count) = place_of(evidence.place);
+        let count = count.map(u64::cast_signed);
+        insert.execute(params![
+            id,
+            number(evidence.at),
+            place,
+            count,
+            evidence.summary
+        ])?;
+    }
+    Ok(())
+}
+
+pub(super) fn trusted(row: &Row<'_>) -> rusqlite::Result<Trusted> {
+    Ok(Trusted {
+        address: parsed(row, "address")?,
+        by: named(row, "how", TRUSTED_BY, TrustedBy::name)?,
+        username: row.get("username")?,
+        user_agent: row.get("user_agent")?,
+        since: time(row, "since")?,
+        last: time(row, "last")?,
+        until: time(row, "until")?,
+    })
+}
+
+pub(super) fn insert_trusted(
+    transaction: &Transaction<'_>,
+    trusted: &Trusted,
+) -> rusqlite::Result<()> {
+    let sql = "insert or replace into trusted values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    transaction.prepare_cached(sql)?.execute(params![
+        trusted.address.to_string(),
+        trusted.by.name(),
+        trusted.username,
+        trusted.user_agent,
+        number(trusted.since),
+        number(trusted.last),
+        number(trusted.until),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn allowed(row: &Row<'_>) -> rusqlite::Result<(IpNet, Time)> {
+    Ok((parsed(row, "prefix")?, time(row, "since")?))
+}
+
+/// The first and the last address of a prefix, as 16 bytes each.
+pub(super) fn ends(prefix: &IpNet) -> ([u8; 16], [u8; 16]) {
+    let bytes = |address| match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    (bytes(prefix.network()), bytes(prefix.broadcast()))
+}
+
+/// A moment as SQLite keeps it: its integers are signed, and last until the year 2262.
+pub(super) fn number(at: Time) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
+}
+
+pub(super) const fn scope_name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::All => "all",
+        Scope::Sip => "sip",
+    }
+}
+
+const ORIGINS: &[Origin] = &[
+    Origin::Local,
+    Origin::Manual,
+    Origin::Feed,
+    Origin::Fleet,
+    Origin::Import,
+];
+
+const ENDED: &[Ended] = &[Ended::Lapsed, Ended::Lifted, Ended::Split, Ended::Replaced];
+
+const TRUSTED_BY: &[TrustedBy] = &[
+    TrustedBy::Registration,
+    TrustedBy::Login,
+    TrustedBy::Call,
+    TrustedBy::Peer,
+];
+
+const fn place_of(place: Place) -> (&'static str, Option<u64>) {
+    match place {
+        Place::Packet(number) => ("packet", Some(number)),
+        Place::Line(number) => ("line", Some(number)),
+        Place::Kernel => ("kernel", None),
+        Place::Ami => ("ami", None),
+    }
+}
+
+/// The one of `all` whose name stands in the column.
+fn named<T: Copy>(
+    row: &Row<'_>,
+    column: &str,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    all.iter()
+        .copied()
+        .find(|value| name(*value) == text)
+        .ok_or_else(|| strange(format!("unknown {column} {text:?}")))
+}
+
+fn parsed<T: FromStr<Err: std::error::Error>>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    text.parse()
+        .map_err(|error: T::Err| strange(format!("{column} {text:?}: {error}")))
+}
+
+fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Time> {
+    row.get(column).map(moment)
+}
+
+fn moment(nanoseconds: i64) -> Time {
+    Time(u64::try_from(nanoseconds).unwrap_or_default())
+}
+
+fn strange(what: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, what.into())
+}

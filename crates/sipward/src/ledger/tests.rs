@@ -1,0 +1,315 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use ipnet::IpNet;
+use rusqlite::Connection;
+use sipward_engine::{
+    Alert, Ban, Detector, Evidence, Origin, Place, Scope, Time, Trusted, TrustedBy,
+};
+use tempfile::TempDir;
+use test_case::test_case;
+
+use super::{Ended, Entry, FILE_NAME, Ledger, Target};
+use crate::exit::Exit;
+
+/// Minutes after a moment in 2026.
+fn at(minutes: u64) -> Time {
+    Time(1_795_348_085_123_456_789 + minutes * 60_000_000_000)
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn ban(prefix: &str, until: Option<u64>) -> Ban {
+    Ban {
+        prefix: net(prefix),
+        port: None,
+        scope: Scope::All,
+        since: at(0),
+        until: until.map(at),
+        detector: Some(Detector::ScannerSignature),
+        reason: "a scanner's User-Agent".to_owned(),
+        proven: true,
+        signature: Some("sipvicious-friendly-scanner".to_owned()),
+        account: None,
+        origin: Origin::Local,
+    }
+}
+
+fn alert() -> Alert {
+    let evidence = |place| Evidence {
+        at: at(0),
+        place,
+        summary: "OPTIONS".to_owned(),
+    };
+    Alert {
+        at: at(1),
+        source: net("192.0.2.1/32"),
+        port: Some(5060),
+        detector: Detector::ScannerSignature,
+        proven: false,
+        summary: "a scanner's User-Agent".to_owned(),
+        account: Some("100".to_owned()),
+        evidence: [Place::Packet(7), Place::Line(8), Place::Kernel, Place::Ami]
+            .map(evidence)
+            .into(),
+        spared: None,
+    }
+}
+
+fn open(folder: &TempDir) -> Ledger {
+    Ledger::open(folder.path()).unwrap()
+}
+
+#[test]
+fn what_was_written_is_there_after_the_process_died() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let [a, b, c] = [
+        ban("2001:db8::/64", None),
+        ban("192.0.2.1/32", Some(10)),
+        ban("10.0.0.0/8", None),
+    ];
+    ledger
+        .write(&[&a, &b, &c].map(|ban| Entry::Ban(ban.clone())))
+        .unwrap();
+    // Without its destructor the connection never closes: as after kill -9.
+    std::mem::forget(ledger);
+    assert_eq!(open(&folder).bans(at(5)).unwrap(), [c, b, a]);
+}
+
+#[test]
+fn a_ban_lapses_and_is_history() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    ledger
+        .write(&[Entry::Ban(ban("192.0.2.1/32", Some(10)))])
+        .unwrap();
+    assert_eq!(ledger.bans(at(10)).unwrap(), []);
+    assert_eq!(ledger.history(at(9), 10).unwrap(), []);
+    let untidied = ledger.history(at(10), 10).unwrap();
+    assert_eq!((untidied[0].ended, untidied[0].by), (at(10), Ended::Lapsed));
+    ledger.tidy(at(11)).unwrap();
+    assert_eq!(ledger.history(at(11), 10).unwrap(), untidied);
+}
+
+#[test]
+fn a_second_ban_of_the_same_target_replaces_the_first() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let first = ban("192.0.2.1/32", Some(10));
+    let again = Ban {
+        since: at(5),
+        until: None,
+        ..first.clone()
+    };
+    let sip = Ban {
+        scope: Scope::Sip,
+        ..first.clone()
+    };
+    let port = Ban {
+        port: Some(0),
+        ..first.clone()
+    };
+    let bans = [&first, &again, &sip, &port].map(|ban| Entry::Ban(ban.clone()));
+    ledger.write(&bans).unwrap();
+    assert_eq!(ledger.bans(at(6)).unwrap(), [again, sip, port]);
+    let history = ledger.history(at(6), 10).unwrap();
+    assert_eq!(
+        (history.len(), history[0].ended, history[0].by),
+        (1, at(5), Ended::Replaced)
+    );
+}
+
+#[test]
+fn a_lifted_ban_tells_how_it_ended() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let ban = ban("192.0.2.1/32", None);
+    let target = Target::of(&ban);
+    assert_eq!(ledger.last_end(&target).unwrap(), None);
+    ledger.write(&[Entry::Ban(ban)]).unwrap();
+    assert_eq!(ledger.last_end(&target).unwrap(), None);
+    let lift = Entry::Lift(target, at(5), Ended::Lifted);
+    ledger.write(&[lift.clone(), lift]).unwrap();
+    assert_eq!(ledger.last_end(&target).unwrap(), Some(Ended::Lifted));
+    assert_eq!(ledger.bans(at(5)).unwrap(), []);
+}
+
+#[test]
+fn a_ban_that_has_lapsed_is_not_lifted_afterwards() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let ban = ban("192.0.2.1/32", Some(10));
+    let lift = Entry::Lift(Target::of(&ban), at(20), Ended::Lifted);
+    ledger.write(&[Entry::Ban(ban), lift]).unwrap();
+    let history = ledger.history(at(20), 10).unwrap();
+    assert_eq!((history[0].ended, history[0].by), (at(10), Ended::Lapsed));
+}
+
+#[test_case("192.0.2.1/32", true; "the address itself")]
+#[test_case("192.0.2.0/24", true; "a prefix around it")]
+#[test_case("192.0.2.2/32", false; "its neighbour")]
+#[test_case("2001:db8::/32", false; "the other family")]
+fn alerts_are_found_by_any_prefix_that_overlaps(asked: &str, found: bool) {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    ledger.write(&[Entry::Alert(alert())]).unwrap();
+    let expected = if found { vec![alert()] } else { Vec::new() };
+    assert_eq!(ledger.alerts(&net(asked), 10).unwrap(), expected);
+}
+
+#[test]
+fn the_allowlist_is_kept_with_its_first_date() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let (a, b) = (net("192.0.2.0/24"), net("2001:db8::/48"));
+    ledger
+        .write(&[
+            Entry::Allow(b, at(0)),
+            Entry::Allow(a, at(0)),
+            Entry::Allow(a, at(9)),
+        ])
+        .unwrap();
+    assert_eq!(ledger.allowed().unwrap(), [(a, at(0)), (b, at(0))]);
+    ledger.write(&[Entry::Disallow(a)]).unwrap();
+    assert_eq!(ledger.allowed().unwrap(), [(b, at(0))]);
+}
+
+#[test]
+fn a_trusted_address_is_renewed_and_forgotten() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let trusted = Trusted {
+        address: "2001:db8::7".parse().unwrap(),
+        by: TrustedBy::Registration,
+        username: Some("100".to_owned()),
+        user_agent: Some(b"a phone \xff".to_vec()),
+        since: at(0),
+        last: at(1),
+        until: at(9),
+    };
+    let renewed = Trusted {
+        last: at(2),
+        ..trusted.clone()
+    };
+    ledger
+        .write(&[Entry::Trust(trusted), Entry::Trust(renewed.clone())])
+        .unwrap();
+    assert_eq!(ledger.trusted().unwrap(), std::slice::from_ref(&renewed));
+    ledger.write(&[Entry::Distrust(renewed.address)]).unwrap();
+    assert_eq!(ledger.trusted().unwrap(), []);
+}
+
+#[test]
+fn a_batch_is_written_whole_or_not_at_all() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let trigger = "create trigger full before insert on alert
+                   begin select raise(abort, 'disk full'); end";
+    ledger.connection.execute_batch(trigger).unwrap();
+    let batch = [Entry::Ban(ban("192.0.2.1/32", None)), Entry::Alert(alert())];
+    let error = ledger.write(&batch).unwrap_err();
+    assert!(error.text.contains("disk full"), "{error}");
+    assert_eq!(ledger.bans(at(0)).unwrap(), []);
+}
+
+#[test]
+fn old_history_is_forgotten_and_a_ban_for_ever_is_not() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let forever = ban("192.0.2.1/32", None);
+    let lapsed = ban("192.0.2.2/32", Some(10));
+    ledger
+        .write(&[
+            Entry::Ban(forever.clone()),
+            Entry::Ban(lapsed),
+            Entry::Alert(alert()),
+        ])
+        .unwrap();
+    let later = at(91 * 24 * 60);
+    ledger.tidy(later).unwrap();
+    assert_eq!(ledger.history(later, 10).unwrap(), []);
+    assert_eq!(ledger.alerts(&net("192.0.2.1/32"), 10).unwrap(), []);
+    let left: u32 = ledger
+        .connection
+        .query_row("select count(*) from evidence", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(left, 0);
+    assert_eq!(ledger.bans(later).unwrap(), [forever]);
+}
+
+#[test]
+fn folder_and_files_are_for_the_owner_alone() {
+    let folder = TempDir::new().unwrap();
+    let state = folder.path().join("state");
+    let mut ledger = Ledger::open(&state).unwrap();
+    ledger
+        .write(&[Entry::Allow(net("192.0.2.0/24"), at(0))])
+        .unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&state), 0o700);
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        assert_eq!(mode(&state.join(name)), 0o600, "{name}");
+    }
+}
+
+#[test_case(b"not a database, but longer than the sixteen bytes of a header".to_vec(), "no ledger of sipward"; "text")]
+#[test_case(foreign(), "belongs to another program"; "the database of another program")]
+#[test_case(newer(), "a newer sipward"; "a ledger from the future")]
+#[test_case(damaged(), "damaged"; "a ledger with a broken page")]
+fn a_file_that_is_no_whole_ledger_is_refused_and_left_alone(content: Vec<u8>, part: &str) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    fs::write(&path, &content).unwrap();
+    let error = Ledger::open(folder.path()).map(drop).unwrap_err();
+    assert_eq!(error.exit, Exit::Input);
+    assert!(
+        error.text.contains(part) && error.text.contains("ledger.db"),
+        "{error}"
+    );
+    assert!(!error.text.contains('\n'), "{error}");
+    assert!(fs::read(&path).unwrap() == content, "the file was changed");
+}
+
+#[test]
+fn a_folder_in_the_place_of_the_ledger_is_refused() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join(FILE_NAME)).unwrap();
+    let error = Ledger::open(folder.path()).map(drop).unwrap_err();
+    assert!(error.text.contains("Is a directory"), "{error}");
+}
+
+fn database(write: impl FnOnce(&Connection)) -> Vec<u8> {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("x.db");
+    let connection = Connection::open(&path).unwrap();
+    write(&connection);
+    drop(connection);
+    fs::read(path).unwrap()
+}
+
+fn foreign() -> Vec<u8> {
+    database(|connection| {
+        connection
+            .execute_batch("create table bips (ip text)")
+            .unwrap()
+    })
+}
+
+fn newer() -> Vec<u8> {
+    database(|connection| {
+        connection
+            .execute_batch("pragma application_id = 0x53495057; pragma user_version = 99")
+            .unwrap();
+    })
+}
+
+fn damaged() -> Vec<u8> {
+    let folder = TempDir::new().unwrap();
+    drop(open(&folder));
+    let mut content = fs::read(folder.path().join(FILE_NAME)).unwrap();
+    let second_page = 4096;
+    content[second_page..second_page + 200].fill(0x5a);
+    content
+}

@@ -1,0 +1,24 @@
+//! The program `sipward`: configuration, ledger, event loop, control socket, commands.
+//!
+//! ```text
+//! cli ──► control::client ── Unix socket ──► control::server ──► daemon::Guard
+//!                                                                 │ engine (decides)
+//!                       kernel events ──► daemon::run (waits) ──► │ shield (enforces)
+//!                                                                 │ ledger (remembers)
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod exit;
+pub mod explain;
+pub mod ledger;
+pub mod pcap;
+pub mod signatures;
+pub mod span;
+
+pub use cli::main;
