@@ -81,10 +81,13 @@ impl HeaderName {
     /// The header of this name, long or compact, in any case.
     #[must_use]
     pub fn from_name(name: &[u8]) -> Self {
-        let matches = |text: &str| text.as_bytes().eq_ignore_ascii_case(name);
+        let is_compact = name.len() == 1;
         NAMES
             .iter()
-            .find(|(_, long, compact)| matches(long) || (!name.is_empty() && matches(compact)))
+            .find(|(_, long, compact)| {
+                let spelling = if is_compact { compact } else { long };
+                spelling.as_bytes().eq_ignore_ascii_case(name)
+            })
             .map_or(Self::Other, |(header, _, _)| *header)
     }
 

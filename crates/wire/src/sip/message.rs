@@ -21,7 +21,7 @@ pub const MAX_LINE: usize = 8_192;
 /// A SIP message, borrowed from the bytes it was read from.
 ///
 /// Parsing walks the headers once. Finding the first header of a known name afterwards costs one
-/// table look-up and reading that line.
+/// table look-up.
 #[derive(Debug, Clone)]
 pub struct Message<'a> {
     start_line: StartLine<'a>,
@@ -32,11 +32,16 @@ pub struct Message<'a> {
     body: &'a [u8],
     rest: &'a [u8],
     anomalies: Anomalies,
-    first_lines: FirstLines,
+    firsts: [Option<First<'a>>; HeaderName::KNOWN],
 }
 
-/// Where in the head the first line of each known name begins.
-type FirstLines = [Option<core::num::NonZeroU32>; HeaderName::KNOWN];
+/// The first header of a name.
+#[derive(Debug, Clone, Copy)]
+struct First<'a> {
+    /// Where in the head its line begins.
+    position: usize,
+    value: Value<'a>,
+}
 
 /// The sequence number of a request, and its method again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,19 +65,19 @@ impl<'a> Message<'a> {
         anomalies.set(Anomalies::LONG_LINE, line.len() > MAX_LINE);
         let headers = lines.position();
 
-        let mut first_lines = [None; HeaderName::KNOWN];
-        let mut duplicates = Anomalies::NONE;
+        let mut firsts = [None; HeaderName::KNOWN];
         let mut count = 0;
         let mut position = headers;
         while let Some(line) = lines.next() {
             count += 1;
             let header = Header::parse(line);
             anomalies |= Header::anomalies(header.as_ref(), line);
-            let name = header.map_or(HeaderName::Other, |header| header.name);
-            duplicates |= remember(&mut first_lines, name, position);
+            if let Some(header) = header {
+                anomalies |= remember(&mut firsts, &header, position);
+            }
             position = lines.position();
         }
-        anomalies |= lines.anomalies() | duplicates;
+        anomalies |= lines.anomalies();
         anomalies.set(Anomalies::TOO_MANY_HEADERS, count > MAX_HEADERS);
         anomalies.set(Anomalies::NO_EMPTY_LINE, !lines.ended());
 
@@ -86,7 +91,7 @@ impl<'a> Message<'a> {
             body: rest,
             rest: &[],
             anomalies,
-            first_lines,
+            firsts,
         };
         message.cut_body();
         message.anomalies |= message.value_anomalies();
@@ -138,10 +143,7 @@ impl<'a> Message<'a> {
     /// The first value of a known header. Always `None` for [`HeaderName::Other`].
     #[must_use]
     pub fn header(&self, name: HeaderName) -> Option<Value<'a>> {
-        let position = self.first_line(name)?;
-        Headers::at(self.head, position)
-            .next()
-            .map(|header| header.value)
+        self.first(name).map(|first| first.value)
     }
 
     /// All values of a header, one for each line; lists within a line are not split.
@@ -149,7 +151,8 @@ impl<'a> Message<'a> {
         let position = if name == HeaderName::Other {
             self.headers
         } else {
-            self.first_line(name).unwrap_or(self.head.len())
+            self.first(name)
+                .map_or(self.head.len(), |first| first.position)
         };
         Headers::at(self.head, position)
             .filter(move |header| header.name == name)
@@ -293,9 +296,8 @@ impl<'a> Message<'a> {
             .map(|value| Digest::parse(value.raw))
     }
 
-    fn first_line(&self, name: HeaderName) -> Option<usize> {
-        let position = (*self.first_lines.get(name as usize)?)?;
-        usize::try_from(position.get()).ok()
+    fn first(&self, name: HeaderName) -> Option<First<'a>> {
+        *self.firsts.get(name as usize)?
     }
 
     fn front(&self, name: HeaderName) -> Option<&'a [u8]> {
@@ -326,7 +328,7 @@ impl<'a> Message<'a> {
             HeaderName::CallId,
             HeaderName::CSeq,
         ];
-        let missing = REQUIRED.iter().any(|name| self.first_line(*name).is_none());
+        let missing = REQUIRED.iter().any(|name| self.first(*name).is_none());
         anomalies.set(Anomalies::MISSING_HEADER, missing);
         if let Some(value) = self.header(HeaderName::ContentLength) {
             let good = number::<u32>(value.raw).is_some_and(|length| length < 1 << 31);
@@ -360,17 +362,21 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Keeps the first line of each name; tells which repetition matters.
-fn remember(first_lines: &mut FirstLines, name: HeaderName, position: usize) -> Anomalies {
-    // Header lines follow a start line: their position is never 0. Beyond 4 GiB nothing is read.
-    let position = u32::try_from(position)
-        .ok()
-        .and_then(core::num::NonZeroU32::new);
-    let Some(first_line) = first_lines.get_mut(name as usize) else {
+/// Keeps the first header of each name; tells which repetition matters.
+fn remember<'a>(
+    firsts: &mut [Option<First<'a>>],
+    header: &Header<'a>,
+    position: usize,
+) -> Anomalies {
+    let name = header.name;
+    let Some(first) = firsts.get_mut(name as usize) else {
         return Anomalies::NONE;
     };
-    if first_line.is_none() {
-        *first_line = position;
+    if first.is_none() {
+        *first = Some(First {
+            position,
+            value: header.value,
+        });
         return Anomalies::NONE;
     }
     if name == HeaderName::ContentLength {
