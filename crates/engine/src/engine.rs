@@ -9,16 +9,32 @@ use ipnet::IpNet;
 
 use crate::{
     Config, Time,
+    accounts::Accounts,
     bans::{Bans, Key, without},
     command::{Ban, Command, Trusted, Unban, UnbanCause},
-    detect::{scanner_signature, tripwire},
+    delay::Delay,
+    detect::{dictionary::Dictionary, prefix_campaign},
+    hash::HashKey,
     judge::Strikes,
     ladder::Ladder,
-    observation::{KernelDrop, Observation},
+    log::UnacknowledgedCall,
+    lru::Lru,
+    nonces::Nonces,
+    observation::Observation,
+    outcomes::WaitingAttempt,
     protected::{Protected, ProtectedPrefix},
-    reason::Reason,
+    source::Source,
+    sources::SourceState,
+    traffic::{OwnRequests, canonical},
+    transactions::Transactions,
     trust::Trust,
+    window::Bucket,
 };
+
+/// Prefixes that are watched for campaigns at most.
+const MOST_PREFIXES: usize = 50_000;
+/// Unacknowledged calls that a later log line may be about.
+const MOST_CALLS: usize = 10_000;
 
 /// Decides. Give it what was seen with [`Self::observe`], call [`Self::handle_timeout`] when the
 /// time of [`Self::poll_timeout`] has come, and after each of the two carry out every
@@ -41,7 +57,25 @@ pub struct Engine {
     pub(crate) strikes: BTreeMap<IpAddr, Strikes>,
     pub(crate) commands: VecDeque<Command>,
     pub(crate) statistics: Statistics,
-    now: Time,
+    pub(crate) key: HashKey,
+    pub(crate) sources: Lru<Source, SourceState>,
+    pub(crate) accounts: Accounts,
+    pub(crate) campaigns: Lru<IpNet, prefix_campaign::State>,
+    pub(crate) nonces: Nonces,
+    pub(crate) transactions: Transactions,
+    pub(crate) own_requests: OwnRequests,
+    pub(crate) unacknowledged: Lru<u64, UnacknowledgedCall>,
+    pub(crate) dictionary: Dictionary,
+    pub(crate) dictionary_budget: Bucket,
+    /// INVITEs whose ACK is awaited.
+    pub(crate) acknowledgements: Delay<u64>,
+    /// Challenges whose credentials are awaited.
+    pub(crate) challenges: Delay<(Source, u64)>,
+    /// Refused attempts whose success is awaited.
+    pub(crate) attempts: Delay<WaitingAttempt>,
+    /// Names the attempts that only a log told of.
+    pub(crate) logged_attempts: u64,
+    pub(crate) now: Time,
 }
 
 /// What the engine counted.
@@ -84,8 +118,21 @@ impl Engine {
     /// changes no decision.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
-        let _ = seed;
+        let key = HashKey::new(seed);
         Self {
+            key,
+            sources: Lru::new(config.sources, key),
+            accounts: Accounts::new(key),
+            campaigns: Lru::new(MOST_PREFIXES, key),
+            nonces: Nonces::new(key),
+            transactions: Transactions::new(key),
+            own_requests: OwnRequests::new(key),
+            unacknowledged: Lru::new(MOST_CALLS, key),
+            dictionary: Dictionary::new(),
+            dictionary_budget: Bucket::default(),
+            acknowledgements: Delay::new(config.unanswered_invite.patience),
+            challenges: Delay::new(config.extension_enumeration.follow),
+            attempts: Delay::new(config.password_guessing.patience),
             config,
             protected: Protected::default(),
             bans: Bans::default(),
@@ -94,6 +141,7 @@ impl Engine {
             strikes: BTreeMap::new(),
             commands: VecDeque::new(),
             statistics: Statistics::default(),
+            logged_attempts: 0,
             now: Time::default(),
         }
     }
@@ -111,12 +159,19 @@ impl Engine {
             }
         }
         for trusted in restored.trusted {
-            self.trust.restore(trusted, &self.config.trust);
+            let user = trusted.username.as_ref();
+            let user = user.map(|name| self.key.of_caseless(name.as_bytes()));
+            self.trust.restore(trusted, user, &self.config.trust);
         }
     }
 
     /// Puts other numbers in force; what was counted stays.
     pub fn set_config(&mut self, config: Config) {
+        self.acknowledgements
+            .set_span(config.unanswered_invite.patience);
+        self.challenges
+            .set_span(config.extension_enumeration.follow);
+        self.attempts.set_span(config.password_guessing.patience);
         self.config = config;
     }
 
@@ -127,6 +182,15 @@ impl Engine {
         self.statistics.observations += 1;
         match observation {
             Observation::KernelDrop(drop) => self.observe_drop(drop),
+            Observation::Message(message) => self.observe_message(message),
+            Observation::Unreachable(unreachable) => {
+                let client = canonical(unreachable.destination);
+                let now = self.now;
+                if let Some(state) = self.sources.get_mut(Source::of(client.ip())) {
+                    state.unreachable = Some((client.port(), now));
+                }
+            }
+            Observation::Log(event) => self.observe_log(event),
         }
     }
 
@@ -138,25 +202,29 @@ impl Engine {
     /// When [`Self::handle_timeout`] must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.bans.next_end()
+        [
+            self.bans.next_end(),
+            self.transactions.next(),
+            self.acknowledgements.next(),
+            self.challenges.next(),
+            self.attempts.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
-    /// Lets the time pass.
+    /// Lets the time pass. What is due is done in the order of its time and as of its time, so it
+    /// makes no difference how often this is called.
     pub fn handle_timeout(&mut self, now: Time) {
-        let now = self.advance(now);
-        while let Some(Key {
-            prefix,
-            port,
-            scope,
-        }) = self.bans.pop_lapsed(now)
-        {
-            self.commands.push_back(Command::Unban(Unban {
-                prefix,
-                port,
-                scope,
-                cause: UnbanCause::Lapsed,
-            }));
+        while let Some(due) = self.poll_timeout() {
+            if due > now {
+                break;
+            }
+            self.advance(due);
+            self.handle_due(due);
         }
+        self.advance(now);
     }
 
     /// Sets a ban that no detector asked for. Refused where it would hit a protected address,
@@ -231,34 +299,30 @@ impl Engine {
         }
     }
 
-    fn observe_drop(&mut self, drop: &KernelDrop<'_>) {
-        let now = self.now;
-        let firing = match drop.reason {
-            Reason::Signature => {
-                scanner_signature::observe(drop, &self.config.scanner_signature, now)
-            }
-            Reason::Tripwire => {
-                let config = &self.config.tripwire;
-                let forgiven = self
-                    .trust
-                    .succeeded_within(drop.source.ip(), config.forgiven, now);
-                tripwire::observe(drop, forgiven, config, now)
-            }
-            Reason::NotIp
-            | Reason::NotUnderstood
-            | Reason::Allowed
-            | Reason::NotProtected
-            | Reason::LaterFragment
-            | Reason::Clean
-            | Reason::CleanLong
-            | Reason::Banned
-            | Reason::Rate
-            | Reason::RateUnknown
-            | Reason::TinyFragment => None,
-        };
-        if let Some(firing) = firing {
-            self.judge(drop.source, firing, now);
+    fn handle_due(&mut self, due: Time) {
+        while let Some(Key {
+            prefix,
+            port,
+            scope,
+        }) = self.bans.pop_lapsed(due)
+        {
+            self.commands.push_back(Command::Unban(Unban {
+                prefix,
+                port,
+                scope,
+                cause: UnbanCause::Lapsed,
+            }));
         }
+        while let Some(key) = self.acknowledgements.pop_due(due) {
+            self.acknowledgement_is_due(key);
+        }
+        while let Some((source, key)) = self.challenges.pop_due(due) {
+            self.credentials_are_due(source, key);
+        }
+        while let Some(waiting) = self.attempts.pop_due(due) {
+            self.attempt_is_due(&waiting);
+        }
+        self.transactions.forget(due);
     }
 
     fn lift_where(&mut self, now: Time, matches: impl Fn(&Ban) -> bool) -> Lifted {

@@ -5,7 +5,7 @@
 //!        ─► protected ────────────────────────────────────► alert
 //!        ─► trusted, unproven ────────────────────────────► alert, the larger rate goes
 //!        ─► trusted, proven ──────────────────────────────► alert, address and port banned;
-//!        │                        the third port in a day ► the whole address, trust ends
+//!        │   the third port in a day, or 50 refused in 1 h ► the whole address, trust ends
 //!        ─► unproven, and this minute's are spent ────────► nothing, counted
 //!        ─► unproven ─────────────────────────────────────► alert, ban of the SIP ports
 //!        ─► proven ───────────────────────────────────────► alert, ban
@@ -19,11 +19,14 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    Source, Time,
-    command::{Alert, Ban, Command, Origin, Scope},
+    Detector, Source, Time,
+    command::{Alert, Ban, Command, Origin, Scope, TrustedBy},
     detect::Firing,
     engine::Engine,
+    protected::Protection,
     source::host,
+    sources::SourceState,
+    window::{DAY, Proof, Rolling},
 };
 
 /// What came of a firing.
@@ -37,20 +40,36 @@ pub(crate) enum Judgement {
     Withheld,
 }
 
-/// Ports behind a trusted address that were banned lately.
+/// What was done from behind a trusted address.
 #[derive(Debug, Default)]
-pub(crate) struct Strikes(Vec<(Time, u16)>);
+pub(crate) struct Strikes {
+    /// Ports that were banned lately.
+    ports: Vec<(Time, u16)>,
+    /// Refused attempts.
+    refused: Rolling,
+}
 
 impl Strikes {
-    const REMEMBERED: Duration = Duration::from_secs(86_400);
     /// Ports after which the whole address is banned.
     const PORTS: usize = 3;
+    /// Refused attempts in an hour after which it is.
+    const REFUSED: u32 = 50;
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// A refused attempt came from there.
+    pub fn refuse(&mut self, now: Time) {
+        self.refused.add(Self::HOUR, now);
+    }
 
     fn add(&mut self, port: u16, now: Time) -> usize {
-        self.0
-            .retain(|(at, old)| now.since(*at) < Self::REMEMBERED && *old != port);
-        self.0.push((now, port));
-        self.0.len()
+        self.ports
+            .retain(|(at, old)| now.since(*at) < DAY && *old != port);
+        self.ports.push((now, port));
+        self.ports.len()
+    }
+
+    fn is_too_much(&self, now: Time) -> bool {
+        self.ports.len() >= Self::PORTS || self.refused.count(Self::HOUR, now) >= Self::REFUSED
     }
 }
 
@@ -74,20 +93,45 @@ impl Engine {
             self.raise(offender, &firing, Some(spared), now);
             return Judgement::Raised;
         }
-        if self.trust.get(address, now).is_some() {
+        let trusted_by = self.trust.get(address, now).map(|trusted| trusted.by);
+        if trusted_by == Some(TrustedBy::Peer) {
+            let spared = format!(
+                "{address} is {}, and never banned",
+                Protection::Peer.words()
+            );
+            self.raise(offender, &firing, Some(spared), now);
+            return Judgement::Raised;
+        }
+        if trusted_by.is_some() {
             self.judge_trusted(offender, &firing, now);
             return Judgement::Raised;
         }
         let source = Source::of(address);
+        let answered = self
+            .sources
+            .get(source)
+            .is_some_and(SourceState::was_answered);
         let sentence = if firing.proven {
+            let length = self.ladder.proven(source, &self.config.ladder, now);
             Sentence {
                 prefix: self.ban_prefix(address, now),
                 port: None,
-                scope: self.config.scope,
-                length: self.ladder.proven(source, &self.config.ladder, now),
+                scope: if firing.mild {
+                    Scope::Sip
+                } else {
+                    self.config.scope
+                },
+                length: if firing.mild {
+                    self.config.ladder.first()
+                } else {
+                    length
+                },
             }
         } else {
-            if !self.ladder.spend_unproven(false, &self.config.ladder, now) {
+            if !self
+                .ladder
+                .spend_unproven(answered, &self.config.ladder, now)
+            {
                 self.statistics.unproven_bans_withheld += 1;
                 return Judgement::Withheld;
             }
@@ -108,12 +152,14 @@ impl Engine {
         if !firing.proven {
             let spared = "trusted, and nothing proves that it sent this: only the larger rate goes";
             self.raise(offender, firing, Some(spared.to_owned()), now);
+            self.trust.tell_again(address);
             self.commands.push_back(Command::TakeRate(address));
             return;
         }
         self.raise(offender, firing, None, now);
-        let ports = self.strikes.entry(address).or_default().add(port, now);
-        if ports < Strikes::PORTS {
+        let strikes = self.strikes.entry(address).or_default();
+        let ports = strikes.add(port, now);
+        if !strikes.is_too_much(now) {
             let rung = self.config.ladder.rungs.get(ports.saturating_sub(1));
             let sentence = Sentence {
                 prefix: host(address),
@@ -136,6 +182,57 @@ impl Engine {
                 .proven(Source::of(address), &self.config.ladder, now),
         };
         self.ban_for(firing, &sentence, now);
+    }
+
+    /// Notes a source for its neighbourhood, and bans that where it holds too many such.
+    pub(crate) fn note_campaign(&mut self, source: Source, proven: bool) {
+        let now = self.now;
+        let config = &self.config.prefix_campaign;
+        let prefix = source.neighbourhood();
+        let campaign = self.campaigns.touch(prefix);
+        let Some(proof) = campaign.note(source, proven, config, now) else {
+            return;
+        };
+        let evidence = campaign.evidence();
+        let holds_success = self.trust.remembered_within(&prefix);
+        if holds_success || self.protected.conflict(&prefix).is_some() {
+            return;
+        }
+        let proven = proof == Proof::Proven;
+        if !proven && !self.ladder.spend_unproven(true, &self.config.ladder, now) {
+            self.statistics.unproven_bans_withheld += 1;
+            return;
+        }
+        *self.campaigns.touch(prefix) = Default::default();
+        let summary = format!("{} of its addresses attacked within a day", evidence.len());
+        self.commands.push_back(Command::Alert(Alert {
+            at: now,
+            source: prefix,
+            port: None,
+            detector: Detector::PrefixCampaign,
+            proven,
+            summary: summary.clone(),
+            account: None,
+            evidence,
+            spared: None,
+        }));
+        self.set_ban(Ban {
+            prefix,
+            port: None,
+            scope: if proven {
+                self.config.scope
+            } else {
+                Scope::Sip
+            },
+            since: now,
+            until: Some(now + self.config.ladder.first()),
+            detector: Some(Detector::PrefixCampaign),
+            reason: summary,
+            proven,
+            signature: None,
+            account: None,
+            origin: Origin::Local,
+        });
     }
 
     /// Whether a ban in force drops what this offender sends, as surely as a new one would.

@@ -56,6 +56,13 @@ impl Default for LadderConfig {
     }
 }
 
+impl LadderConfig {
+    /// The first rung.
+    pub(crate) fn first(&self) -> Duration {
+        rung_length(self, 0)
+    }
+}
+
 /// Remembers earlier bans by source, and how many unproven ones there were lately.
 #[derive(Debug, Default)]
 pub(crate) struct Ladder {

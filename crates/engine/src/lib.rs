@@ -11,33 +11,53 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing)]
 
+mod accounts;
 mod bans;
 mod command;
 mod config;
+mod delay;
 mod detect;
 mod detector;
 mod engine;
+mod hash;
 mod judge;
+mod kernel;
 mod ladder;
+mod log;
+mod lru;
+mod nonces;
 mod observation;
+mod outcomes;
 mod protected;
 mod reason;
 mod source;
+mod sources;
+mod tally;
 mod text;
 mod time;
+mod traffic;
+mod transactions;
 mod trust;
 mod view;
+mod window;
 
 pub use command::{
     Alert, Ban, Command, Evidence, Hold, Origin, Place, Scope, Trusted, TrustedBy, Unban,
     UnbanCause,
 };
 pub use config::Config;
-pub use detect::{scanner_signature, tripwire};
+pub use detect::{
+    account_attacked, extension_enumeration, fraud_after_login, malformed_flood, password_guessing,
+    prefix_campaign, rate_exceeded, scanner_signature, server_probing, toll_fraud_probe, tripwire,
+    unanswered_invite,
+};
 pub use detector::Detector;
 pub use engine::{Engine, Lifted, Restored, Statistics};
 pub use ladder::LadderConfig;
-pub use observation::{Confidence, KernelDrop, Observation, SignatureHit, Transport};
+pub use observation::{
+    Confidence, Direction, KernelDrop, LogEvent, LogKind, LogTransport, Message, Observation,
+    SignatureHit, Transport, Unreachable,
+};
 pub use protected::{Protected, ProtectedPrefix, Protection};
 pub use reason::Reason;
 pub use source::{Source, overlap};
@@ -45,3 +65,4 @@ pub use text::{Escaped, escape, escape_at_most};
 pub use time::Time;
 pub use trust::TrustConfig;
 pub use view::{Suspicion, Why};
+pub use window::Limits;

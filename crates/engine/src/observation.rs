@@ -1,16 +1,23 @@
 //! What was seen. Sensors fill these in; the engine reads nothing else.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub use sipward_signature::Confidence;
+use sipward_wire::sip;
 
-use crate::Reason;
+use crate::{Reason, command::Place};
 
 /// One thing that a sensor saw.
 #[derive(Clone, Debug)]
 pub enum Observation<'a> {
     /// The kernel dropped a packet, or in observe mode would have.
     KernelDrop(KernelDrop<'a>),
+    /// A SIP message, or what begins like one, went in or out.
+    Message(Message<'a>),
+    /// An ICMP message says that a packet of the server did not arrive.
+    Unreachable(Unreachable),
+    /// A line of a log, or an event of the manager interface.
+    Log(LogEvent<'a>),
 }
 
 /// Transport protocol of a packet.
@@ -18,7 +25,7 @@ pub enum Observation<'a> {
 pub enum Transport {
     /// Datagrams; the source address can be forged.
     Udp,
-    /// Streams; a completed handshake proves the source address.
+    /// Streams, also decrypted ones; a completed handshake proves the source address.
     Tcp,
 }
 
@@ -51,4 +58,114 @@ pub struct SignatureHit<'a> {
     pub name: &'a str,
     /// How sure it is.
     pub confidence: Confidence,
+}
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// To the SIP server.
+    Inbound,
+    /// From the SIP server.
+    Outbound,
+}
+
+/// A SIP message on the wire: a datagram, put together from its fragments, or a message cut out of
+/// a stream.
+#[derive(Clone, Debug)]
+pub struct Message<'a> {
+    /// Which way it went.
+    pub direction: Direction,
+    /// Source address and port.
+    pub source: SocketAddr,
+    /// Destination address and port.
+    pub destination: SocketAddr,
+    /// UDP or a stream.
+    pub transport: Transport,
+    /// It belongs to a stream whose handshake was completed.
+    pub established: bool,
+    /// Where it was seen.
+    pub place: Place,
+    /// What it says.
+    pub sip: &'a sip::Message<'a>,
+}
+
+/// The server's packet to `destination` did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreachable {
+    /// Who reports it.
+    pub reporter: IpAddr,
+    /// Whom the packet was for.
+    pub destination: SocketAddr,
+}
+
+/// What a log line or an event of the manager interface says, after its reader took it apart.
+#[derive(Clone, Debug)]
+pub struct LogEvent<'a> {
+    /// What happened.
+    pub kind: LogKind<'a>,
+    /// The remote address; `None` where the line names none.
+    pub source: Option<SocketAddr>,
+    /// The account, as the line has it.
+    pub account: Option<&'a [u8]>,
+    /// How the remote end talks to the server.
+    pub transport: LogTransport,
+    /// Where it was read.
+    pub place: Place,
+    /// The line itself, for the evidence.
+    pub text: &'a [u8],
+}
+
+/// What happened, in the words of no particular server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKind<'a> {
+    /// Wrong password for an account.
+    WrongPassword,
+    /// No such account, or the source may not use it.
+    UnknownAccount,
+    /// Accepted credentials.
+    Success,
+    /// A number that nobody has, dialled by a known endpoint: a misdial, no failure.
+    Misdial,
+    /// The server gave up waiting for the acknowledgement of an INVITE's answer.
+    InviteTimeout {
+        /// The dialog's Call-ID.
+        call_id: &'a [u8],
+    },
+}
+
+/// How a remote end talks to the server, where a log says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogTransport {
+    /// SIP over UDP; also where the line does not say.
+    Udp,
+    /// SIP over cleartext TCP.
+    Tcp,
+    /// SIP over TLS.
+    Tls,
+    /// SIP over WebSocket, encrypted or not.
+    WebSocket,
+    /// IAX2.
+    Iax2,
+    /// The manager interface.
+    Manager,
+}
+
+impl LogTransport {
+    /// Whether the same thing is seen on the wire, where there is a sensor.
+    #[must_use]
+    pub const fn is_readable_on_the_wire(self) -> bool {
+        match self {
+            Self::Udp | Self::Tcp => true,
+            Self::Tls | Self::WebSocket | Self::Iax2 | Self::Manager => false,
+        }
+    }
+
+    /// Whether a handshake proves the source address.
+    #[must_use]
+    pub const fn is_connected(self) -> bool {
+        match self {
+            Self::Udp | Self::Iax2 => false,
+            Self::Tcp | Self::Tls | Self::WebSocket | Self::Manager => true,
+        }
+    }
 }

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use crate::{
-    Detector, Engine, Time,
+    Detector, Engine, Source, Time,
     command::{Ban, Evidence, Trusted},
     protected::ProtectedPrefix,
+    sources::SourceState,
 };
 
 /// Everything that the engine knows of one address.
@@ -56,18 +57,47 @@ impl Engine {
                 .collect(),
             protected: self.protected.address(address),
             trusted: self.trust.get(address, now).cloned(),
-            suspicions: Vec::new(),
+            suspicions: self
+                .sources
+                .get(Source::of(address))
+                .map(|state| self.suspicions(state, now))
+                .unwrap_or_default(),
         }
     }
 
     /// Who is on the way to a ban, and how far.
     #[must_use]
-    pub fn suspects(&self, _now: Time) -> Vec<Suspicion> {
-        Vec::new()
+    pub fn suspects(&self, now: Time) -> Vec<Suspicion> {
+        let mut suspicions: Vec<Suspicion> = self
+            .sources
+            .iter()
+            .flat_map(|(_, state)| self.suspicions(state, now))
+            .collect();
+        suspicions.sort_by_key(|suspicion| (suspicion.address, suspicion.detector));
+        suspicions
     }
 
     /// Who is trusted at `now`, in the order of the addresses.
     pub fn trusted(&self, now: Time) -> impl Iterator<Item = &Trusted> {
         self.trust.iter(now)
+    }
+
+    fn suspicions(&self, state: &SourceState, now: Time) -> Vec<Suspicion> {
+        let (Some(suspect), Some((client, last))) = (&state.suspect, state.last) else {
+            return Vec::new();
+        };
+        suspect
+            .progress(&self.config, now)
+            .into_iter()
+            .map(|(detector, progress)| Suspicion {
+                address: client.ip(),
+                detector,
+                count: progress.count,
+                fires_at: progress.fires_at,
+                last,
+                evidence: suspect.evidence(detector),
+            })
+            .filter(|suspicion| suspicion.count > 0 || !suspicion.evidence.is_empty())
+            .collect()
     }
 }

@@ -42,6 +42,7 @@ pub(crate) fn observe(drop: &KernelDrop<'_>, config: &Config, now: Time) -> Opti
         summary: format!("sent what only the scanner {} sends", hit.name),
         signature: Some(hit.name.to_owned()),
         account: None,
+        mild: false,
         evidence: vec![Evidence {
             at: now,
             place: drop.packet.map_or(Place::Kernel, Place::Packet),

@@ -55,6 +55,7 @@ pub(crate) fn observe(
         ),
         signature: None,
         account: None,
+        mild: false,
         evidence: vec![Evidence {
             at: now,
             place: drop.packet.map_or(Place::Kernel, Place::Packet),

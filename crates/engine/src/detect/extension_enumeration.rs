@@ -1,0 +1,91 @@
+//! `extension-enumeration`: many claimed identities, none of which logs in.
+//!
+//! ```text
+//! request ── refused (403, or 404 to REGISTER; or its password is wrong) ──────► counted
+//!         └─ challenged ── credentials of the same user or dialog within 4 s ──► nothing
+//!                       ├─ a packet of this source was dropped for its rate ───► nothing
+//!                       └─ otherwise ──────────────────────────────────────────► counted
+//! counted ── 6 different in 10 min, 20 in a day ──► fires
+//! ```
+//!
+//! Counted is the identity that the client claims (To of a REGISTER, else the username of the
+//! digest, else From), never the number that it dials. Each identity that logged in from here
+//! within 7 days raises the limits by one: an office has many phones.
+//!
+//! Beside it the hold: 30 identities challenged, unanswered for at least a second, and none ever
+//! succeeded: the kernel drops what the source sends until an answer succeeds or 4 s pass. A
+//! second is more than any round trip, so sixty phones that boot at once are not held.
+
+use std::time::Duration;
+
+use crate::{
+    Time,
+    detect::{Fired, Tally},
+    window::{Distinct, Limits, Progress},
+};
+
+/// Numbers of the detector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Whether it fires at all.
+    pub enabled: bool,
+    /// Different identities.
+    pub limits: Limits,
+    /// How long credentials may take after a challenge.
+    pub follow: Duration,
+    /// Outstanding identities at which the source is held.
+    pub hold_at: u32,
+    /// How long a challenge must be unanswered to count for the hold.
+    pub hold_reaction: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            limits: Limits {
+                window: Duration::from_secs(600),
+                in_window: 6,
+                in_day: 20,
+            },
+            follow: Duration::from_secs(4),
+            hold_at: 30,
+            hold_reaction: Duration::from_secs(1),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    refused: Distinct,
+}
+
+impl State {
+    /// Counts an identity; `logged_in` is how many logged in from here lately.
+    pub fn refuse(
+        &mut self,
+        identity: u64,
+        proven: bool,
+        logged_in: u32,
+        config: &Config,
+        now: Time,
+    ) -> Tally {
+        self.refused.note(identity, proven, now);
+        let limits = config.limits.raised(logged_in);
+        let fired = self.refused.reaches(limits, now).map(|proof| {
+            let count = self.refused.count(limits.window, now);
+            Fired::new(
+                proof,
+                format!("tried {count} identities in 10 minutes, none of which logged in"),
+            )
+        });
+        Tally {
+            progress: self.refused.progress(limits, now),
+            fired,
+        }
+    }
+
+    pub fn progress(&self, config: &Config, now: Time) -> Progress {
+        self.refused.progress(config.limits, now)
+    }
+}

@@ -1,0 +1,204 @@
+//! What is remembered of each sender.
+
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+
+use crate::{
+    Config, Detector, Time,
+    command::Evidence,
+    detect::{
+        extension_enumeration, malformed_flood, password_guessing, rate_exceeded, server_probing,
+        toll_fraud_probe, unanswered_invite,
+    },
+    window::Progress,
+};
+
+/// Things kept for the evidence of one source, of all detectors together.
+const EVIDENCE: usize = 40;
+/// Things shown as evidence of one alert.
+pub(crate) const SHOWN: usize = 12;
+/// Challenges of one source that are looked after at a time.
+const OUTSTANDING: usize = 256;
+
+/// One sender.
+#[derive(Debug, Default)]
+pub(crate) struct SourceState {
+    /// Who of the source was counted last, and when.
+    pub last: Option<(SocketAddr, Time)>,
+    pub answered: Option<Answered>,
+    pub last_rate_drop: Option<Time>,
+    /// The last report that a packet to this source did not arrive, and its port.
+    pub unreachable: Option<(u16, Time)>,
+    pub held_until: Option<Time>,
+    pub outstanding: Vec<Outstanding>,
+    pub rate: rate_exceeded::State,
+    /// What it is suspected of; most sources never are.
+    pub suspect: Option<Box<Suspect>>,
+}
+
+/// When the PBX answered a source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    pub first: Time,
+    pub last: Time,
+}
+
+/// A challenge that no credentials followed yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outstanding {
+    /// The challenged request.
+    pub request: u64,
+    pub call: u64,
+    pub cseq: u32,
+    pub identity: u64,
+    pub at: Time,
+}
+
+/// The detectors' counts.
+#[derive(Debug, Default)]
+pub(crate) struct Suspect {
+    pub guessing: password_guessing::State,
+    pub enumeration: extension_enumeration::State,
+    pub invites: unanswered_invite::State,
+    pub toll_fraud: toll_fraud_probe::State,
+    pub probing: server_probing::State,
+    pub malformed: malformed_flood::State,
+    /// Detector, source port and what was seen.
+    evidence: VecDeque<(Detector, u16, Evidence)>,
+}
+
+impl SourceState {
+    pub fn suspect(&mut self) -> &mut Suspect {
+        self.suspect.get_or_insert_default()
+    }
+
+    /// The PBX sent a response to this source.
+    pub fn answer(&mut self, now: Time) {
+        let answered = self.answered.get_or_insert(Answered {
+            first: now,
+            last: now,
+        });
+        answered.last = now;
+    }
+
+    /// Whether the PBX answered at least twice over five seconds.
+    pub fn was_answered(&self) -> bool {
+        self.answered
+            .is_some_and(|answered| answered.last.since(answered.first) >= Duration::from_secs(5))
+    }
+
+    pub fn challenge(&mut self, outstanding: Outstanding) {
+        if self.outstanding.len() >= OUTSTANDING {
+            self.outstanding.remove(0);
+        }
+        self.outstanding.push(outstanding);
+    }
+
+    /// Credentials came: the challenges that they answer are followed.
+    pub fn follow(&mut self, identity: u64, call: u64, cseq: u32) {
+        self.outstanding.retain(|challenge| {
+            let same_dialog = challenge.call == call && challenge.cseq < cseq;
+            challenge.identity != identity && !same_dialog
+        });
+    }
+
+    /// Different identities challenged before `before` and not followed.
+    pub fn identities_outstanding(&self, before: Time) -> usize {
+        let mut identities: Vec<u64> = self
+            .outstanding
+            .iter()
+            .filter(|challenge| challenge.at <= before)
+            .map(|challenge| challenge.identity)
+            .collect();
+        identities.sort_unstable();
+        identities.dedup();
+        identities.len()
+    }
+}
+
+impl Suspect {
+    pub fn note(&mut self, detector: Detector, port: u16, evidence: Evidence) {
+        if self.evidence.len() >= EVIDENCE {
+            self.evidence.pop_front();
+        }
+        self.evidence.push_back((detector, port, evidence));
+    }
+
+    /// The latest things that a detector saw, oldest first.
+    pub fn evidence(&self, detector: Detector) -> Vec<Evidence> {
+        let own = self.evidence.iter().filter(|(of, _, _)| *of == detector);
+        let skipped = own.clone().count().saturating_sub(SHOWN);
+        own.skip(skipped)
+            .map(|(_, _, evidence)| evidence.clone())
+            .collect()
+    }
+
+    /// The source port that did most of what a detector saw: behind one address, the guesser's
+    /// and not that of who mistyped last.
+    pub fn port(&self, detector: Detector) -> Option<u16> {
+        let own = self.evidence.iter().filter(|(of, _, _)| *of == detector);
+        let mut counts: Vec<(u16, usize)> = Vec::new();
+        for (_, port, _) in own {
+            match counts.iter_mut().find(|(known, _)| known == port) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((*port, 1)),
+            }
+        }
+        // Of equals the last one, which came later.
+        counts
+            .into_iter()
+            .max_by_key(|(_, count)| *count)
+            .map(|(port, _)| port)
+    }
+
+    /// Starts a detector's count anew; the evidence stays to be shown.
+    pub fn reset(&mut self, detector: Detector) {
+        match detector {
+            Detector::PasswordGuessing | Detector::AccountAttacked => {
+                self.guessing = password_guessing::State::default();
+            }
+            Detector::ExtensionEnumeration => {
+                self.enumeration = extension_enumeration::State::default();
+            }
+            Detector::UnansweredInvite => self.invites = unanswered_invite::State::default(),
+            Detector::TollFraudProbe => self.toll_fraud = toll_fraud_probe::State::default(),
+            Detector::ServerProbing => self.probing = server_probing::State::default(),
+            Detector::MalformedFlood => self.malformed = malformed_flood::State::default(),
+            Detector::ScannerSignature
+            | Detector::RateExceeded
+            | Detector::Tripwire
+            | Detector::PrefixCampaign
+            | Detector::FraudAfterLogin => {}
+        }
+    }
+
+    /// How far each detector is from firing.
+    pub fn progress(&self, config: &Config, now: Time) -> [(Detector, Progress); 6] {
+        [
+            (
+                Detector::PasswordGuessing,
+                self.guessing.progress(&config.password_guessing, now),
+            ),
+            (
+                Detector::ExtensionEnumeration,
+                self.enumeration
+                    .progress(&config.extension_enumeration, now),
+            ),
+            (
+                Detector::UnansweredInvite,
+                self.invites.progress(&config.unanswered_invite, now),
+            ),
+            (
+                Detector::TollFraudProbe,
+                self.toll_fraud.progress(&config.toll_fraud_probe, now),
+            ),
+            (
+                Detector::ServerProbing,
+                self.probing.progress(&config.server_probing, now),
+            ),
+            (
+                Detector::MalformedFlood,
+                self.malformed.progress(&config.malformed_flood, now),
+            ),
+        ]
+    }
+}
