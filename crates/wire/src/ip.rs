@@ -215,8 +215,8 @@ fn ipv6(bytes: &[u8]) -> Option<Ip<'_>> {
     let source = Ipv6Addr::from(cursor.array()?);
     let destination = Ipv6Addr::from(cursor.array()?);
     let length = match length {
-        // A jumbogram (RFC 2675) says 0 and has its length in a hop-by-hop option.
-        0 if protocol == HOP_BY_HOP => cursor.rest.len(),
+        // A jumbogram (RFC 2675), or segmentation offload.
+        0 => cursor.rest.len(),
         length => length,
     };
     Some(Ip {

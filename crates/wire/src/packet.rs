@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use crate::cursor::Cursor;
 use crate::icmp::Icmp;
 use crate::ip::{Ip, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::link::{Link, LinkType, VlanIds};
@@ -67,7 +68,7 @@ pub enum NotUnderstood {
     TooManyExtensions,
     /// The packet ends within the UDP, TCP or ICMP header.
     ShortTransport,
-    /// A UDP length below 8.
+    /// A UDP length from 1 to 7.
     BadUdpLength,
     /// A TCP header of less than 20 bytes.
     BadTcpOffset,
@@ -102,16 +103,17 @@ impl<'a> Packet<'a> {
         }))
     }
 
-    /// Source and destination port of UDP and TCP.
+    /// Source and destination port of UDP and TCP, also where the rest of the header is missing
+    /// or wrong: a first fragment may end within the TCP header.
     #[must_use]
     pub fn ports(&self) -> Option<(u16, u16)> {
-        match self.transport {
-            Transport::Udp(udp) => Some((udp.source_port, udp.destination_port)),
-            Transport::Tcp(tcp) => Some((tcp.source_port, tcp.destination_port)),
-            Transport::Icmp(_)
-            | Transport::Other
-            | Transport::LaterFragment
-            | Transport::NotUnderstood(_) => None,
+        let ip = self.ip.filter(|ip| !ip.is_later_fragment())?;
+        match ip.protocol {
+            PROTOCOL_UDP | PROTOCOL_TCP => {
+                let mut cursor = Cursor::new(ip.payload);
+                Some((cursor.u16()?, cursor.u16()?))
+            }
+            _ => None,
         }
     }
 
@@ -181,7 +183,7 @@ fn transport<'a>(ip: &Ip<'a>) -> Result<Transport<'a>, NotUnderstood> {
     }
     let ipv6 = ip.source.is_ipv6();
     match ip.protocol {
-        PROTOCOL_UDP => Udp::parse(ip.payload, ipv6).map(Transport::Udp),
+        PROTOCOL_UDP => Udp::parse(ip.payload).map(Transport::Udp),
         PROTOCOL_TCP => Tcp::parse(ip.payload).map(Transport::Tcp),
         PROTOCOL_ICMP if !ipv6 => Icmp::parse(ip.payload, false).map(Transport::Icmp),
         PROTOCOL_ICMPV6 if ipv6 => Icmp::parse(ip.payload, true).map(Transport::Icmp),

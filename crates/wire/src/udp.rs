@@ -18,14 +18,13 @@ pub struct Udp<'a> {
 }
 
 impl<'a> Udp<'a> {
-    /// A length below 8 is refused as the kernel's own UDP does; a length of 0 means "to the end"
-    /// in IPv6 only (RFC 2675).
-    pub(crate) fn parse(bytes: &'a [u8], ipv6: bool) -> Result<Self, NotUnderstood> {
+    /// A length of 0 means "to the end" (RFC 2675); otherwise one below 8 is refused.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, NotUnderstood> {
         let mut cursor = Cursor::new(bytes);
         let [source_port, destination_port, length, _checksum] =
             header(&mut cursor).ok_or(NotUnderstood::ShortTransport)?;
         let payload_length = match usize::from(length) {
-            0 if ipv6 => cursor.rest.len(),
+            0 => cursor.rest.len(),
             length => length
                 .checked_sub(HEADER_LENGTH)
                 .ok_or(NotUnderstood::BadUdpLength)?,

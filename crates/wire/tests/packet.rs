@@ -200,7 +200,6 @@ fn cut(bytes: &[u8], length: usize) -> Vec<u8> {
 #[test_case(ethernet(0x0800, &ipv4(6, 0, &[0; 19])), NotUnderstood::ShortTransport; "19 bytes of TCP")]
 #[test_case(ethernet(0x0800, &ipv4(1, 0, &[3; 7])), NotUnderstood::ShortTransport; "7 bytes of ICMP")]
 #[test_case(ethernet(0x0800, &edited(whole_ipv4(), 25, 7)), NotUnderstood::BadUdpLength; "UDP length of 7")]
-#[test_case(ethernet(0x0800, &edited(whole_ipv4(), 25, 0)), NotUnderstood::BadUdpLength; "UDP length of 0 in IPv4")]
 #[test_case(ethernet(0x0800, &ipv4(6, 0, &tcp(4, PAYLOAD))), NotUnderstood::BadTcpOffset; "TCP header of 16 bytes")]
 #[test_case(ethernet(0x86dd, &ipv6(60, &[17])), NotUnderstood::ShortExtension; "one byte of an extension")]
 #[test_case(ethernet(0x86dd, &ipv6(60, &[17, 1, 0, 0, 0, 0, 0, 0])), NotUnderstood::ShortExtension; "extension longer than the packet")]
@@ -274,20 +273,30 @@ fn offloaded_packets_without_a_length_reach_to_their_end() {
     let packet = Packet::parse(LinkType::RawIp, &unfinished);
     assert_eq!(packet.payload(), Some(PAYLOAD));
 
-    // A jumbogram: hop-by-hop header, payload length 0; the UDP length may be 0 too.
-    let jumbo = with_extensions(&[0]);
-    let jumbo = edited(edited(edited(jumbo, 5, 0), 52, 0), 53, 0);
+    for jumbo in [whole_ipv6(), with_extensions(&[0])] {
+        let jumbo = edited(jumbo, 5, 0);
+        let packet = Packet::parse(LinkType::RawIp, &jumbo);
+        assert_eq!(packet.payload(), Some(PAYLOAD));
+    }
+    let unfinished = edited(whole_ipv4(), 25, 0);
+    let packet = Packet::parse(LinkType::RawIp, &unfinished);
+    assert_eq!(packet.payload(), Some(PAYLOAD), "a UDP length of 0");
+}
+
+#[test]
+fn ports_are_known_even_where_the_header_is_cut() {
+    let first = ipv4(6, 0x2000, &tcp(5, PAYLOAD)[..8]);
+    let packet = Packet::parse(LinkType::RawIp, &first);
+    let short = Transport::NotUnderstood(NotUnderstood::ShortTransport);
     assert_eq!(
-        Packet::parse(LinkType::RawIp, &jumbo).payload(),
-        Some(PAYLOAD)
+        (packet.transport, packet.ports()),
+        (short, Some((5061, 5060)))
     );
 
-    let empty = edited(whole_ipv6(), 5, 0);
-    let packet = Packet::parse(LinkType::RawIp, &empty);
-    assert_eq!(
-        packet.transport,
-        Transport::NotUnderstood(NotUnderstood::ShortTransport)
-    );
+    let two_bytes = ipv4(6, 0, &[0x13, 0xc5]);
+    assert_eq!(Packet::parse(LinkType::RawIp, &two_bytes).ports(), None);
+    let icmp = ipv4(1, 0, &[8; 8]);
+    assert_eq!(Packet::parse(LinkType::RawIp, &icmp).ports(), None);
 }
 
 #[test]
