@@ -35,7 +35,8 @@ pub enum Transport {
 pub enum Field {
     /// The value of `User-Agent`.
     UserAgent,
-    /// The user part of the URI in `From`, as the driver hands it on as the caller's number.
+    /// In `From`, as the user part of the URI or as the display name: as the driver hands it on
+    /// as the caller's number or name.
     FromUser,
 }
 

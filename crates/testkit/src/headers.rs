@@ -27,7 +27,8 @@ pub struct Reading {
     /// The driver that read them.
     pub driver: Driver,
     /// By name as in RFC 3261 (`User-Agent`, `Server`, `From`, `To`, `Contact`, `Via`,
-    /// `Call-ID`), and `Caller`: the decoded user of From. Empty where there is none.
+    /// `Call-ID`), and `Caller` and `CallerName`: the decoded user and name of From. Empty where
+    /// there is none.
     pub headers: BTreeMap<String, String>,
 }
 

@@ -1,9 +1,10 @@
 //! What Asterisk reads of each evasion, without anything that protects it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sipward_testkit::asterisk::Driver;
-use sipward_testkit::evasions::{EVASIONS, Evasion, Field, Request};
+use sipward_testkit::evasions::{EVASIONS, Evasion, Field, Request, Transport};
 use sipward_testkit::headers::{HeaderReader, Reading};
 use sipward_testkit::require::{Need, require};
 
@@ -99,25 +100,42 @@ fn request(number: usize, evasion: &Evasion, driver: Driver) -> Request {
 /// Whether this is a reading of the request (or of the innocent one sent with it) that has the
 /// value, letter case aside.
 fn has_value(reading: &Reading, request: &Request) -> bool {
-    let header = match request.field {
-        Field::UserAgent => "User-Agent",
-        Field::FromUser => "Caller",
+    let headers: &[&str] = match request.field {
+        Field::UserAgent => &["User-Agent"],
+        Field::FromUser => &["Caller", "CallerName"],
     };
+    let mut values = headers.iter().map(|header| reading.header(header).trim());
     let call_id = reading.header("Call-ID");
     call_id.strip_prefix("innocent-").unwrap_or(call_id) == request.call_id
-        && reading
-            .header(header)
-            .trim()
-            .eq_ignore_ascii_case(&request.value)
+        && values.any(|value| value.eq_ignore_ascii_case(&request.value))
 }
 
 #[test]
-fn a_decoy_is_read_by_nobody_and_an_evasion_by_somebody() {
+fn chan_sip_undoes_quoted_pairs_in_the_name_in_from() {
+    if !require(&[Need::Root, Need::Asterisk]) {
+        return;
+    }
+    let reader = HeaderReader::start().unwrap();
+    let request = b"INVITE sip:100@192.0.2.1 SIP/2.0\r\n\
+        Via: SIP/2.0/UDP 203.0.113.7:5060;branch=z9hG4bK-pairs;rport\r\nMax-Forwards: 70\r\n\
+        From: \"\\s\\i\\p\" <sip:alice@203.0.113.7>;tag=pairs\r\nTo: <sip:100@192.0.2.1>\r\n\
+        Call-ID: pairs\r\nCSeq: 1 INVITE\r\nContact: <sip:alice@203.0.113.7>\r\n\r\n";
+    for (driver, name) in [(Driver::ChanSip, "sip"), (Driver::Pjsip, "\\s\\i\\p")] {
+        let readings = reader.read(driver, request, Transport::Udp).unwrap();
+        assert_eq!(readings.len(), 1);
+        assert_eq!(readings[0].header("CallerName"), name, "{driver:?}");
+    }
+}
+
+#[test]
+fn nobody_reads_a_decoy_and_no_name_is_used_twice() {
+    let mut names = BTreeSet::new();
     for evasion in EVASIONS {
         assert!(
             !(evasion.must_pass && evasion.is_read()),
             "{}",
             evasion.name
         );
+        assert!(names.insert(evasion.name), "{}", evasion.name);
     }
 }

@@ -228,7 +228,7 @@ fn extensions(settings: &Settings) -> String {
             let _ = write!(fields, " {header}=${{BASE64_ENCODE(${{{read}{header})}})}}");
         }
         format!(
-            "NoOp()\n same => n,Log(DTMF,{driver}{fields} Caller=${{BASE64_ENCODE(${{CALLERID(num)}})}})\n same => n,Hangup(21)\n"
+            "NoOp()\n same => n,Log(DTMF,{driver}{fields} Caller=${{BASE64_ENCODE(${{CALLERID(num)}})}} CallerName=${{BASE64_ENCODE(${{CALLERID(name)}})}})\n same => n,Hangup(21)\n"
         )
     };
     let _ = write!(

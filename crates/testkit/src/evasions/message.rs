@@ -26,7 +26,7 @@ pub(super) struct Message<'a> {
     request: &'a Request,
     call_id: String,
     start: Vec<u8>,
-    display_name: Vec<u8>,
+    from: String,
     before: Vec<u8>,
     line: Vec<u8>,
     length: &'static str,
@@ -35,17 +35,20 @@ pub(super) struct Message<'a> {
 
 impl<'a> Message<'a> {
     pub(super) fn new(request: &'a Request) -> Self {
-        let line = match request.field {
-            Field::UserAgent => format!("User-Agent: {}\r\n", request.value).into_bytes(),
-            Field::FromUser => Vec::new(),
+        let (line, from) = match request.field {
+            Field::UserAgent => (
+                format!("User-Agent: {}\r\n", request.value),
+                "From: <{uri}>",
+            ),
+            Field::FromUser => (String::new(), "From: <{uri}>"),
         };
         Self {
             request,
             call_id: request.call_id.clone(),
             start: format!("INVITE sip:100@{} SIP/2.0\r\n", request.destination).into_bytes(),
-            display_name: Vec::new(),
+            from: from.to_owned(),
             before: Vec::new(),
-            line,
+            line: line.into_bytes(),
             length: "0",
             body: Vec::new(),
         }
@@ -58,9 +61,10 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// What stands before the address in From.
-    pub(super) fn display_name(mut self, name: &[u8]) -> Self {
-        self.display_name = name.to_vec();
+    /// Another From up to its tag; `{value}` and `{uri}` stand for what they say,
+    /// `{visitor}` for a URI without the value.
+    pub(super) fn from(mut self, from: &str) -> Self {
+        self.from = from.to_owned();
         self
     }
 
@@ -108,21 +112,19 @@ impl<'a> Message<'a> {
         };
         let user = match self.request.field {
             Field::UserAgent => "visitor",
-            Field::FromUser => value.as_str(),
+            Field::FromUser => value,
         };
         let call_id = &self.call_id;
+        let from = self
+            .from
+            .replace("{value}", value)
+            .replace("{uri}", &format!("sip:{user}@{source}"))
+            .replace("{visitor}", &format!("sip:visitor@{source}"));
         let mut bytes = self.start;
         bytes.extend(
             format!(
                 "Via: SIP/2.0/{transport} {source};branch=z9hG4bK-{call_id};rport\r\n\
-                 Max-Forwards: 70\r\nFrom: "
-            )
-            .bytes(),
-        );
-        bytes.extend(&self.display_name);
-        bytes.extend(
-            format!(
-                "<sip:{user}@{source}>;tag={call_id}\r\nTo: <sip:100@{destination}>\r\n\
+                 Max-Forwards: 70\r\n{from};tag={call_id}\r\nTo: <sip:100@{destination}>\r\n\
                  Call-ID: {call_id}\r\nCSeq: 1 INVITE\r\nContact: <sip:visitor@{source}>\r\n"
             )
             .bytes(),
