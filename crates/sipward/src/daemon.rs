@@ -1,5 +1,7 @@
 //! The daemon: one task that owns engine, shield and ledger, and everything that wakes it.
 
+#[cfg(test)]
+mod double;
 mod guard;
 mod locks;
 mod machine;
@@ -12,3 +14,6 @@ mod views;
 pub use guard::Guard;
 pub use machine::default_interfaces;
 pub use run::{Options, run};
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
 use sipward_engine::{Alert, Ban, Scope, Time, Trusted, UnbanCause};
 
-pub use open::FILE_NAME;
+pub use open::{FILE_NAME, make_folder};
 
 use crate::exit::Failure;
 

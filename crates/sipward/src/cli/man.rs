@@ -16,30 +16,26 @@ pub struct Arguments {}
 
 impl Arguments {
     pub fn run(self) -> Result<Answer, Failure> {
-        let mut page = Vec::new();
-        render(&mut page)
-            .map_err(|error| Failure::input(format!("cannot write the manual page: {error}")))?;
-        Ok(Answer::data(String::from_utf8_lossy(&page)))
+        page()
+            .map(Answer::data)
+            .map_err(|error| Failure::input(format!("cannot write the manual page: {error}")))
     }
 }
 
 /// One page: the program, then each command with its options and examples.
-fn render(page: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn page() -> io::Result<String> {
+    let mut page = Vec::new();
     let mut program = Cli::command();
     program.build();
-    let man = Man::new(program.clone()).section("8");
-    man.render(page)?;
+    Man::new(program.clone()).section("8").render(&mut page)?;
     for command in program.get_subcommands() {
-        let man = Man::new(
-            command
-                .clone()
-                .display_name(format!("sipward {}", command.get_name())),
-        );
-        man.render_name_section(page)?;
-        man.render_synopsis_section(page)?;
-        man.render_description_section(page)?;
-        man.render_options_section(page)?;
-        man.render_extra_section(page)?;
+        let name = format!("sipward {}", command.get_name());
+        let man = Man::new(command.clone().display_name(name));
+        man.render_name_section(&mut page)?;
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+        man.render_extra_section(&mut page)?;
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&page).into_owned())
 }

@@ -1,1 +1,216 @@
+//! What people read: help, manual page, completions, tables.
 
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
+use jiff::Timestamp;
+use test_case::test_case;
+
+use super::{Cli, allow, bans, status, why};
+use crate::control::api::{AllowedView, BanView, Status, WhyView};
+
+fn now() -> Timestamp {
+    "2026-11-22T16:00:00Z".parse().unwrap()
+}
+
+/// Times are shown in local time, which the machine of the test may have of its own: moments of
+/// that day are replaced by what they are in UTC.
+fn utc(text: &str) -> String {
+    let mut text = text.to_owned();
+    for shown in ["15:50:00", "16:00:00", "16:10:30"] {
+        let at: Timestamp = format!("2026-11-22T{shown}Z").parse().unwrap();
+        text = text.replace(&crate::clock::local(at), &format!("2026-11-22 {shown} UTC"));
+    }
+    text
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test_case("sipward"; "program")]
+#[test_case("run"; "run")]
+#[test_case("status"; "status")]
+#[test_case("ban"; "ban")]
+#[test_case("unban"; "unban")]
+#[test_case("bans"; "bans")]
+#[test_case("why"; "why")]
+#[test_case("allow"; "allow")]
+#[test_case("disallow"; "disallow")]
+#[test_case("allowed"; "allowed")]
+#[test_case("signatures"; "signatures")]
+#[test_case("explain"; "explain")]
+#[test_case("check-config"; "check config")]
+#[test_case("config"; "config")]
+#[test_case("completions"; "completions")]
+#[test_case("man"; "man")]
+fn help_is(command: &str) {
+    let command_line = if command == "sipward" {
+        "--help".to_owned()
+    } else {
+        format!("{command} --help")
+    };
+    let words = ["sipward"].into_iter().chain(command_line.split(' '));
+    let help = Cli::command()
+        .term_width(100)
+        .try_get_matches_from(words)
+        .unwrap_err()
+        .to_string();
+    insta::assert_snapshot!(format!("help_{command}"), help);
+}
+
+/// Every command has an example, and no option is without an explanation.
+#[test]
+fn every_command_and_every_option_is_explained() {
+    let mut program = Cli::command();
+    program.build();
+    for command in program.get_subcommands() {
+        let name = command.get_name();
+        assert!(command.get_about().is_some(), "{name}");
+        let examples = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        assert!(
+            examples.contains(&format!("sipward {name}")),
+            "{name} has no example"
+        );
+        for argument in command.get_arguments() {
+            assert!(
+                argument.get_help().is_some(),
+                "{name} {}",
+                argument.get_id()
+            );
+        }
+    }
+}
+
+#[test_case(&["ban"], "required"; "ban without an address")]
+#[test_case(&["ban", "192.0.2.1", "--for", "1h", "--forever"], "cannot be used with"; "two lengths")]
+#[test_case(&["ban", "192.0.2.1", "--for", "soon"], "no length of time"; "no length")]
+#[test_case(&["unban"], "required"; "unban without an address")]
+#[test_case(&["unban", "--all", "192.0.2.1"], "cannot be used with"; "all and one")]
+#[test_case(&["why", "192.0.2.1/24"], "did you mean 192.0.2.0/24"; "host bits")]
+#[test_case(&["explain", "x.pcap", "--packet", "0"], "0"; "packet zero")]
+#[test_case(&["frobnicate"], "unrecognized subcommand"; "no such command")]
+fn bad_usage_is_refused_with(words: &[&str], part: &str) {
+    let words = ["sipward"].iter().chain(words);
+    let error = Cli::try_parse_from(words).unwrap_err().to_string();
+    assert!(error.contains(part), "{error}");
+}
+
+#[test_case(Shell::Bash; "bash")]
+#[test_case(Shell::Zsh; "zsh")]
+#[test_case(Shell::Fish; "fish")]
+fn completions_know_every_command(shell: Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "sipward", &mut script);
+    let script = String::from_utf8(script).unwrap();
+    for command in Cli::command().get_subcommands() {
+        assert!(
+            script.contains(command.get_name()),
+            "{shell}: {}",
+            command.get_name()
+        );
+    }
+}
+
+#[test]
+fn the_manual_page_has_every_command_and_its_examples() {
+    let page = super::man::page().unwrap();
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name().replace('-', "\\-");
+        assert!(page.contains(&format!("sipward {name}")), "{name}");
+    }
+    assert!(page.contains("Exit codes"), "{page}");
+}
+
+fn ban(prefix: &str) -> BanView {
+    serde_json::from_value(serde_json::json!({
+        "prefix": prefix, "since": "2026-11-22T15:50:00Z", "until": "2026-11-22T16:10:30Z",
+        "scope": "sip", "detector": "scanner-signature",
+        "reason": "sent what only the scanner sipvicious-friendly-scanner sends",
+        "proven": false, "signature": "sipvicious-friendly-scanner", "origin": "local",
+        "dropped_packets": 12345,
+    }))
+    .unwrap()
+}
+
+#[test]
+fn the_table_of_bans_is() {
+    let forever = BanView {
+        until: None,
+        detector: None,
+        origin: "manual".to_owned(),
+        reason: "night".to_owned(),
+        ..ban("2001:db8:bad::/48")
+    };
+    let port = BanView {
+        port: Some(5062),
+        ..ban("198.51.100.9/32")
+    };
+    let over = BanView {
+        ended: Some(now()),
+        ended_by: Some("lifted".to_owned()),
+        ..ban("192.0.2.7/32")
+    };
+    let text = bans::text(&[ban("203.0.113.7/32"), forever, port, over], now());
+    insta::assert_snapshot!("bans", utc(&text));
+}
+
+#[test]
+fn why_tells_the_story() {
+    let why: WhyView = serde_json::from_value(serde_json::json!({
+        "address": "203.0.113.7", "banned": true, "bans": [ban("203.0.113.7/32")],
+        "allowed": false, "trusted": false, "protected": null,
+        "alerts": [{
+            "at": "2026-11-22T15:50:00Z", "source": "203.0.113.7/32",
+            "detector": "scanner-signature", "proven": false,
+            "summary": "sent what only the scanner sipvicious-friendly-scanner sends",
+            "evidence": [{ "at": "2026-11-22T15:50:00Z",
+                "summary": "OPTIONS sip:100@192.0.2.1 SIP/2.0, User-Agent: friendly-scanner" }],
+        }],
+    }))
+    .unwrap();
+    insta::assert_snapshot!("why", utc(&why::text(&why, now())));
+}
+
+#[test]
+fn why_of_somebody_unknown_says_so() {
+    let why: WhyView = serde_json::from_value(serde_json::json!({
+        "address": "192.0.2.1", "banned": false, "bans": [], "allowed": true, "trusted": true,
+        "protected": "192.0.2.1 is an address of this machine", "alerts": [],
+    }))
+    .unwrap();
+    insta::assert_snapshot!("why_unknown", why::text(&why, now()));
+}
+
+#[test]
+fn status_reads() {
+    let status: Status = serde_json::from_value(serde_json::json!({
+        "version": "0.1.0", "mode": "protect", "backend": "xdp",
+        "backend_reason": "the kernel loads the XDP program", "uptime_seconds": 93_784,
+        "interfaces": [{ "name": "eth0", "xdp_mode": "native", "attached": true },
+                       { "name": "eth1", "xdp_mode": "generic", "attached": false }],
+        "enforcement": { "state": "detached", "leaked_packets": 0 },
+        "packets": { "passed": 1_234_567, "dropped": { "banned": 1000, "rate": 20,
+            "signature": 3, "tripwire": 0, "tiny_fragment": 1 } },
+        "bans": 7, "allowed": 2, "trusted": 60,
+        "sensors": { "kernel": { "state": "on", "events": 1003, "unmatched": 0 },
+            "packets": { "state": "off", "events": 0, "unmatched": 0 },
+            "asterisk_log": { "state": "off", "events": 0, "unmatched": 0 },
+            "ami": { "state": "off", "events": 0, "unmatched": 0 } },
+    }))
+    .unwrap();
+    insta::assert_snapshot!("status", status::text(&status));
+}
+
+#[test]
+fn the_allowlist_reads() {
+    let allowed: Vec<AllowedView> = serde_json::from_value(serde_json::json!([
+        { "prefix": "192.0.2.0/24", "origin": "configuration", "since": null },
+        { "prefix": "198.51.100.7/32", "origin": "manual", "since": "2026-11-22T15:50:00Z" },
+    ]))
+    .unwrap();
+    insta::assert_snapshot!("allowed", utc(&allow::text(&allowed)));
+}

@@ -42,7 +42,7 @@ use crate::{
     config::{Config, GuardMode, XdpChoice},
     control::server::{Control, Task},
     exit::{Exit, Failure},
-    ledger::Ledger,
+    ledger::{self, Ledger},
     signatures,
 };
 
@@ -102,8 +102,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
     drop(Simulator::new()?);
 
-    let ledger = Ledger::open(&options.state_dir)?;
+    ledger::make_folder(&options.state_dir)?;
     let _state = FolderLock::take(&options.state_dir, "--state-dir")?;
+    let ledger = Ledger::open(&options.state_dir)?;
 
     let _pins = hold_pins(&config.pin_dir)?;
     let shield = Xdp::open(&xdp::Options {

@@ -100,7 +100,11 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn make_folder(folder: &Path) -> Result<(), Failure> {
+/// Makes the state folder, for its owner alone, where it does not exist.
+///
+/// # Errors
+/// Exit code 2: it cannot be made.
+pub fn make_folder(folder: &Path) -> Result<(), Failure> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -1,0 +1,122 @@
+//! A shield in memory, for tests of what is above it: it can lose its state and refuse.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ipnet::IpNet;
+use sipward_shield::{
+    Ban, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy, Scope, Shield, Target,
+    XdpMode,
+};
+use sipward_signature::Tables;
+
+/// What the kernel would hold; shared, as pins are by one daemon and the next.
+#[derive(Clone, Default)]
+pub struct Double(Arc<Mutex<State>>);
+
+#[derive(Default)]
+pub struct State {
+    pub policy: Option<Policy>,
+    pub bans: BTreeMap<(Target, Scope), Ban>,
+    pub allowed: BTreeSet<IpNet>,
+    pub trusted: BTreeSet<IpAddr>,
+    pub events: Vec<Event>,
+    pub is_full: bool,
+    pub is_attached: bool,
+    generation: u32,
+}
+
+impl Double {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shield for Double {
+    fn set_policy(&mut self, policy: &Policy) -> Result<(), Error> {
+        self.state().policy = Some(policy.clone());
+        Ok(())
+    }
+
+    fn set_signatures(&mut self, _: &Tables) -> Result<u32, Error> {
+        let mut state = self.state();
+        state.generation += 1;
+        Ok(state.generation)
+    }
+
+    fn ban(&mut self, ban: &Ban) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.is_full {
+            return Err(Error::Full(0));
+        }
+        state.bans.insert((ban.target, ban.scope), *ban);
+        Ok(())
+    }
+
+    fn unban(&mut self, target: &Target, scope: Scope) -> Result<(), Error> {
+        self.state().bans.remove(&(*target, scope));
+        Ok(())
+    }
+
+    fn bans(&self) -> Result<Vec<EnforcedBan>, Error> {
+        let bans = self.state().bans.values().copied().collect::<Vec<_>>();
+        Ok(bans
+            .into_iter()
+            .map(|ban| EnforcedBan {
+                ban,
+                dropped_packets: 7,
+            })
+            .collect())
+    }
+
+    fn allow(&mut self, prefix: IpNet) -> Result<(), Error> {
+        self.state().allowed.insert(prefix);
+        Ok(())
+    }
+
+    fn disallow(&mut self, prefix: IpNet) -> Result<(), Error> {
+        self.state().allowed.remove(&prefix);
+        Ok(())
+    }
+
+    fn allowed(&self) -> Result<Vec<IpNet>, Error> {
+        Ok(self.state().allowed.iter().copied().collect())
+    }
+
+    fn trust(&mut self, source: IpAddr) -> Result<(), Error> {
+        self.state().trusted.insert(source);
+        Ok(())
+    }
+
+    fn distrust(&mut self, source: IpAddr) -> Result<(), Error> {
+        self.state().trusted.remove(&source);
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters, Error> {
+        Ok(Counters::default())
+    }
+
+    fn interfaces(&self) -> Result<Vec<GuardedInterface>, Error> {
+        let attached = self.state().is_attached;
+        Ok(vec![GuardedInterface {
+            name: "eth0".to_owned(),
+            mode: XdpMode::Native,
+            attached,
+        }])
+    }
+
+    fn drain_events(&mut self, sink: &mut dyn FnMut(Event)) -> usize {
+        let events = std::mem::take(&mut self.state().events);
+        let count = events.len();
+        events.into_iter().for_each(sink);
+        count
+    }
+
+    fn detach(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}

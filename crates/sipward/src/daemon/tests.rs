@@ -1,0 +1,348 @@
+//! The guard over a shield in memory: what the kernel, the ledger and the engine are each told.
+
+use std::{fs, time::Duration};
+
+use ipnet::IpNet;
+use sipward_engine::Time;
+use sipward_shield::{BootTime, Event, Mode, Reason, Scope, SignatureHit, Target, Verdict};
+use tempfile::TempDir;
+
+use super::{Guard, double::Double};
+use crate::{
+    clock::{self, Clocks},
+    config::Config,
+    control::api::{AllowRequest, BanRequest, BansQuery, EnforcementState, UnbanRequest},
+    ledger::{Ended, Entry, FILE_NAME, Ledger},
+    signatures,
+};
+
+struct Bench {
+    folder: TempDir,
+    shield: Double,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+            shield: Double::default(),
+        }
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger::open(self.folder.path()).unwrap()
+    }
+
+    fn guard(&self) -> Guard {
+        self.guard_with(Config::default())
+    }
+
+    fn guard_with(&self, config: Config) -> Guard {
+        Guard::new(config, Box::new(self.shield.clone()), self.ledger()).unwrap()
+    }
+
+    /// The banned prefixes of the kernel.
+    fn enforced(&self) -> Vec<IpNet> {
+        self.shield
+            .state()
+            .bans
+            .keys()
+            .map(|(target, _)| target.prefix)
+            .collect()
+    }
+
+    /// The banned prefixes of the ledger.
+    fn written(&self) -> Vec<IpNet> {
+        self.ledger()
+            .bans(clock::now())
+            .unwrap()
+            .into_iter()
+            .map(|ban| ban.prefix)
+            .collect()
+    }
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn ban(prefix: &str) -> BanRequest {
+    BanRequest {
+        prefixes: vec![net(prefix)],
+        seconds: None,
+        scope: None,
+        reason: None,
+        force: false,
+    }
+}
+
+fn target(prefix: &str) -> Target {
+    Target {
+        prefix: net(prefix),
+        port: None,
+    }
+}
+
+/// A packet with the signature of this name, as the kernel reports it.
+fn scan(source: &str, name: &str) -> Event {
+    let tables = signatures::compile(&Config::default().signatures).unwrap();
+    let slot = (0..)
+        .find(|slot| tables.signature(*slot).is_some_and(|it| it.name == name))
+        .unwrap();
+    Event {
+        at: BootTime::now(),
+        source: source.parse().unwrap(),
+        destination: "192.0.2.1".parse().unwrap(),
+        source_port: 5060,
+        destination_port: 5060,
+        protocol: 17,
+        verdict: Verdict::Drop,
+        reason: Reason::Signature,
+        signature: Some(SignatureHit {
+            slot,
+            generation: 1,
+        }),
+        payload_len: 7,
+        sample: b"OPTIONS".to_vec(),
+    }
+}
+
+fn turn(guard: &mut Guard) {
+    guard.take_events();
+    guard.handle_timeout();
+    guard.carry_out();
+    guard.write_ledger();
+}
+
+#[test]
+fn an_event_becomes_a_ban_in_the_kernel_and_in_the_ledger_with_its_evidence() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    bench
+        .shield
+        .state()
+        .events
+        .push(scan("203.0.113.7", "sipvicious-friendly-scanner"));
+    turn(&mut guard);
+    assert_eq!(bench.enforced(), [net("203.0.113.7/32")]);
+    assert_eq!(bench.written(), [net("203.0.113.7/32")]);
+    let why = guard.why(&net("203.0.113.7/32")).unwrap();
+    assert!(why.banned);
+    assert_eq!(why.alerts.len(), 1);
+    assert_eq!(why.bans[0].dropped_packets, 7);
+}
+
+#[test]
+fn an_event_of_unknown_signatures_is_counted_and_nothing_else() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let mut event = scan("203.0.113.7", "sipvicious-friendly-scanner");
+    event.signature = Some(SignatureHit {
+        slot: 0,
+        generation: 99,
+    });
+    bench.shield.state().events.push(event);
+    turn(&mut guard);
+    assert_eq!(bench.enforced(), []);
+    let sensor = guard.status().unwrap().sensors.kernel;
+    assert_eq!((sensor.events, sensor.unmatched), (1, 1));
+}
+
+#[test]
+fn events_of_the_signatures_before_the_last_reload_are_still_understood() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard.reload(Config::default()).unwrap();
+    bench
+        .shield
+        .state()
+        .events
+        .push(scan("203.0.113.7", "sipvicious-friendly-scanner"));
+    turn(&mut guard);
+    assert_eq!(bench.enforced(), [net("203.0.113.7/32")]);
+}
+
+#[test]
+fn an_order_is_in_the_ledger_when_it_is_acknowledged() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard.ban(&ban("203.0.113.0/24")).unwrap();
+    // Another connection sees what is committed only.
+    assert_eq!(bench.written(), [net("203.0.113.0/24")]);
+    guard
+        .unban(&UnbanRequest::Prefixes(vec![net("203.0.113.0/24")]))
+        .unwrap();
+    assert_eq!((bench.written(), bench.enforced()), (vec![], vec![]));
+}
+
+#[test]
+fn an_order_that_the_ledger_refuses_is_enforced_and_not_acknowledged() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let other = rusqlite::Connection::open(bench.folder.path().join(FILE_NAME)).unwrap();
+    let refuse =
+        "create trigger full before insert on ban begin select raise(abort, 'disk full'); end";
+    other.execute_batch(refuse).unwrap();
+    let error = guard.ban(&ban("203.0.113.0/24")).unwrap_err();
+    assert!(
+        error.text.contains("would not survive") && error.text.contains("disk full"),
+        "{error}"
+    );
+    assert_eq!(bench.enforced(), [net("203.0.113.0/24")]);
+    // As soon as there is room it is written.
+    other.execute_batch("drop trigger full").unwrap();
+    turn(&mut guard);
+    assert_eq!(bench.written(), [net("203.0.113.0/24")]);
+}
+
+#[test]
+fn an_order_that_the_kernel_refuses_is_not_acknowledged() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    bench.shield.state().is_full = true;
+    let error = guard.ban(&ban("203.0.113.0/24")).unwrap_err();
+    assert!(error.text.contains("no room"), "{error}");
+}
+
+#[test]
+fn bans_that_the_kernel_lost_are_restored() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard.ban(&ban("203.0.113.0/24")).unwrap();
+    guard
+        .ban(&BanRequest {
+            seconds: Some(600),
+            ..ban("198.51.100.1/32")
+        })
+        .unwrap();
+    guard
+        .allow(&AllowRequest {
+            prefixes: vec![net("192.0.2.5/32")],
+        })
+        .unwrap();
+    let before = guard.bans(BansQuery::default()).unwrap();
+    drop(guard);
+    *bench.shield.state() = super::double::State::default();
+    let guard = bench.guard();
+    assert_eq!(guard.bans(BansQuery::default()).unwrap(), before);
+    assert_eq!(
+        bench.enforced(),
+        [net("198.51.100.1/32"), net("203.0.113.0/24")]
+    );
+    assert!(bench.shield.state().allowed.contains(&net("192.0.2.5/32")));
+}
+
+#[test]
+fn a_ban_that_was_lifted_in_the_ledger_only_is_lifted_in_the_kernel() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard.ban(&ban("203.0.113.0/24")).unwrap();
+    drop(guard);
+    let mut ledger = bench.ledger();
+    let ban = ledger.bans(clock::now()).unwrap().remove(0);
+    let lift = Entry::Lift(crate::ledger::Target::of(&ban), clock::now(), Ended::Lifted);
+    ledger.write(&[lift]).unwrap();
+    bench.guard();
+    assert_eq!(bench.enforced(), []);
+}
+
+#[test]
+fn a_ban_that_only_the_kernel_has_is_taken_into_the_ledger_with_its_end() {
+    let bench = Bench::new();
+    let clocks = Clocks::now();
+    let until = clock::now() + Duration::from_secs(600);
+    let held = |prefix: &str, until| sipward_shield::Ban {
+        target: target(prefix),
+        scope: Scope::Sip,
+        until: clocks.boot(until),
+    };
+    // The second is one of the few seconds that a source is held for.
+    let hold = clock::now() + Duration::from_secs(3);
+    for ban in [
+        held("203.0.113.7/32", Some(until)),
+        held("203.0.113.8/32", Some(hold)),
+    ] {
+        bench
+            .shield
+            .state()
+            .bans
+            .insert((ban.target, ban.scope), ban);
+    }
+    bench.guard();
+    let written = bench.ledger().bans(clock::now()).unwrap();
+    assert_eq!(written.len(), 1);
+    let apart = |a: Time, b: Time| a.since(b).max(b.since(a));
+    assert!(apart(written[0].until.unwrap(), until) < Duration::from_millis(1));
+    assert_eq!(bench.enforced().len(), 2, "a hold lapses by itself");
+}
+
+#[test]
+fn the_end_of_the_ledger_counts() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard
+        .ban(&BanRequest {
+            seconds: Some(600),
+            ..ban("203.0.113.7/32")
+        })
+        .unwrap();
+    drop(guard);
+    let key = (target("203.0.113.7/32"), Scope::All);
+    bench.shield.state().bans.get_mut(&key).unwrap().until = BootTime::NEVER;
+    bench.guard();
+    assert_ne!(bench.shield.state().bans[&key].until, BootTime::NEVER);
+}
+
+#[test]
+fn what_nobody_allows_any_more_is_not_allowed_after_a_restart() {
+    let bench = Bench::new();
+    bench.shield.state().allowed.insert(net("192.0.2.5/32"));
+    bench.guard();
+    assert!(bench.shield.state().allowed.is_empty());
+}
+
+#[test]
+fn a_bad_signature_file_on_reload_changes_nothing() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let file = bench.folder.path().join("own.toml");
+    fs::write(&file, "[[signature]]\n").unwrap();
+    let mut config = Config {
+        mode: crate::config::GuardMode::Observe,
+        ..Config::default()
+    };
+    config.signatures.files = vec![file];
+    guard.reload(config).unwrap_err();
+    assert_eq!(
+        bench.shield.state().policy.as_ref().unwrap().mode,
+        Mode::Protect
+    );
+    assert_eq!(guard.config(), &Config::default());
+}
+
+#[test]
+fn a_lost_interface_is_told() {
+    let bench = Bench::new();
+    bench.shield.state().is_attached = true;
+    let guard = bench.guard();
+    assert_eq!(
+        guard.status().unwrap().enforcement.state,
+        EnforcementState::Ok
+    );
+    bench.shield.state().is_attached = false;
+    assert_eq!(
+        guard.status().unwrap().enforcement.state,
+        EnforcementState::Detached
+    );
+}
+
+#[test]
+fn a_million_addresses_are_one_prefix_and_history_is_told() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard.ban(&ban("100.64.0.0/12")).unwrap();
+    guard.unban(&UnbanRequest::All).unwrap();
+    let history = guard.bans(BansQuery { history: true }).unwrap();
+    assert_eq!(history.len(), 1);
+    assert_eq!(history[0].ended_by.as_deref(), Some("lifted"));
+}

@@ -1,0 +1,171 @@
+//! Not a packet of a stock scanner reaches the PBX; not a packet of a phone is lost.
+
+use std::time::Duration;
+
+use sipward_testkit::{
+    asterisk::{Asterisk, Driver, Settings},
+    count::{Capture, PacketCounter},
+    lab::{ATTACKER, Lab, PBX, PHONES},
+    phone::{Phones, Task},
+    process::Process,
+    require::{Need, require},
+    scanner::Scanner,
+};
+
+use crate::guard::Guard;
+
+const ROUND_TRIP: Duration = Duration::from_millis(80);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const SCANS: &[(&str, Scanner, &[&str])] = &[
+    ("svmap", Scanner::Svmap, &["192.0.2.0/30"]),
+    ("svmap -c", Scanner::Svmap, &["-c", "192.0.2.0/30"]),
+    ("svwar REGISTER", Scanner::Svwar, &["-e", "100-110", PBX]),
+    (
+        "svwar INVITE",
+        Scanner::Svwar,
+        &["-m", "INVITE", "-e", "100-110", PBX],
+    ),
+    (
+        "svwar OPTIONS",
+        Scanner::Svwar,
+        &["-m", "OPTIONS", "-e", "100-110", PBX],
+    ),
+    (
+        "svcrack",
+        Scanner::Svcrack,
+        &["-u", "100", "-r", "100-120", PBX],
+    ),
+];
+
+#[test]
+fn stock_scanners_reach_nothing_while_phones_register_and_call() {
+    let needs = [
+        Need::Root,
+        Need::Asterisk,
+        Need::SipVicious,
+        Need::Program("sipp"),
+        Need::Program("tcpdump"),
+        Need::Program("iptables"),
+    ];
+    if !require(&needs) {
+        return;
+    }
+    let lab = Lab::with_far_phones(ROUND_TRIP).unwrap();
+    let asterisk = Asterisk::start(&lab.pbx, &Settings::default()).unwrap();
+    let guard = Guard::start(&lab.pbx);
+
+    let phones: std::net::IpAddr = PHONES.parse().unwrap();
+    let arrived = PacketCounter::new(&lab.pbx, PHONES, 5060).unwrap();
+    let sent = Capture::start(&lab.phones, "eth0", "dst port 5060").unwrap();
+
+    // Each scan from scratch: the ban of the one before would hide what the signature does.
+    for (name, scanner, arguments) in SCANS {
+        let counter = PacketCounter::new(&lab.pbx, ATTACKER, 5060).unwrap();
+        let filter = format!("src host {ATTACKER} and dst port 5060");
+        let capture = Capture::start(&lab.pbx, "eth0", &filter).unwrap();
+        let scans = Capture::start(&lab.attacker, "eth0", &filter).unwrap();
+
+        let mut command = scanner.command(&lab.attacker);
+        let scan = Process::spawn(command.args(*arguments)).unwrap();
+        let phone = Phones::one(phones, Driver::ChanSip.address(), Task::Call);
+        phone.start(&lab.phones).unwrap().finish(PATIENCE).unwrap();
+        let scan = scan.finish(PATIENCE).unwrap();
+
+        let packets = scans.stop().unwrap().len();
+        let reached = capture.stop().unwrap().len();
+        println!(
+            "{name}: {packets} packets sent, {reached} seen by tcpdump, {} by iptables",
+            counter.packets().unwrap()
+        );
+        assert!(
+            packets > 0,
+            "{name} sent nothing: {}{}",
+            scan.stdout,
+            scan.stderr
+        );
+        assert_eq!((reached, counter.packets().unwrap()), (0, 0), "{name}");
+        assert!(
+            !scan.stdout.contains("Asterisk"),
+            "{name} learned: {}",
+            scan.stdout
+        );
+        assert!(guard.banned("203.0.113.7/32"), "{name}: {}", guard.log());
+        let unban = guard.ask(&["unban", ATTACKER]);
+        assert!(unban.status.success(), "{}", unban.stderr);
+    }
+    let sent = sent.stop().unwrap().len() as u64;
+    assert_eq!(
+        arrived.packets().unwrap(),
+        sent,
+        "a phone's packets were lost"
+    );
+    assert_eq!(asterisk.registered(Driver::ChanSip).unwrap().len(), 1);
+}
+
+#[test]
+fn sixty_phones_behind_one_address_lose_nothing_during_a_scan() {
+    let needs = [
+        Need::Root,
+        Need::Asterisk,
+        Need::SipVicious,
+        Need::Program("sipp"),
+        Need::Program("tcpdump"),
+        Need::Program("iptables"),
+    ];
+    if !require(&needs) {
+        return;
+    }
+    let lab = Lab::with_far_phones(ROUND_TRIP).unwrap();
+    let asterisk = Asterisk::start(&lab.pbx, &Settings::default()).unwrap();
+    let guard = Guard::start(&lab.pbx);
+    let arrived = PacketCounter::new(&lab.pbx, PHONES, 5060).unwrap();
+    let sent = Capture::start(&lab.phones, "eth0", "dst port 5060").unwrap();
+
+    let mut command = Scanner::Svwar.command(&lab.attacker);
+    let scan = Process::spawn(command.args(["-e", "100-400", PBX])).unwrap();
+    let one = Phones::one(
+        PHONES.parse().unwrap(),
+        Driver::ChanSip.address(),
+        Task::Register,
+    );
+    let sixty = Phones { count: 60, ..one };
+    sixty.start(&lab.phones).unwrap().finish(PATIENCE).unwrap();
+    scan.finish(PATIENCE).unwrap();
+
+    assert_eq!(asterisk.registered(Driver::ChanSip).unwrap().len(), 60);
+    let frames = sent.stop().unwrap();
+    let first_registers = frames[59].at - frames[0].at;
+    println!(
+        "60 first REGISTERs within {first_registers:?}, {} packets in all",
+        frames.len()
+    );
+    assert_eq!(arrived.packets().unwrap(), frames.len() as u64);
+    let status = guard.json(&["status"]);
+    assert_eq!(status["packets"]["dropped"]["rate"], 0, "{status}");
+}
+
+#[test]
+fn why_tells_what_the_scanner_did_and_how_to_undo_it() {
+    if !require(&[Need::Root, Need::SipVicious]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let guard = Guard::start(&lab.pbx);
+    let mut command = Scanner::Svmap.command(&lab.attacker);
+    Process::run(command.arg(PBX), PATIENCE).unwrap();
+    assert!(guard.banned("203.0.113.7/32"), "{}", guard.log());
+
+    let why = guard.json(&["why", ATTACKER]);
+    assert_eq!(why["banned"], true);
+    assert_eq!(why["alerts"][0]["detector"], "scanner-signature");
+    let text = guard.ask(&["why", ATTACKER]).stdout;
+    for expected in [
+        "OPTIONS sip:100@192.0.2.1 SIP/2.0",
+        "friendly-scanner",
+        "sipward unban",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in:\n{text}");
+    }
+    println!("{text}");
+}
