@@ -349,6 +349,23 @@ fn ipv4_fragments_are_told_apart_and_put_together() {
     assert_eq!(packet.source(), "192.0.2.7".parse().ok());
 }
 
+/// Fragments of 8 bytes: the second one holds no header, however close to the start it is.
+#[test]
+fn the_smallest_offset_is_a_later_fragment() {
+    let v4 = ipv4(17, 0x2001, &[0x13; 8]);
+    let v6 = ipv6(
+        44,
+        &[&[17, 0, 0, 8, 0, 0, 0, 7], [0x13; 8].as_slice()].concat(),
+    );
+    for bytes in [v4, v6] {
+        let packet = Packet::parse(LinkType::RawIp, &bytes);
+        assert_eq!(
+            (packet.transport, packet.ports()),
+            (Transport::LaterFragment, None)
+        );
+    }
+}
+
 #[test]
 fn ipv6_fragments_keep_the_extension_headers_of_the_whole() {
     let fragmented = [&[17, 0, 0, 0, 0, 0, 0, 0], udp(PAYLOAD).as_slice()].concat();

@@ -52,6 +52,15 @@ fn a_message_waits_for_the_last_byte_of_its_body() {
 }
 
 #[test]
+fn a_line_of_blanks_does_not_end_the_head() {
+    let head = b"NOTIFY sip:h SIP/2.0\r\nCSeq: 1\r\n \r\n\t\r\n NOTIFY\r\n\r\n".as_slice();
+    assert_eq!(
+        Splitter::new().next_frame(&[head, b"INVITE"].concat()),
+        Frame::Message(head.len())
+    );
+}
+
+#[test]
 fn without_a_content_length_there_is_no_body() {
     let head = b"NOTIFY sip:h SIP/2.0\r\nCSeq: 1 NOTIFY\r\n\r\n".as_slice();
     let stream = [head, head].concat();

@@ -65,6 +65,13 @@ fn uri_parameters_and_headers() {
     assert_eq!(text(uri.params.value("maddr")).as_deref(), Some(""));
     assert_eq!(uri.params.find("subject"), None);
     assert_eq!(uri.headers, b"subject=a;b&x=%41");
+    let odd = NameAddr::parse(b"<sip:h>;x=<;tag=\";>\";y");
+    assert_eq!(
+        text(odd.params.value("x")).as_deref(),
+        Some("<"),
+        "no bracket in parameters"
+    );
+    assert_eq!(text(odd.tag()).as_deref(), Some(";>"));
     assert_eq!(
         Uri::parse(b"sip:a;b=c@h").user_name(),
         Some(b"a".as_slice())
@@ -262,6 +269,45 @@ fn small_headers() {
     assert!(message.header(HeaderName::Supported).is_some());
     assert_eq!(message.header(HeaderName::Other), None);
     assert_eq!(message.values(HeaderName::Other).count(), 2);
+}
+
+#[test]
+fn numbers_beyond_all_types_do_not_wrap_around() {
+    // 2^64 + 5
+    let message = Message::parse(
+        b"NOTIFY sip:h SIP/2.0\r\nCSeq: 18446744073709551621 NOTIFY\r\n\
+          Max-Forwards: 18446744073709551621\r\nl: 18446744073709551621\r\n\r\nbodies",
+    );
+    assert_eq!(message.cseq().expect("CSeq").number, None);
+    assert_eq!(message.max_forwards(), None);
+    assert_eq!(message.content_length(), Some(u64::MAX));
+    assert_eq!(message.body(), b"bodies");
+}
+
+/// In quadratic time each of these would take minutes.
+#[test]
+fn long_runs_of_open_quotes_and_brackets_are_read_in_linear_time() {
+    for piece in [
+        "\"\\\"", "\",", "<,", "\\\",", ";\"", "\r\n \"", "<\"", "a=\",", "%",
+    ] {
+        let value = piece.repeat(300_000 / piece.len());
+        let text = format!(
+            "INVITE sip:{value}@h SIP/2.0\r\nContact: {value}\r\nFrom: {value}\r\nVia: {value}\r\n\
+             Authorization: Digest {value}\r\n\r\n"
+        );
+        let message = Message::parse(text.as_bytes());
+        let contacts = message
+            .contacts()
+            .map(|contact| contact.params.iter().count());
+        assert!(contacts.count() > 0);
+        assert!(message.vias().count() > 0);
+        assert!(
+            message
+                .credentials()
+                .all(|digest| digest.params().count() > 0)
+        );
+        assert!(message.from().is_some_and(|from| from.tag().is_none()));
+    }
 }
 
 #[test]

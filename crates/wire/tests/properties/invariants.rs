@@ -118,7 +118,10 @@ pub fn sip_stream(input: &[u8]) {
     );
     for message in in_segments {
         assert!(message.len() <= MAX_FRAME);
-        assert_eq!(Message::parse(&message).consumed(), message.len());
+        let parsed = Message::parse(&message);
+        assert_eq!(parsed.consumed(), message.len());
+        let cut = message.len() == MAX_FRAME;
+        assert!(cut || !parsed.anomalies().contains(Anomalies::NO_EMPTY_LINE));
     }
 }
 
