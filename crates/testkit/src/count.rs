@@ -33,7 +33,7 @@ impl<'a> PacketCounter<'a> {
         };
         // At most 28 characters, so not the address itself.
         let number = namespace
-            .run(&format!("{program} --wait --list INPUT"))?
+            .run(&format!("{program} --wait --list INPUT --numeric"))?
             .lines()
             .count();
         let chain = format!("count-{number}");
