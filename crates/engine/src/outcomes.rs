@@ -540,8 +540,8 @@ impl Engine {
 
     fn listed_password(&mut self, request: &Request) -> Option<u64> {
         let credentials = request.credentials.as_ref()?;
-        let most = self.config.password_guessing.dictionary_per_second.max(1);
-        let leak = Duration::from_secs(1) / most;
+        let most = self.config.password_guessing.dictionary_per_second;
+        let leak = Duration::from_secs(1).checked_div(most)?;
         if self.dictionary_budget.level(leak, self.now) >= most {
             return None;
         }

@@ -52,7 +52,8 @@ pub struct Config {
     pub stale_phones: usize,
     /// Attempts of a stale phone in a day at which it is banned mildly.
     pub stale_in_day: u32,
-    /// Refused digests tried against the list of common passwords, per second.
+    /// Refused digests tried against the list of common passwords, per second; 0: none. Each
+    /// costs two thousand MD5 sums, about a quarter of a millisecond.
     pub dictionary_per_second: u32,
 }
 

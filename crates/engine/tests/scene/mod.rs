@@ -16,8 +16,8 @@ use std::{
 };
 
 use sipward_engine::{
-    Alert, Ban, Command, Config, Detector, Direction, Engine, Message, Observation, Place, Time,
-    Transport,
+    Alert, Ban, Command, Config, Detector, Direction, Engine, KernelDrop, Message, Observation,
+    Place, Reason, Time, Transport,
 };
 use sipward_wire::sip;
 
@@ -65,6 +65,7 @@ pub struct Job {
     pub login: Login,
     pub username: Option<String>,
     pub acknowledges: bool,
+    pub acknowledges_success: bool,
     pub call: Option<String>,
     pub cseq: u32,
     /// Sent with the first request instead of what `login` says.
@@ -86,6 +87,7 @@ impl Job {
             login: Login::Never,
             username: None,
             acknowledges: true,
+            acknowledges_success: true,
             call: None,
             cseq: 1,
             first_authorization: None,
@@ -164,6 +166,8 @@ pub struct Scene {
     pub dropped: BTreeMap<SocketAddr, u32>,
     /// Answers that a source drew, sendings counted.
     pub answers: BTreeMap<IpAddr, Vec<Time>>,
+    /// Tells the engine the time more often than needed.
+    pub more_timeouts: bool,
     clients: Vec<Client>,
     calls: BTreeMap<String, usize>,
     acknowledged: BTreeSet<(String, String)>,
@@ -186,6 +190,7 @@ impl Scene {
             commands: Vec::new(),
             dropped: BTreeMap::new(),
             answers: BTreeMap::new(),
+            more_timeouts: false,
             clients: Vec::new(),
             calls: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
@@ -232,6 +237,15 @@ impl Scene {
                 break;
             }
             let event = entry.remove();
+            if self.more_timeouts {
+                for part in 1..4 {
+                    let between = self.now + at.since(self.now) * part / 4;
+                    self.engine.handle_timeout(between);
+                    self.take_commands();
+                }
+            }
+            self.engine.handle_timeout(at);
+            self.take_commands();
             self.now = at;
             self.step(event);
         }
@@ -331,6 +345,28 @@ impl Scene {
     /// Any payload to the server.
     pub fn send(&mut self, from: &str, payload: &str) {
         self.show(Direction::Inbound, from.parse().unwrap(), false, payload);
+    }
+
+    /// Any message from the server.
+    pub fn server_sends(&mut self, to: &str, message: &str) {
+        let to = to.parse().unwrap();
+        self.show(Direction::Outbound, to, false, message);
+    }
+
+    /// The kernel dropped so many packets of this source for their rate.
+    pub fn rate_drops(&mut self, from: &str, count: u32) {
+        for _ in 0..count {
+            self.observe(&Observation::KernelDrop(KernelDrop {
+                source: from.parse().unwrap(),
+                destination: SERVER.parse().unwrap(),
+                transport: Transport::Udp,
+                established: false,
+                reason: Reason::Rate,
+                signature: None,
+                packet: None,
+                sample: b"",
+            }));
+        }
     }
 
     fn push(&mut self, at: Time, event: Event) {
@@ -443,7 +479,8 @@ impl Scene {
         };
         let status = message.status().unwrap();
         let job = self.clients[client].job.clone();
-        if status >= 200 && job.method == "INVITE" && job.acknowledges {
+        let acknowledges = job.acknowledges && (status >= 300 || job.acknowledges_success);
+        if status >= 200 && job.method == "INVITE" && acknowledges {
             let cseq = message.cseq().and_then(|cseq| cseq.number).unwrap();
             let tag = pbx::text(message.to().unwrap().tag().unwrap_or_default());
             let ack = request(&job, &self.clients[client].call, cseq, "")
