@@ -13,6 +13,7 @@ use crate::format::{Confidence, Field, MatchKind};
 /// All patterns on one field.
 pub(super) struct ValueMatcher {
     decodes_percent: bool,
+    undoes_quoted_pairs: bool,
     words: Words,
     uris: Option<Uris>,
     regexes: Option<Regexes>,
@@ -87,6 +88,7 @@ impl ValueMatcher {
         };
         let mut matcher = Self {
             decodes_percent: field.holds_uri(),
+            undoes_quoted_pairs: field.holds_uri() && form == Form::Address,
             words: Words::new(on_field.clone().filter(move |s| !is_uri(s))),
             uris: Uris::new(form, on_field.clone().filter(is_uri)),
             regexes: Regexes::new(field, on_field.clone())?,
@@ -220,9 +222,13 @@ impl ValueMatcher {
     }
 
     fn feed(&self, state: &mut ValueState, byte: u8, literal: bool) -> Hit {
-        let mut hit = self.words.step(&mut state.words, byte);
-        if let Some(regexes) = &self.regexes {
-            hit = stronger(hit, regexes.step(&mut state.regex, byte));
+        let mut hit = None;
+        // Asterisk's chan_sip undoes quoted pairs in a display name: "\s\i\p" is sip.
+        if literal || byte != b'\\' || !self.undoes_quoted_pairs {
+            hit = self.words.step(&mut state.words, byte);
+            if let Some(regexes) = &self.regexes {
+                hit = stronger(hit, regexes.step(&mut state.regex, byte));
+            }
         }
         if let Some(uris) = &self.uris {
             let in_uri = if literal {

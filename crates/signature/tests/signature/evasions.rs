@@ -86,6 +86,7 @@ fn many_headers_before_it_hide_nothing() {
 #[test_case("f: \"sipvicious\"<sip:100@1.1.1.1>;tag=1", "sipvicious-from"; "compact From")]
 #[test_case("F : \"SIPVICIOUS\"<sip:100@1.1.1.1>", "sipvicious-from"; "compact, upper case, blank")]
 #[test_case("t:\"sipvicious\"<sip:100@1.1.1.1>", "sipvicious-to"; "compact To")]
+#[test_case("f: \"\\s\\i\\p\\vicious\" <sip:1@192.0.2.1>", "sipvicious-from"; "quoted pairs")]
 #[test_case("f: \"%73ip%76icious\" <sip:1@192.0.2.1>", "sipvicious-from"; "percent-encoded")]
 #[test_case("f: <sip:%73%49pVicious@192.0.2.1>", "sipvicious-from"; "percent-encoded, upper case hex")]
 #[test_case("f: <sip:%%73ipvicious@192.0.2.1>", "sipvicious-from"; "after a lone percent sign")]

@@ -295,7 +295,15 @@ fn matches(signature: &Signature, text: &[u8], ended: bool) -> bool {
     } else {
         single.iter().map(|&byte| (byte, false)).collect()
     };
-    let value = fold(&decoded.iter().map(|b| b.0).collect::<Vec<u8>>());
+    let has_names = matches!(signature.field, Field::From | Field::To | Field::Contact);
+    let said = |&&(byte, encoded): &&(u8, bool)| !has_names || encoded || byte != b'\\';
+    let value = fold(
+        &decoded
+            .iter()
+            .filter(said)
+            .map(|b| b.0)
+            .collect::<Vec<u8>>(),
+    );
     match signature.kind {
         MatchKind::Exact if signature.field == Field::RequestUri => token_uris(&decoded, ended)
             .iter()

@@ -237,6 +237,14 @@ pub const EVASIONS: &[Evasion] = &[
     from("a name in From", BOTH, |r| {
         one(Message::new(r).from("From: \"{value}\"<{visitor}>"))
     }),
+    from("a name in quoted pairs in From", CHAN_SIP, |r| {
+        let pairs: String = r.value.chars().map(|c| format!("\\{c}")).collect();
+        one(Message::new(&Request {
+            value: pairs,
+            ..r.clone()
+        })
+        .from("From: \"{value}\"<{visitor}>"))
+    }),
     from("a name without quotes in From", BOTH, |r| {
         one(Message::new(r).from("From: {value} <{visitor}>"))
     }),
