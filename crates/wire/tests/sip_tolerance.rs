@@ -113,9 +113,18 @@ fn spellings() -> Vec<(&'static str, Vec<u8>, Anomalies, usize)> {
         ("huge Content-Length", with("Content-Length: 37", b"Content-Length: 99999999999999999999"), A::BAD_CONTENT_LENGTH | A::SHORT_BODY, 0),
         ("second Content-Length", with("69\r\n", b"69\r\nl: 37\r\n"), A::DUPLICATE_CONTENT_LENGTH, 1),
         ("small Content-Length", with("Content-Length: 37", b"Content-Length: 6"), A::EXTRA_BYTES, 0),
+        ("Content-Length of 2^31", with("Content-Length: 37", b"Content-Length: 2147483648"), A::BAD_CONTENT_LENGTH | A::SHORT_BODY, 0),
+        ("largest CSeq", with("CSeq: 11", b"CSeq: 2147483647"), A::NONE, 0),
+        ("CSeq of 2^31", with("CSeq: 11", b"CSeq: 2147483648"), A::BAD_CSEQ, 0),
+        ("CSeq without a method", with("CSeq: 11 INVITE", b"CSeq: 11"), A::BAD_CSEQ | A::CSEQ_METHOD, 0),
         ("oversized CSeq", with("CSeq: 11", b"CSeq: 36893488147419103232"), A::BAD_CSEQ, 0),
         ("another method in CSeq", with("CSeq: 11 INVITE", b"CSeq: 11 OPTIONS"), A::CSEQ_METHOD, 0),
         ("SQL in the user part", with("sip:reader@", b"sip:'or''='x'); DROP TABLE subscriber;--@"), A::NONE, 0),
+        ("From without a URI", with("\"Reader\" <sip:reader@example.com>", b"<>"), A::BAD_ADDRESS, 0),
+        ("To without a host", with("To: <sip:0041555001@pbx.example.net>", b"To: <sip:0041555001@>"), A::BAD_ADDRESS, 0),
+        ("Via without sent-by", with("192.0.2.77:5071;branch", b";branch"), A::BAD_VIA, 0),
+        ("Expires with a letter", with("69\r\n", b"69\r\nExpires: 1h\r\n"), A::BAD_NUMBER, 1),
+        ("second From", with("69\r\n", b"69\r\nFrom: <sip:x@h>;tag=fr1\r\n"), A::DUPLICATE_HEADER, 1),
         ("open quote in Contact", with("<sip:reader@192", b"\"Reader <sip:reader@192"), A::OPEN_QUOTE, 0),
 
         ("blank before the method", with("INVITE sip", b" INVITE sip"), A::LEADING_BLANK, 0),
@@ -124,9 +133,11 @@ fn spellings() -> Vec<(&'static str, Vec<u8>, Anomalies, usize)> {
         ("lower-case version", with("SIP/2.0\r\n", b"sip/2.0\r\n"), A::NONE, 0),
         ("two blanks in the request line", with("INVITE sip", b"INVITE  sip"), A::LOOSE_START_LINE, 0),
         ("tab in the request line", with(" SIP/2.0\r\n", b"\tSIP/2.0\r\n"), A::LOOSE_START_LINE, 0),
+        ("blank after the version", with(" SIP/2.0\r\n", b" SIP/2.0 \r\n"), A::LOOSE_START_LINE, 0),
         ("folded request line", with(" SIP/2.0\r\n", b"\r\n SIP/2.0\r\n"), A::FOLDED_START_LINE | A::LOOSE_START_LINE, 0),
         ("SIP/7.0", with("SIP/2.0\r\n", b"SIP/7.0\r\n"), A::ODD_VERSION, 0),
         ("no version", with(" SIP/2.0\r\n", b"\r\n"), A::ODD_VERSION, 0),
+        ("URI without a scheme", with(uri, b"pbx.example.net"), A::ODD_URI, 0),
         ("garbage URI", with(uri, b"<%%\xfe& *\x01>"), A::ODD_URI | A::NOT_UTF8, 0),
         ("tel URI", with(uri, b"tel:+1900"), A::NONE, 0),
     ]
@@ -157,6 +168,59 @@ fn no_spelling_hides_a_header() {
         );
         assert_eq!(classify(&bytes), PayloadKind::Sip, "{name}");
     }
+}
+
+/// Messages that are no INVITE, and their anomalies.
+fn others() -> [(Vec<u8>, Anomalies); 5] {
+    const REST: &[u8] = b"v: x\nf: sip:h\nt: sip:h\ni: 1\n";
+    let message = |start: &[u8], cseq: &[u8]| [start, b"\n", REST, cseq, b"\n\n"].concat();
+    let lf = Anomalies::BARE_LF;
+    [
+        (
+            message(b"INV(ITE sip:h SIP/2.0", b"CSeq: 1 INV(ITE"),
+            lf | Anomalies::ODD_METHOD,
+        ),
+        (message(b"SIP/2.0 699 x", b"CSeq: 1 INVITE"), lf),
+        (
+            message(b"SIP/2.0 700 x", b"CSeq: 1 INVITE"),
+            lf | Anomalies::ODD_STATUS,
+        ),
+        (
+            message(b"hello", b"CSeq: 1 INVITE"),
+            lf | Anomalies::UNRECOGNISED_START_LINE,
+        ),
+        (
+            message(b"BYE sip:h SIP/2.0", b""),
+            lf | Anomalies::MISSING_HEADER,
+        ),
+    ]
+}
+
+#[test]
+fn other_messages_have_their_anomalies() {
+    for (bytes, anomalies) in others() {
+        let text = bytes.escape_ascii();
+        assert_eq!(Message::parse(&bytes).anomalies(), anomalies, "{text}");
+        let unparsable = anomalies.intersects(Anomalies::UNPARSABLE);
+        assert_eq!(
+            unparsable,
+            text.to_string().starts_with(['h', 'B']),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn every_anomaly_is_shown_by_a_message() {
+    let shown = spellings()
+        .into_iter()
+        .map(|(_, _, anomalies, _)| anomalies);
+    let shown = shown.chain(others().map(|(_, anomalies)| anomalies));
+    let shown = shown.fold(Anomalies::NONE, Anomalies::union);
+    let all = Anomalies::ALL
+        .iter()
+        .fold(Anomalies::NONE, |all, (flag, _)| all | *flag);
+    assert_eq!(shown, all);
 }
 
 #[test]

@@ -386,6 +386,7 @@ fn status_lines(line: &str, status: Option<u16>, reason: &str) {
 #[test_case(b"GET / HTTP/1.1\r\n\r\n", PayloadKind::Other; "HTTP")]
 #[test_case(b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl", PayloadKind::Stun; "STUN")]
 #[test_case(b"\0\x01\0\x04\x21\x12\xa4\x42abcdefghijkl", PayloadKind::Other; "STUN with a wrong length")]
+#[test_case(b"\0\x01\0\x02\x21\x12\xa4\x42abcdefghijklmn", PayloadKind::Other; "STUN with an odd length")]
 #[test_case(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", PayloadKind::Other; "TLS")]
 fn payloads(payload: &[u8], kind: PayloadKind) {
     assert_eq!(classify(payload), kind);

@@ -1,6 +1,6 @@
 //! Addresses: `"Bob" <sip:bob@example.com;user=phone>;tag=88` in From, To, Contact and others.
 
-use super::grammar::{Elements, Unquoted, split_around, split_once, trim, unquote};
+use super::grammar::{Elements, Unquoted, split_around, split_once, unquote};
 use super::params::Params;
 use super::uri::Uri;
 
@@ -35,7 +35,7 @@ impl<'a> NameAddr<'a> {
         Self {
             display,
             uri: Uri::parse(uri),
-            params: Params { raw: trim(params) },
+            params: Params { raw: params },
         }
     }
 
