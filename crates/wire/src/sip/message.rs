@@ -409,9 +409,8 @@ fn has_open_quote(value: &[u8]) -> bool {
     let mut open = false;
     let mut escaped = false;
     for byte in value {
-        match byte {
-            b'"' if !escaped => open = !open,
-            _ => {}
+        if *byte == b'"' && !escaped {
+            open = !open;
         }
         escaped = open && !escaped && *byte == b'\\';
     }
