@@ -3,6 +3,7 @@
 //! `config/default.toml` is the whole file with every default; a test keeps it equal to
 //! [`Config::default`].
 
+mod detect;
 mod error;
 mod values;
 
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use sipward_shield::{Limits, Policy, PortClass, Ports, Rate};
 
+pub use detect::Detect;
 pub use error::{Problem, Problems};
 pub use values::{BanScope, GuardMode, Prefix, RateText, XdpChoice};
 
@@ -154,34 +156,6 @@ pub struct Allow {
     pub addresses: Vec<Prefix>,
 }
 
-/// `[detect]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Detect {
-    /// A packet carries a scanner's signature.
-    pub scanner_signature: ScannerSignature,
-    /// A packet to a port that nobody uses.
-    pub tripwire: Tripwire,
-}
-
-/// `[detect.scanner-signature]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct ScannerSignature {
-    /// Whether it bans. Packets with a signature are dropped in any case.
-    pub enabled: bool,
-}
-
-/// `[detect.tripwire]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Tripwire {
-    /// Whether it bans. Packets to a tripwire are dropped in any case.
-    pub enabled: bool,
-    /// Who logged in within this time is not banned.
-    pub forgiven: Span,
-}
-
 /// `[signatures]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -277,6 +251,7 @@ impl Config {
                 "a later rung is shorter than the one before",
             ));
         }
+        self.detect.check(&mut problems);
         if !self.pin_dir.is_absolute() {
             problems.push(Problem::new("pin-dir", "the path must begin with /"));
         }
@@ -318,9 +293,7 @@ impl Config {
             .iter()
             .map(|rung| rung.duration())
             .collect();
-        config.scanner_signature.enabled = self.detect.scanner_signature.enabled;
-        config.tripwire.enabled = self.detect.tripwire.enabled;
-        config.tripwire.forgiven = self.detect.tripwire.forgiven.duration();
+        self.detect.apply(&mut config);
         config
     }
 
@@ -508,21 +481,6 @@ impl Default for Bans {
         Self {
             ladder: [600, 3_600, DAY, 10 * DAY].map(Span::of_seconds).to_vec(),
             scope: BanScope::All,
-        }
-    }
-}
-
-impl Default for ScannerSignature {
-    fn default() -> Self {
-        Self { enabled: true }
-    }
-}
-
-impl Default for Tripwire {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            forgiven: Span::of_seconds(30 * 86_400),
         }
     }
 }

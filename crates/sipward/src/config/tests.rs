@@ -32,6 +32,8 @@ fn the_printed_file_names_every_key() {
         "allow",
         "detect.scanner-signature",
         "detect.tripwire",
+        "detect.rate-exceeded",
+        "detect.prefix-campaign",
         "signatures",
     ] {
         let text = if table.is_empty() {
@@ -76,6 +78,7 @@ fn the_printed_file_names_every_key() {
 #[test_case("[allow]\naddresses = [\"10.0.0.1/8\"]\n", "x.toml:2:13: allow.addresses: \"10.0.0.1/8\": bits are set"; "host bits")]
 #[test_case("interfaces = [\"an-interface-name-too-long\"]", "x.toml:1:14: interfaces: "; "a long interface name")]
 #[test_case("interfaces = [\"eth0\", \"eth0\"]", "named twice"; "an interface twice")]
+#[test_case("[detect.prefix-campaign]\nipv4 = 1", "x.toml:2:8: detect.prefix-campaign.ipv4: 1 is too few: at least 2"; "a campaign of one")]
 #[test_case("mode = \"watch\"", "x.toml:1:8: mode: unknown variant `watch`, expected `protect` or `observe`"; "an unknown mode")]
 #[test_case("mode = ", "x.toml:1:8: "; "a value left out")]
 #[test_case("[limits", "x.toml:1:8: "; "a bracket left out")]

@@ -89,8 +89,8 @@ impl Guard {
         reconcile::allowed(self)
     }
 
-    /// Takes what the kernel has reported.
-    pub fn take_events(&mut self) {
+    /// Takes what the kernel has reported; returns how many events that were.
+    pub fn take_events(&mut self) -> usize {
         let clocks = Clocks::now();
         let Self {
             shield,
@@ -104,7 +104,7 @@ impl Guard {
             if !observe(engine, signatures, &event, &clocks) {
                 events.unmatched += 1;
             }
-        });
+        })
     }
 
     /// Lets the time pass.

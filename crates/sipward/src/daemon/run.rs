@@ -13,7 +13,9 @@
 //! 8. one line says that sipward is ready, and the service manager hears it.
 
 use std::{
-    fs, io,
+    fs,
+    future::ready,
+    io,
     os::fd::RawFd,
     path::{Path, PathBuf},
     time::Duration,
@@ -137,6 +139,8 @@ struct Daemon<'a> {
     /// Of the guard's shield, and gone before it.
     events: AsyncFd<RawFd>,
     guard: Guard,
+    /// The last turn found events: there may be more, which make nothing ready again.
+    events_come: bool,
     tasks: mpsc::Receiver<Task>,
     terminate: Signal,
     interrupt: Signal,
@@ -169,6 +173,7 @@ impl<'a> Daemon<'a> {
             options,
             events,
             guard,
+            events_come: false,
             tasks: control.serve(),
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -199,7 +204,7 @@ impl<'a> Daemon<'a> {
                 Wake::Tidy => self.guard.tidy(),
                 Wake::Events | Wake::Time => {}
             }
-            self.guard.take_events();
+            self.events_come = self.guard.take_events() > 0;
             self.guard.handle_timeout();
             self.guard.carry_out();
             self.guard.write_ledger();
@@ -217,6 +222,7 @@ impl<'a> Daemon<'a> {
             _ = self.interrupt.recv() => Wake::Stop,
             _ = self.hangup.recv() => Wake::Reload,
             Some(task) = self.tasks.recv() => Wake::Task(task),
+            () = ready(()), if self.events_come => Wake::Events,
             ready = self.events.readable() => {
                 // Taken after this: what comes meanwhile makes it ready again.
                 if let Ok(mut ready) = ready {

@@ -1,5 +1,8 @@
 //! The real program on real interfaces, in network namespaces of its own. Needs root.
-#![expect(clippy::unwrap_used, reason = "a test ends where what it stands on is not there")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where what it stands on is not there"
+)]
 
 mod bad_input;
 mod orders;
