@@ -5,6 +5,7 @@
 pub mod asterisk;
 pub mod count;
 pub mod evasions;
+pub mod guard;
 pub mod headers;
 pub mod lab;
 pub mod link;

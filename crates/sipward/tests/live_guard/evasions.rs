@@ -11,7 +11,7 @@ use sipward_testkit::{
     require::{Need, require},
 };
 
-use crate::guard::Guard;
+use crate::guard;
 
 const SEGMENT: Duration = Duration::from_millis(500);
 
@@ -27,7 +27,7 @@ fn no_evasion_that_one_packet_shows_reaches_asterisk() {
         ..Settings::default()
     };
     let asterisk = Asterisk::start(&lab.pbx, &settings).unwrap();
-    let guard = Guard::start(&lab.pbx);
+    let guard = guard(&lab.pbx);
 
     let mut stopped = 0;
     for (number, evasion) in EVASIONS.iter().enumerate() {
@@ -72,7 +72,7 @@ fn no_evasion_that_one_packet_shows_reaches_asterisk() {
     }
     println!("{stopped} ways of writing a scanner's name stopped before Asterisk");
     assert!(
-        guard.json(&["bans"]).as_array().unwrap().len() >= 40,
+        guard.json(&["bans"]).unwrap().as_array().unwrap().len() >= 40,
         "{}",
         guard.log()
     );

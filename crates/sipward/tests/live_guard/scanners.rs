@@ -12,7 +12,7 @@ use sipward_testkit::{
     scanner::Scanner,
 };
 
-use crate::guard::Guard;
+use crate::guard;
 
 const ROUND_TRIP: Duration = Duration::from_millis(80);
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -53,7 +53,7 @@ fn stock_scanners_reach_nothing_while_phones_register_and_call() {
     }
     let lab = Lab::with_far_phones(ROUND_TRIP).unwrap();
     let asterisk = Asterisk::start(&lab.pbx, &Settings::default()).unwrap();
-    let guard = Guard::start(&lab.pbx);
+    let guard = guard(&lab.pbx);
 
     let phones: std::net::IpAddr = PHONES.parse().unwrap();
     let arrived = PacketCounter::new(&lab.pbx, PHONES, 5060).unwrap();
@@ -90,8 +90,12 @@ fn stock_scanners_reach_nothing_while_phones_register_and_call() {
             "{name} learned: {}",
             scan.stdout
         );
-        assert!(guard.banned("203.0.113.7/32"), "{name}: {}", guard.log());
-        let unban = guard.ask(&["unban", ATTACKER]);
+        assert!(
+            guard.bans("203.0.113.7/32").unwrap(),
+            "{name}: {}",
+            guard.log()
+        );
+        let unban = guard.ask(&["unban", ATTACKER]).unwrap();
         assert!(unban.status.success(), "{}", unban.stderr);
     }
     let sent = sent.stop().unwrap().len() as u64;
@@ -118,7 +122,7 @@ fn sixty_phones_behind_one_address_lose_nothing_during_a_scan() {
     }
     let lab = Lab::with_far_phones(ROUND_TRIP).unwrap();
     let asterisk = Asterisk::start(&lab.pbx, &Settings::default()).unwrap();
-    let guard = Guard::start(&lab.pbx);
+    let guard = guard(&lab.pbx);
     let arrived = PacketCounter::new(&lab.pbx, PHONES, 5060).unwrap();
     let sent = Capture::start(&lab.phones, "eth0", "dst port 5060").unwrap();
 
@@ -141,7 +145,7 @@ fn sixty_phones_behind_one_address_lose_nothing_during_a_scan() {
         frames.len()
     );
     assert_eq!(arrived.packets().unwrap(), frames.len() as u64);
-    let status = guard.json(&["status"]);
+    let status = guard.json(&["status"]).unwrap();
     assert_eq!(status["packets"]["dropped"]["rate"], 0, "{status}");
 }
 
@@ -151,15 +155,15 @@ fn why_tells_what_the_scanner_did_and_how_to_undo_it() {
         return;
     }
     let lab = Lab::new().unwrap();
-    let guard = Guard::start(&lab.pbx);
+    let guard = guard(&lab.pbx);
     let mut command = Scanner::Svmap.command(&lab.attacker);
     Process::run(command.arg(PBX), PATIENCE).unwrap();
-    assert!(guard.banned("203.0.113.7/32"), "{}", guard.log());
+    assert!(guard.bans("203.0.113.7/32").unwrap(), "{}", guard.log());
 
-    let why = guard.json(&["why", ATTACKER]);
+    let why = guard.json(&["why", ATTACKER]).unwrap();
     assert_eq!(why["banned"], true);
     assert_eq!(why["alerts"][0]["detector"], "scanner-signature");
-    let text = guard.ask(&["why", ATTACKER]).stdout;
+    let text = guard.ask(&["why", ATTACKER]).unwrap().stdout;
     for expected in [
         "OPTIONS sip:100@192.0.2.1 SIP/2.0",
         "friendly-scanner",

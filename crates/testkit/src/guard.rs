@@ -1,0 +1,149 @@
+//! A sipward as an administrator runs it, with a configuration and folders of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::namespace::Namespace;
+use crate::process::{Finished, Process};
+
+const START: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// The daemon on a namespace's `eth0`, and the folders that outlive it, as on a machine.
+#[derive(Debug)]
+pub struct Guard<'a> {
+    program: PathBuf,
+    namespace: &'a Namespace,
+    folder: TempDir,
+    pin_dir: PathBuf,
+    process: Option<Process>,
+}
+
+impl<'a> Guard<'a> {
+    /// Starts it with the default configuration, but for the folder of the pins, which all
+    /// network namespaces share, and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it is not ready after 60 s; with what it said.
+    pub fn start(program: &Path, namespace: &'a Namespace) -> Result<Self> {
+        let pin_dir = Path::new("/sys/fs/bpf").join(namespace.name());
+        let folder = TempDir::new()?;
+        let config = format!("pin-dir = \"{}\"\n", pin_dir.display());
+        fs::write(folder.path().join("sipward.toml"), config)?;
+        let mut guard = Self {
+            program: program.canonicalize()?,
+            namespace,
+            folder,
+            pin_dir,
+            process: None,
+        };
+        guard.run()?;
+        Ok(guard)
+    }
+
+    /// Runs the daemon again after it died.
+    ///
+    /// # Errors
+    /// As [`Guard::start`].
+    pub fn run(&mut self) -> Result<()> {
+        let mut command = self.command("run");
+        command.args(["--interface", "eth0", "--state-dir"]);
+        command
+            .arg(self.folder.path().join("state"))
+            .arg("--config");
+        command.arg(self.folder.path().join("sipward.toml"));
+        let mut process = Process::spawn(&mut command)?;
+        process.wait_for("sipward to be ready", START, |said| {
+            said.contains("ready: sipward")
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Its death by SIGKILL; maps and links stay pinned.
+    pub fn kill(&mut self) {
+        drop(self.process.take());
+    }
+
+    /// What a reboot leaves: no pin, and so no link.
+    ///
+    /// # Errors
+    /// If there was none.
+    pub fn lose_pins(&self) -> Result<()> {
+        fs::remove_dir_all(&self.pin_dir).context("removing the pins")
+    }
+
+    /// Ends it as a service manager does.
+    ///
+    /// # Errors
+    /// If it is not running, or does not end.
+    pub fn stop(&mut self) -> Result<Finished> {
+        let mut process = self.process.take().context("sipward is not running")?;
+        process.signal(Signal::SIGTERM);
+        process.finish(START)
+    }
+
+    /// What the running daemon has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process
+            .as_ref()
+            .map(Process::output)
+            .unwrap_or_default()
+    }
+
+    /// Gives the daemon a command, `ban 192.0.2.7` for example.
+    ///
+    /// # Errors
+    /// If the command does not come to an end.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Finished> {
+        let (name, rest) = arguments.split_first().context("an empty command line")?;
+        Process::run(self.command(name).args(rest), ANSWER)
+    }
+
+    /// What a command prints with `--json`.
+    ///
+    /// # Errors
+    /// If that is no JSON; with what it said.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let finished = self.ask(&[arguments, &["--json"]].concat())?;
+        serde_json::from_str(&finished.stdout)
+            .with_context(|| format!("{arguments:?}: {}{}", finished.stdout, finished.stderr))
+    }
+
+    /// Whether exactly this prefix is banned.
+    ///
+    /// # Errors
+    /// As [`Guard::json`].
+    pub fn bans(&self, prefix: &str) -> Result<bool> {
+        let bans = self.json(&["bans"])?;
+        let bans = bans.as_array().context("bans are an array")?;
+        Ok(bans.iter().any(|ban| ban["prefix"] == prefix))
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = self.namespace.command(&self.program);
+        command
+            .arg(name)
+            .arg("--socket")
+            .arg(self.folder.path().join("control.sock"));
+        command
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.kill();
+        // Gone already after a clean stop.
+        let _ = fs::remove_dir_all(&self.pin_dir);
+    }
+}
