@@ -35,6 +35,9 @@ impl Key {
 pub(crate) struct Bans {
     bans: BTreeMap<Key, Ban>,
     ends: BTreeSet<(Time, Key)>,
+    /// How many bans there are of each prefix length, IPv4 and IPv6.
+    ipv4_lengths: BTreeMap<u8, usize>,
+    ipv6_lengths: BTreeMap<u8, usize>,
 }
 
 impl Bans {
@@ -57,6 +60,10 @@ impl Bans {
             self.ends.insert((until, key));
         }
         self.bans.insert(key, ban);
+        *self
+            .lengths_mut(&key.prefix)
+            .entry(key.prefix.prefix_len())
+            .or_insert(0) += 1;
         true
     }
 
@@ -64,6 +71,14 @@ impl Bans {
         let ban = self.bans.remove(key)?;
         if let Some(until) = ban.until {
             self.ends.remove(&(until, *key));
+        }
+        let length = key.prefix.prefix_len();
+        let lengths = self.lengths_mut(&key.prefix);
+        if let Some(count) = lengths.get_mut(&length) {
+            *count -= 1;
+            if *count == 0 {
+                lengths.remove(&length);
+            }
         }
         Some(ban)
     }
@@ -86,13 +101,17 @@ impl Bans {
         self.bans.values()
     }
 
-    /// The bans that drop packets of this address, of whatever port. Looks each covering prefix
-    /// up, so that a hundred thousand bans cost no more than ten.
+    /// The bans that drop packets of this address, of whatever port, longest prefix first. Looks
+    /// up one prefix of each length that occurs, so that a hundred thousand bans cost no more
+    /// than ten.
     pub fn covering(&self, address: IpAddr) -> impl Iterator<Item = &Ban> {
         let host = host(address);
-        let longest = host.prefix_len();
-        (0..=longest).rev().flat_map(move |len| {
-            let prefix = shorten(host, len);
+        let lengths = match host {
+            IpNet::V4(_) => &self.ipv4_lengths,
+            IpNet::V6(_) => &self.ipv6_lengths,
+        };
+        lengths.keys().rev().flat_map(move |length| {
+            let prefix = shorten(host, *length);
             let first = Key {
                 prefix,
                 port: None,
@@ -105,6 +124,13 @@ impl Bans {
             };
             self.bans.range(first..=last).map(|(_, ban)| ban)
         })
+    }
+
+    fn lengths_mut(&mut self, prefix: &IpNet) -> &mut BTreeMap<u8, usize> {
+        match prefix {
+            IpNet::V4(_) => &mut self.ipv4_lengths,
+            IpNet::V6(_) => &mut self.ipv6_lengths,
+        }
     }
 
     /// Keys of the bans within `prefix`, and of those wider than it that contain it.

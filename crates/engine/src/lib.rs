@@ -28,6 +28,7 @@ mod lru;
 mod nonces;
 mod observation;
 mod outcomes;
+pub mod policy;
 mod protected;
 mod reason;
 mod source;

@@ -60,4 +60,24 @@ impl Reason {
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }
+
+    /// Whether a packet is dropped for it, where the mode is to protect.
+    #[must_use]
+    pub const fn is_drop(self) -> bool {
+        match self {
+            Self::NotIp
+            | Self::NotUnderstood
+            | Self::Allowed
+            | Self::NotProtected
+            | Self::LaterFragment
+            | Self::Clean
+            | Self::CleanLong => false,
+            Self::Banned
+            | Self::Tripwire
+            | Self::Rate
+            | Self::RateUnknown
+            | Self::TinyFragment
+            | Self::Signature => true,
+        }
+    }
 }

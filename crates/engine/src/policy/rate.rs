@@ -1,0 +1,108 @@
+//! Token buckets in one word each (GCRA), and what is remembered of a source.
+
+use super::{Rate, clock};
+use crate::{Source, Time, hash::HashKey, lru::Lru};
+
+/// Unknown sources remembered, as many as in the kernel.
+const MOST_SOURCES: usize = 131_072;
+/// A retransmission comes after half a second at the earliest (T1, RFC 3261 section 17.1.1.2)…
+const RETRANSMISSION_MIN: u64 = 400_000_000;
+/// … and until timer F ends it (section 17.1.2.2).
+const RETRANSMISSION_MAX: u64 = 32_000_000_000;
+/// Bytes of a payload that tell it from others.
+const HASHED: usize = 256;
+
+/// A rate as the kernel has it: one token each interval, and so much ahead of time at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gcra {
+    interval: u64,
+    tolerance: u64,
+}
+
+impl Gcra {
+    pub fn new(rate: Rate) -> Self {
+        let interval =
+            u64::from(rate.per_seconds.max(1)) * 1_000_000_000 / u64::from(rate.packets.max(1));
+        let tolerance = interval
+            .saturating_mul(u64::from(rate.burst.max(1) - 1))
+            .min(u64::MAX / 4);
+        Self {
+            interval,
+            tolerance,
+        }
+    }
+
+    /// Takes a token; true where there is none left. `due` is the time at which the next token
+    /// would be due if every packet so far had come on time.
+    pub fn is_over(self, due: &mut u64, now: Time) -> bool {
+        let now = clock(now);
+        let next = (*due).max(now);
+        if next - now > self.tolerance {
+            return true;
+        }
+        *due = next.wrapping_add(self.interval);
+        false
+    }
+}
+
+/// What is remembered of an unknown source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SourceRate {
+    pub requests_due: u64,
+    pub responses_due: u64,
+    refused_at: u64,
+    /// Zero: a retransmission came, the source is real.
+    refused_hash: u64,
+}
+
+impl SourceRate {
+    /// All unknown sources together are over their share. Forgers do not retransmit and phones do:
+    /// the first packet of a source is refused and remembered, the same bytes half a second later
+    /// pass, and so does what follows within 32 s.
+    pub fn is_retransmission(&mut self, payload: &[u8], now: Time) -> bool {
+        let now = clock(now);
+        let age = now.wrapping_sub(self.refused_at);
+        let is_recent = self.refused_at != 0 && age <= RETRANSMISSION_MAX;
+        if is_recent && self.refused_hash == 0 {
+            return true;
+        }
+        let hash = payload_hash(payload);
+        if is_recent && self.refused_hash == hash {
+            let passes = age >= RETRANSMISSION_MIN;
+            if passes {
+                self.refused_hash = 0;
+            }
+            return passes;
+        }
+        self.refused_at = now;
+        self.refused_hash = hash;
+        false
+    }
+}
+
+/// The unknown sources.
+#[derive(Debug)]
+pub(super) struct Sources(Lru<Source, SourceRate>);
+
+impl Sources {
+    pub fn new(key: HashKey) -> Self {
+        Self(Lru::new(MOST_SOURCES, key))
+    }
+
+    pub fn touch(&mut self, source: Source) -> &mut SourceRate {
+        self.0.touch(source)
+    }
+}
+
+/// Length and first bytes of a payload; of a short one only the length. Not meant to resist an
+/// attacker: he may retransmit, too.
+fn payload_hash(payload: &[u8]) -> u64 {
+    let length = payload.len() as u64 + 1;
+    let Some(hashed) = payload.get(..HASHED) else {
+        return length;
+    };
+    let (words, _) = hashed.as_chunks::<8>();
+    words.iter().fold(length, |hash, word| {
+        (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
+}
