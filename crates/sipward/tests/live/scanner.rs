@@ -65,7 +65,7 @@ fn a_scanner_is_dropped_banned_and_explained_and_a_phone_is_heard() {
         "is banned until",
         "sipvicious-friendly-scanner",
         "OPTIONS sip:100@192.0.2.1",
-        "friendly-scanner",
+        "User-Agent: friendly-scanner\\x1b]0;owned\\x07",
         "sipward unban 203.0.113.7",
     ] {
         assert!(

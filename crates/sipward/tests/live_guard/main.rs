@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sipward_testkit::{guard::Guard, namespace::Namespace};
 
+mod demo;
 mod evasions;
 mod restarts;
 mod scanners;

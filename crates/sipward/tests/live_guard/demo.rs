@@ -1,0 +1,44 @@
+//! The demonstration shows what it says it shows.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use sipward_testkit::{
+    process::Process,
+    require::{Need, require, skip},
+};
+
+#[test]
+fn the_demonstration_stops_the_scanner_and_not_the_phone() {
+    let needs = [
+        Need::Root,
+        Need::Asterisk,
+        Need::SipVicious,
+        Need::Program("sipp"),
+        Need::Program("iptables"),
+    ];
+    if !require(&needs) {
+        return;
+    }
+    let sipward = Path::new(env!("CARGO_BIN_EXE_sipward"));
+    // Built beside it whenever the whole workspace is.
+    let demo = sipward.with_file_name("sipward-demo");
+    if !demo.exists() {
+        return skip("no sipward-demo beside sipward: cargo build -p sipward-testkit");
+    }
+    let mut command = Command::new(demo);
+    let finished = Process::run(command.arg(sipward), Duration::from_secs(120)).unwrap();
+    let said = finished.stdout;
+    assert!(finished.status.success(), "{said}{}", finished.stderr);
+    let (without, with) = said.split_once("With sipward").unwrap();
+    assert!(without.contains("Asterisk PBX 16.28"), "{without}");
+    assert!(without.contains("| 145 "), "{without}");
+    for expected in [
+        "found nothing",
+        "A phone registered, called and hung up meanwhile.",
+        "by its own iptables: 0",
+        "203.0.113.7 is banned until",
+        "The interface is as it was before.",
+    ] {
+        assert!(with.contains(expected), "no {expected:?} in:\n{with}");
+    }
+}
