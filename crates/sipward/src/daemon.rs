@@ -2,7 +2,9 @@
 
 #[cfg(test)]
 mod double;
+mod evidence;
 mod guard;
+mod kernel_events;
 mod locks;
 mod machine;
 mod notify;

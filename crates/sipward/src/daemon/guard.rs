@@ -1,15 +1,13 @@
 //! Engine, shield and ledger together: what was seen goes in, what follows is enforced and
 //! remembered.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+use std::{collections::VecDeque, time::Instant};
 
-use sipward_engine::{
-    Command, Engine, KernelDrop, Observation, Protection, Reason, SignatureHit, Time, Transport,
-};
-use sipward_shield::{self as shield, Event, Scope, Shield};
+use sipward_engine::{Command, Engine, Protection, Time};
+use sipward_shield::{self as shield, Scope, Shield};
 use sipward_signature::Tables;
 
-use super::{machine, reconcile};
+use super::{kernel_events::KernelEvents, machine, reconcile};
 use crate::{
     clock::{self, Clocks},
     config::Config,
@@ -20,10 +18,6 @@ use crate::{
 
 /// Entries that wait for the ledger at most, where its disk is full; the oldest go.
 const MOST_PENDING: usize = 100_000;
-/// Sets of signatures whose numbers are known: events of the one before the last may still wait.
-const GENERATIONS: usize = 2;
-/// IP's protocol number of TCP.
-const TCP: u8 = 6;
 
 /// Everything that guards, owned by one task.
 pub struct Guard {
@@ -32,16 +26,10 @@ pub struct Guard {
     pub(super) shield: Box<dyn Shield>,
     pub(super) ledger: Ledger,
     pub(super) started: Instant,
-    pub(super) events: Events,
-    signatures: VecDeque<(u32, Tables)>,
+    pub(super) events: KernelEvents,
+    /// What the engine decided and nobody has carried out.
+    decided: VecDeque<Command>,
     pending: Vec<Entry>,
-}
-
-/// Events of the kernel so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Events {
-    pub taken: u64,
-    pub unmatched: u64,
 }
 
 impl Guard {
@@ -58,8 +46,8 @@ impl Guard {
             shield,
             ledger,
             started: Instant::now(),
-            events: Events::default(),
-            signatures: VecDeque::new(),
+            events: KernelEvents::default(),
+            decided: VecDeque::new(),
             pending: Vec::new(),
         };
         guard.enforce_policy(tables)?;
@@ -91,20 +79,14 @@ impl Guard {
 
     /// Takes what the kernel has reported; returns how many events that were.
     pub fn take_events(&mut self) -> usize {
-        let clocks = Clocks::now();
         let Self {
             shield,
             engine,
-            signatures,
             events,
+            decided,
             ..
         } = self;
-        shield.drain_events(&mut |event| {
-            events.taken += 1;
-            if !observe(engine, signatures, &event, &clocks) {
-                events.unmatched += 1;
-            }
-        })
+        shield.drain_events(&mut |event| events.take(engine, decided, &event))
     }
 
     /// Lets the time pass.
@@ -120,7 +102,7 @@ impl Guard {
 
     /// Carries out what the engine decided: the kernel first, for every packet counts.
     pub fn carry_out(&mut self) {
-        while let Some(command) = self.engine.next_command() {
+        while let Some(command) = self.next_command() {
             if let Err(error) = self.enforce(&command) {
                 tracing::error!("{error}");
             }
@@ -147,7 +129,7 @@ impl Guard {
     /// survives whatever comes.
     pub(super) fn carry_out_order(&mut self) -> Result<(), Failure> {
         let mut commands = Vec::new();
-        while let Some(command) = self.engine.next_command() {
+        while let Some(command) = self.next_command() {
             commands.push(command);
         }
         let now = clock::now();
@@ -212,11 +194,16 @@ impl Guard {
             .set(Protection::Allowlist, allowed);
     }
 
+    fn next_command(&mut self) -> Option<Command> {
+        self.decided
+            .pop_front()
+            .or_else(|| self.engine.next_command())
+    }
+
     fn enforce_policy(&mut self, tables: Tables) -> Result<(), Failure> {
         self.shield.set_policy(&self.config.policy())?;
         let generation = self.shield.set_signatures(&tables)?;
-        self.signatures.push_front((generation, tables));
-        self.signatures.truncate(GENERATIONS);
+        self.events.know(generation, tables);
         Ok(())
     }
 
@@ -309,49 +296,6 @@ fn entry(command: Command, now: Time) -> Option<Entry> {
         Command::Distrust(address) => Some(Entry::Distrust(address)),
         Command::TakeRate(_) | Command::Hold(_) | Command::Release(_) => None,
     }
-}
-
-/// Tells the engine of an event; false where it says nothing to us.
-fn observe(
-    engine: &mut Engine,
-    signatures: &VecDeque<(u32, Tables)>,
-    event: &Event,
-    clocks: &Clocks,
-) -> bool {
-    let Some(reason) = Reason::from_number(event.reason as u8) else {
-        return false;
-    };
-    let hit = event.signature.and_then(|hit| {
-        let (_, tables) = signatures
-            .iter()
-            .find(|(generation, _)| *generation == hit.generation)?;
-        let signature = tables.signature(hit.slot)?;
-        Some(SignatureHit {
-            name: &signature.name,
-            confidence: signature.confidence,
-        })
-    });
-    if reason == Reason::Signature && hit.is_none() {
-        return false;
-    }
-    let observation = Observation::KernelDrop(KernelDrop {
-        source: SocketAddr::new(event.source, event.source_port),
-        destination: SocketAddr::new(event.destination, event.destination_port),
-        transport: if event.protocol == TCP {
-            Transport::Tcp
-        } else {
-            Transport::Udp
-        },
-        // The program keeps no state of TCP connections.
-        established: false,
-        reason,
-        signature: hit,
-        packet: None,
-        sample: &event.sample,
-    });
-    let at = clocks.unix(event.at).unwrap_or(clocks.unix);
-    engine.observe(&observation, at);
-    true
 }
 
 /// A number that nobody outside can guess.

@@ -102,8 +102,9 @@ fn scan(source: &str, name: &str) -> Event {
             slot,
             generation: 1,
         }),
-        payload_len: 7,
-        sample: b"OPTIONS".to_vec(),
+        payload_len: 72,
+        sample: b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n"
+            .to_vec(),
     }
 }
 
@@ -129,6 +130,18 @@ fn an_event_becomes_a_ban_in_the_kernel_and_in_the_ledger_with_its_evidence() {
     let why = guard.why(&net("203.0.113.7/32")).unwrap();
     assert!(why.banned);
     assert_eq!(why.alerts.len(), 1);
+    let evidence: Vec<&str> = why.alerts[0]
+        .evidence
+        .iter()
+        .map(|evidence| evidence.summary.as_str())
+        .collect();
+    assert_eq!(
+        evidence,
+        [
+            "OPTIONS sip:100@192.0.2.1 SIP/2.0",
+            "User-Agent: friendly-scanner"
+        ]
+    );
     assert_eq!(why.bans[0].dropped_packets, 7);
 }
 
