@@ -1,9 +1,6 @@
 //! The engine itself: takes observations, gives commands.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::IpAddr,
-};
+use std::{collections::VecDeque, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -33,6 +30,8 @@ use crate::{
 
 /// Prefixes that are watched for campaigns at most.
 const MOST_PREFIXES: usize = 50_000;
+/// Trusted addresses whose misdeeds are remembered.
+const MOST_STRIKES: usize = 20_000;
 /// Unacknowledged calls that a later log line may be about.
 const MOST_CALLS: usize = 10_000;
 
@@ -54,7 +53,7 @@ pub struct Engine {
     pub(crate) bans: Bans,
     pub(crate) ladder: Ladder,
     pub(crate) trust: Trust,
-    pub(crate) strikes: BTreeMap<IpAddr, Strikes>,
+    pub(crate) strikes: Lru<IpAddr, Strikes>,
     pub(crate) commands: VecDeque<Command>,
     pub(crate) statistics: Statistics,
     pub(crate) key: HashKey,
@@ -138,7 +137,7 @@ impl Engine {
             bans: Bans::default(),
             ladder: Ladder::default(),
             trust: Trust::default(),
-            strikes: BTreeMap::new(),
+            strikes: Lru::new(MOST_STRIKES, key),
             commands: VecDeque::new(),
             statistics: Statistics::default(),
             logged_attempts: 0,

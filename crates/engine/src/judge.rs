@@ -157,7 +157,7 @@ impl Engine {
             return;
         }
         self.raise(offender, firing, None, now);
-        let strikes = self.strikes.entry(address).or_default();
+        let strikes = self.strikes.touch(address);
         let ports = strikes.add(port, now);
         if !strikes.is_too_much(now) {
             let rung = self.config.ladder.rungs.get(ports.saturating_sub(1));
@@ -170,7 +170,7 @@ impl Engine {
             self.ban_for(firing, &sentence, now);
             return;
         }
-        self.strikes.remove(&address);
+        *self.strikes.touch(address) = Strikes::default();
         self.trust.end(address, now);
         self.commands.push_back(Command::Distrust(address));
         let sentence = Sentence {

@@ -416,7 +416,7 @@ impl Engine {
             return;
         }
         if self.trust.get(address, now).is_some() {
-            self.strikes.entry(address).or_default().refuse(now);
+            self.strikes.touch(address).refuse(now);
         }
         let entry = self.accounts.touch(account.hash);
         let place = source.neighbourhood();
