@@ -161,7 +161,8 @@ static __always_inline int parse_extensions(struct xdp_md *ctx, __u32 *offset,
 {
 	__u8 next = packet->protocol;
 
-	for (int i = 0; i < MAX_IPV6_EXTENSIONS; i++) {
+	/* Once more than there may be extensions, to see what follows the last. */
+	for (int i = 0; i <= MAX_IPV6_EXTENSIONS; i++) {
 		struct {
 			__u8 next;
 			__u8 len;

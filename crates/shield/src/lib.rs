@@ -17,6 +17,7 @@ pub mod xdp;
 
 pub use error::Error;
 pub use simulator::{Judgement, Simulator};
+pub use sys::probe;
 pub use types::*;
 
 /// Bytes of payload that an [`Event`] carries at most.

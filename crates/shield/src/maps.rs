@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+/// Events taken in one go: under a flood more come than are taken, and somebody has to act.
+const EVENTS_AT_ONCE: usize = 1024;
+
 pub struct Maps {
     active: Array<MapData, Active>,
     policies: Array<MapData, PolicyAbi>,
@@ -287,9 +290,11 @@ impl Maps {
 
     pub fn drain_events(&mut self, sink: &mut dyn FnMut(Event)) -> usize {
         let mut drained = 0;
-        while let Some(item) = self.events.next() {
+        while drained < EVENTS_AT_ONCE
+            && let Some(item) = self.events.next()
+        {
+            drained += 1;
             if let Some(event) = event_of(&item) {
-                drained += 1;
                 sink(event);
             }
         }

@@ -109,6 +109,10 @@ shield_by_maps!(Simulator {
         Ok(Vec::new())
     }
 
+    fn attach(&mut self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+
     fn detach(&mut self) -> Result<(), Error> {
         Ok(())
     }

@@ -239,8 +239,16 @@ pub trait Shield: Send {
     /// The guarded interfaces as they are now.
     fn interfaces(&self) -> Result<Vec<GuardedInterface>, crate::Error>;
 
-    /// Calls `sink` with each event that waits; returns how many there were.
+    /// Calls `sink` with the events that wait, at most 1,024 in one call; returns how many there
+    /// were.
     fn drain_events(&mut self, sink: &mut dyn FnMut(Event)) -> usize;
+
+    /// Puts the program on its interfaces, or in the place of an earlier one there. Everything set
+    /// before is in force from the first packet on. Returns what is worth a line in the log.
+    ///
+    /// # Errors
+    /// What was attached before the call stays as it was, and nothing is attached beside it.
+    fn attach(&mut self) -> Result<Vec<String>, crate::Error>;
 
     /// Detaches from every interface and removes every pin: nothing of it stays behind.
     fn detach(&mut self) -> Result<(), crate::Error>;

@@ -4,7 +4,7 @@
 use std::{
     ffi::CStr,
     fs, io,
-    os::fd::{AsRawFd as _, RawFd},
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -59,6 +59,7 @@ pub struct Xdp {
     ebpf: Ebpf,
     maps: Maps,
     pins: PathBuf,
+    wanted: Vec<Interface>,
     links: Vec<Link>,
     notes: Vec<String>,
 }
@@ -74,13 +75,12 @@ struct Link {
 }
 
 impl Xdp {
-    /// Loads the program over the maps that are pinned and puts it on the interfaces, or in the
-    /// place of an earlier one there. Nothing is attached when an interface does not exist.
-    ///
-    /// Until [`crate::Shield::set_policy`] is called for the first time no port is protected.
+    /// Loads the program over the maps that are pinned, or over new ones. Nothing changes for any
+    /// packet before [`crate::Shield::attach`]; if that never comes and no earlier start's program
+    /// is attached, no pin stays behind.
     ///
     /// # Errors
-    /// See [`Error`]; what was attached before the call stays as it was.
+    /// See [`Error`]; an interface that does not exist is one.
     pub fn open(options: &Options) -> Result<Self, Error> {
         for interface in &options.interfaces {
             if sys::interface_index(&interface.name).is_none() {
@@ -89,61 +89,33 @@ impl Xdp {
         }
         sys::probe()?;
         let pins = prepare(&options.pin_dir)?;
-        let opened = Self::load_and_attach(pins.clone(), &options.interfaces);
-        if opened.is_err() && pinned_links(&pins)?.is_empty() {
-            // An earlier start's protection stays; a first one leaves nothing behind.
-            remove_pins(&pins)?;
-        }
-        opened
-    }
-
-    fn load_and_attach(pins: PathBuf, interfaces: &[Interface]) -> Result<Self, Error> {
         let mut notes = Vec::new();
         discard_misfits(&pins, &mut notes)?;
-        let mut ebpf = program::load(Some(&pins))?;
-        let maps = Maps::new(&mut ebpf)?;
-        let mut xdp = Self {
+        let loaded = program::load(Some(&pins)).and_then(|mut ebpf| {
+            let maps = Maps::new(&mut ebpf)?;
+            Ok((ebpf, maps))
+        });
+        let (ebpf, maps) = loaded.inspect_err(|_| remove_pins_without_links(&pins))?;
+        Ok(Self {
             ebpf,
             maps,
             pins,
+            wanted: options.interfaces.clone(),
             links: Vec::new(),
             notes,
-        };
-        xdp.adopt_links(interfaces)?;
-        for interface in interfaces {
-            if xdp
-                .links
-                .iter()
-                .any(|link| link.interface == interface.name)
-            {
-                continue;
-            }
-            if let Err(error) = xdp.attach(interface) {
-                for link in xdp.links.iter().filter(|link| !link.adopted) {
-                    remove(&link.pin)?;
-                }
-                return Err(error);
-            }
-        }
-        Ok(xdp)
-    }
-
-    /// What was found on opening and is worth a line in the log: adopted links, severed ones,
-    /// maps of another shape.
-    #[must_use]
-    pub fn notes(&self) -> &[String] {
-        &self.notes
+        })
     }
 
     /// Becomes readable when [`crate::Shield::drain_events`] has something to give.
     #[must_use]
-    pub fn events_fd(&self) -> RawFd {
-        self.maps.events().as_raw_fd()
+    pub fn events_fd(&self) -> BorrowedFd<'_> {
+        self.maps.events().as_fd()
     }
 
     /// Goes through the links of an earlier start: what guards a wanted interface in the wanted
     /// mode gets the new program, the others are detached.
-    fn adopt_links(&mut self, wanted: &[Interface]) -> Result<(), Error> {
+    fn adopt_links(&mut self) -> Result<(), Error> {
+        let wanted = self.wanted.clone();
         for (pin, mode) in pinned_links(&self.pins)? {
             let interface = sys::pinned_link_state(&pin)
                 .ok()
@@ -180,7 +152,7 @@ impl Xdp {
         Ok(())
     }
 
-    fn attach(&mut self, interface: &Interface) -> Result<(), Error> {
+    fn attach_to(&mut self, interface: &Interface) -> Result<(), Error> {
         let first = wanted_mode(interface).unwrap_or(XdpMode::Native);
         let (link, mode) = match self.create_link(&interface.name, first) {
             Ok(link) => (link, first),
@@ -261,7 +233,29 @@ impl Xdp {
     }
 }
 
+impl Drop for Xdp {
+    fn drop(&mut self) {
+        remove_pins_without_links(&self.pins);
+    }
+}
+
 shield_by_maps!(Xdp {
+    fn attach(&mut self) -> Result<Vec<String>, Error> {
+        self.adopt_links()?;
+        for interface in self.wanted.clone() {
+            if self.links.iter().any(|link| link.interface == interface.name) {
+                continue;
+            }
+            if let Err(error) = self.attach_to(&interface) {
+                for link in self.links.drain(..).filter(|link| !link.adopted) {
+                    remove(&link.pin)?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(std::mem::take(&mut self.notes))
+    }
+
     fn interfaces(&self) -> Result<Vec<GuardedInterface>, Error> {
         let guarded = |link: &Link| GuardedInterface {
             name: link.interface.clone(),
@@ -278,6 +272,13 @@ shield_by_maps!(Xdp {
         remove_pins(&self.pins)
     }
 });
+
+/// Where nothing is attached, nobody reads the maps; a failure is left for the next start to meet.
+fn remove_pins_without_links(pins: &Path) {
+    if pinned_links(pins).is_ok_and(|links| links.is_empty()) {
+        let _ = remove_pins(pins);
+    }
+}
 
 /// Removes the pinned maps and the folder, if it is then empty.
 fn remove_pins(pins: &Path) -> Result<(), Error> {

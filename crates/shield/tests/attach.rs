@@ -49,9 +49,20 @@ impl Net {
 
     fn open(&self, mode: Option<XdpMode>) -> Result<Xdp, Error> {
         self.open_at(self.pin_dir.clone(), "wan", mode)
+            .map(|(xdp, _)| xdp)
     }
 
-    fn open_at(&self, pin_dir: PathBuf, name: &str, mode: Option<XdpMode>) -> Result<Xdp, Error> {
+    /// Opens again, and what that noted.
+    fn reopen(&self) -> (Xdp, Vec<String>) {
+        self.open_at(self.pin_dir.clone(), "wan", None).unwrap()
+    }
+
+    fn open_at(
+        &self,
+        pin_dir: PathBuf,
+        name: &str,
+        mode: Option<XdpMode>,
+    ) -> Result<(Xdp, Vec<String>), Error> {
         let interface = Interface {
             name: name.to_owned(),
             mode,
@@ -63,7 +74,8 @@ impl Net {
         self.pbx.enter(|| {
             let mut xdp = Xdp::open(&options)?;
             xdp.set_policy(&policy())?;
-            Ok(xdp)
+            let notes = xdp.attach()?;
+            Ok((xdp, notes))
         })
     }
 
@@ -149,13 +161,11 @@ fn protection_stays_when_the_process_dies_and_the_next_adopts_it() {
     drop(xdp);
     assert!(!net.reaches());
 
-    let mut xdp = net.open(None).unwrap();
+    let (mut xdp, notes) = net.reopen();
     assert!(
-        xdp.notes()
-            .iter()
-            .any(|note| note == "wan: adopted, generic"),
+        notes.iter().any(|note| note == "wan: adopted, generic"),
         "{:?}",
-        xdp.notes()
+        notes
     );
     assert!(!net.reaches());
     assert_eq!(xdp.bans().unwrap().len(), 1);
@@ -194,7 +204,7 @@ fn native_that_was_asked_for_and_cannot_be_is_an_error() {
         .err()
         .unwrap();
     assert!(matches!(error, Error::Attach { .. }), "{error}");
-    let xdp = net.open_at(net.pin_dir.clone(), "br0", None).unwrap();
+    let (xdp, _) = net.open_at(net.pin_dir.clone(), "br0", None).unwrap();
     assert_eq!(xdp.interfaces().unwrap()[0].mode, XdpMode::Generic);
 }
 
@@ -202,7 +212,7 @@ fn native_that_was_asked_for_and_cannot_be_is_an_error() {
 fn a_foreign_program_is_never_evicted() {
     let Some(net) = Net::new() else { return };
     let foreign_pins = PathBuf::from(format!("{}-foreign", net.pin_dir.display()));
-    let mut foreign = net.open_at(foreign_pins.clone(), "wan", None).unwrap();
+    let (mut foreign, _) = net.open_at(foreign_pins.clone(), "wan", None).unwrap();
     for mode in [None, Some(XdpMode::Generic), Some(XdpMode::Native)] {
         let error = net.open(mode).err().unwrap();
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
@@ -220,7 +230,7 @@ fn where_one_of_two_interfaces_is_taken_the_other_is_left_alone() {
     net.pbx.run("ip link add second type bridge").unwrap();
     net.pbx.run("ip link set second up").unwrap();
     let foreign_pins = PathBuf::from(format!("{}-foreign", net.pin_dir.display()));
-    let mut foreign = net.open_at(foreign_pins, "second", None).unwrap();
+    let (mut foreign, _) = net.open_at(foreign_pins, "second", None).unwrap();
     let names = ["wan", "second"];
     let options = Options {
         pin_dir: net.pin_dir.clone(),
@@ -232,7 +242,10 @@ fn where_one_of_two_interfaces_is_taken_the_other_is_left_alone() {
             })
             .collect(),
     };
-    let error = net.pbx.enter(|| Xdp::open(&options)).err().unwrap();
+    let error = net
+        .pbx
+        .enter(|| Xdp::open(&options).unwrap().attach())
+        .unwrap_err();
     assert!(matches!(error, Error::Occupied { .. }), "{error}");
     assert!(!net.pin_dir.exists());
     assert!(!net.pbx.run("ip link show wan").unwrap().contains("xdp"));
@@ -278,9 +291,9 @@ fn a_renamed_interface_is_let_go() {
     net.pbx.run("ip link set outside up").unwrap();
     assert!(xdp.interfaces().unwrap()[0].attached);
     drop(xdp);
-    let xdp = net.open_at(net.pin_dir.clone(), "outside", None).unwrap();
+    let (_xdp, notes) = net.open_at(net.pin_dir.clone(), "outside", None).unwrap();
     assert!(
-        xdp.notes()
+        notes
             .iter()
             .any(|note| note.starts_with("outside: adopted"))
     );
@@ -296,13 +309,11 @@ fn a_pinned_map_of_another_shape_is_not_adopted() {
     let foreign = Array::<MapData, u64>::create(4, 0).unwrap();
     foreign.pin(pins.join("bans")).unwrap();
 
-    let mut xdp = net.open(None).unwrap();
+    let (mut xdp, notes) = net.reopen();
     assert!(
-        xdp.notes()
-            .iter()
-            .any(|note| note.contains("another shape")),
+        notes.iter().any(|note| note.contains("another shape")),
         "{:?}",
-        xdp.notes()
+        notes
     );
     ban(&mut xdp);
     assert!(!net.reaches());

@@ -271,6 +271,14 @@ fn a_scanner_is_dropped_however_it_is_wrapped() {
                 Reason::Signature,
             ),
             row(
+                "eight IPv6 extension headers",
+                &(0..8).fold(udp6(), |packet, _| {
+                    packet.extension(Extension::DestinationOptions(vec![]))
+                }),
+                DROP,
+                Reason::Signature,
+            ),
+            row(
                 "IPv6 atomic fragment",
                 &udp6().fragment(0, false),
                 DROP,

@@ -116,6 +116,10 @@ impl Shield for Double {
         count
     }
 
+    fn attach(&mut self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+
     fn detach(&mut self) -> Result<(), Error> {
         Ok(())
     }

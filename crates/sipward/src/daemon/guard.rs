@@ -34,7 +34,7 @@ pub struct Guard {
 
 impl Guard {
     /// Puts the configuration in force, compares what the kernel holds with what the ledger says,
-    /// and mends every difference.
+    /// mends every difference, and then guards.
     ///
     /// # Errors
     /// The kernel or the ledger refused; signatures that cannot be compiled.
@@ -55,6 +55,9 @@ impl Guard {
         reconcile::bans(&mut guard)?;
         reconcile::trusted(&mut guard)?;
         reconcile::allowed(&mut guard)?;
+        for note in guard.shield.attach()? {
+            tracing::info!("{note}");
+        }
         Ok(guard)
     }
 

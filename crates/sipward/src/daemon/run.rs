@@ -4,29 +4,26 @@
 //!
 //! 1. the configuration is read and checked, signatures included;
 //! 2. each interface exists and is not guarded by another sipward, and this one holds it;
-//! 3. the kernel loads the program (privileges, BPF);
-//! 4. the state folder is held, the ledger opened;
-//! 5. the folder of pins is held, maps and links are adopted or made, and attached;
-//! 6. policy, signatures, bans and allowlist are made those of configuration and ledger, and
-//!    each difference is logged;
-//! 7. the control socket listens;
+//! 3. the kernel offers BPF, and to us;
+//! 4. the state folder is held, the ledger opened, the folder of pins held;
+//! 5. the control socket is bound; who asks now waits for the answer;
+//! 6. the program is loaded, over the pinned maps or new ones;
+//! 7. policy, signatures, bans and allowlist are made those of configuration and ledger, each
+//!    difference is logged, and then the program goes on the interfaces;
 //! 8. one line says that sipward is ready, and the service manager hears it.
 
 use std::{
     fs,
     future::ready,
     io,
-    os::fd::RawFd,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use nix::net::if_::if_nametoindex;
 use sipward_engine::Time;
-use sipward_shield::{
-    Simulator,
-    xdp::{self, Xdp},
-};
+use sipward_shield::xdp::{self, Xdp};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
@@ -102,13 +99,22 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .map(|name| InterfaceLock::take(name))
         .collect::<Result<_, _>>()?;
 
-    drop(Simulator::new()?);
+    sipward_shield::probe()?;
 
     ledger::make_folder(&options.state_dir)?;
     let _state = FolderLock::take(&options.state_dir, "--state-dir")?;
     let ledger = Ledger::open(&options.state_dir)?;
 
     let _pins = hold_pins(&config.pin_dir)?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| no_wait(&error))?;
+    // Sockets and timers belong to the runtime.
+    let _entered = runtime.enter();
+    let control = Control::bind(&options.socket)?;
+
     let shield = Xdp::open(&xdp::Options {
         pin_dir: config.pin_dir.clone(),
         interfaces: interfaces
@@ -119,25 +125,23 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             })
             .collect(),
     })?;
-    for note in shield.notes() {
-        tracing::info!("{note}");
-    }
-    let events = shield.events_fd();
+    let events = shield.events_fd().try_clone_to_owned();
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe, for descriptors that others may close; we own this one"
+    )]
+    let events = events.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE));
+    let events = events.map_err(|error| no_wait(&error))?;
 
     let guard = Guard::new(config, Box::new(shield), ledger)?;
-
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| no_wait(&error))?;
-    runtime.block_on(async { Daemon::start(options, guard, events)?.guard().await })
+    let daemon = Daemon::new(options, guard, events, control)?;
+    runtime.block_on(daemon.guard())
 }
 
 /// Everything that wakes the daemon, and what it guards with.
 struct Daemon<'a> {
     options: &'a Options,
-    /// Of the guard's shield, and gone before it.
-    events: AsyncFd<RawFd>,
+    events: AsyncFd<OwnedFd>,
     guard: Guard,
     /// The last turn found events: there may be more, which make nothing ready again.
     events_come: bool,
@@ -160,15 +164,13 @@ enum Wake {
 }
 
 impl<'a> Daemon<'a> {
-    fn start(options: &'a Options, guard: Guard, events: RawFd) -> Result<Self, Failure> {
+    fn new(
+        options: &'a Options,
+        guard: Guard,
+        events: AsyncFd<OwnedFd>,
+        mut control: Control,
+    ) -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| no_wait(&error));
-        #[expect(
-            deprecated,
-            reason = "the guard, which outlives it, keeps the descriptor open"
-        )]
-        let events =
-            AsyncFd::with_interest(events, Interest::READABLE).map_err(|error| no_wait(&error))?;
-        let mut control = Control::bind(&options.socket)?;
         Ok(Self {
             options,
             events,

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use sipward_testkit::{
     process::Process,
-    require::{Need, require, skip},
+    require::{Need, asterisk_root, require, skip},
 };
 
 #[test]
@@ -26,6 +26,8 @@ fn the_demonstration_stops_the_scanner_and_not_the_phone() {
         return skip("no sipward-demo beside sipward: cargo build -p sipward-testkit");
     }
     let mut command = Command::new(demo);
+    // The process gets a home of its own, and with it another cache.
+    command.env("SIPWARD_CACHE", asterisk_root().parent().unwrap());
     let finished = Process::run(command.arg(sipward), Duration::from_secs(120)).unwrap();
     let said = finished.stdout;
     assert!(finished.status.success(), "{said}{}", finished.stderr);
