@@ -6,14 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sipward_testkit::lab::{PBX, PHONES};
+use sipward_testkit::asterisk::WEAK_PASSWORD;
+use sipward_testkit::lab::PBX;
 use sipward_testkit::namespace::Namespace;
 use sipward_testkit::process::{Process, wait_until};
 use tempfile::TempDir;
 
-/// The extension with a password that a guesser finds.
-pub const EXTENSION: u16 = 100;
-const PASSWORD: &str = "145";
 const MODULES: &str = "/usr/lib/x86_64-linux-gnu/kamailio/modules";
 
 const CONFIG: &str = r#"
@@ -65,7 +63,7 @@ impl Kamailio {
         }
         let folder = TempDir::new()?;
         let config = folder.path().join("kamailio.cfg");
-        fs::write(&config, CONFIG.replace("PASSWORD", PASSWORD))?;
+        fs::write(&config, CONFIG.replace("PASSWORD", WEAK_PASSWORD))?;
         let mut command = namespace.command("kamailio");
         command
             .args(["-DD", "-E", "-L", MODULES, "-l"])
@@ -83,21 +81,5 @@ impl Kamailio {
             _process: process,
             _folder: folder,
         })
-    }
-
-    /// A phone registers.
-    pub fn register(&self, phones: &Namespace) -> Result<()> {
-        let mut command = phones.command("sipsak");
-        command.args(["-U", "-C", "empty", "-x", "60", "-a", PASSWORD]);
-        command.args(["-j", "User-Agent: Yealink SIP-T46S 66.86.0.15"]);
-        command.args(["-s", &format!("sip:{EXTENSION}@{PBX}"), "-l", "5070"]);
-        let finished = Process::run(&mut command, Duration::from_secs(30))?;
-        ensure!(
-            finished.status.success(),
-            "the phone at {PHONES} could not register: {}{}",
-            finished.stdout,
-            finished.stderr
-        );
-        Ok(())
     }
 }
