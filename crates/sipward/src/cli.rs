@@ -1,6 +1,7 @@
 //! The commands: one file each, with its arguments and what it does with them.
 
 mod allow;
+mod audit;
 mod ban;
 mod bans;
 mod check_config;
@@ -73,6 +74,7 @@ enum Command {
     Allowed(allow::AllowedArguments),
     Signatures(signatures::Arguments),
     Explain(explain::Arguments),
+    Audit(audit::Arguments),
     CheckConfig(check_config::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
@@ -93,6 +95,7 @@ impl Command {
             Self::Allowed(arguments) => arguments.run(),
             Self::Signatures(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
+            Self::Audit(arguments) => arguments.run(),
             Self::CheckConfig(arguments) => arguments.run(),
             Self::Config(arguments) => arguments.run(),
             Self::Completions(arguments) => arguments.run(),

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod apply;
 pub mod cli;
 pub mod clock;
 pub mod config;

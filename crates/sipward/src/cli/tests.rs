@@ -40,6 +40,7 @@ fn the_command_line_is_consistent() {
 #[test_case("allowed"; "allowed")]
 #[test_case("signatures"; "signatures")]
 #[test_case("explain"; "explain")]
+#[test_case("audit"; "audit")]
 #[test_case("check-config"; "check config")]
 #[test_case("config"; "config")]
 #[test_case("completions"; "completions")]
