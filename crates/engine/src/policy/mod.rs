@@ -130,6 +130,7 @@ impl Policy {
     pub fn apply(&mut self, command: &Command) {
         match command {
             Command::Ban(ban) => {
+                self.bans.remove(&Key::of(ban));
                 self.bans.add(ban.clone());
             }
             Command::Unban(unban) => {
