@@ -9,3 +9,4 @@ mod common;
 mod evasions;
 mod releases;
 mod verdicts;
+mod walker;
