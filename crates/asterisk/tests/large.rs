@@ -49,10 +49,6 @@ fn processor_time() -> Duration {
 }
 
 #[test]
-#[cfg_attr(
-    debug_assertions,
-    ignore = "the promise is for the released program: --release"
-)]
 fn fifty_thousand_accounts_take_less_than_two_seconds() {
     let files = tree();
     let (start, before) = (Instant::now(), processor_time());
