@@ -305,8 +305,8 @@ static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, const struc
 	__u32 shared = 0;
 
 	/* Acknowledgements without data are the transport's own. */
-	if (packet->protocol == PROTOCOL_TCP && !packet->payload_len &&
-	    !(packet->tcp_flags & TCP_SYN))
+	if (packet->protocol == PROTOCOL_TCP && packet->fragment == WHOLE &&
+	    !packet->payload_len && !(packet->tcp_flags & TCP_SYN))
 		return CLEAN;
 
 	source = bpf_map_lookup_elem(&trusted, &key);

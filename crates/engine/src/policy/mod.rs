@@ -232,7 +232,9 @@ impl Policy {
     fn over_sip_rate(&mut self, seen: &Seen<'_>, now: Time) -> Option<Reason> {
         let is_tcp = seen.protocol == ip::PROTOCOL_TCP;
         // Acknowledgements without data are the transport's own.
-        if is_tcp && seen.payload.is_empty() && !seen.tcp_flags.contains(TcpFlags::SYN) {
+        let is_whole = seen.fragment == Fragment::Whole;
+        let is_bare = is_tcp && is_whole && seen.payload.is_empty();
+        if is_bare && !seen.tcp_flags.contains(TcpFlags::SYN) {
             return None;
         }
         let key = Source::of(seen.source);

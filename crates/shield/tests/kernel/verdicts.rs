@@ -371,8 +371,8 @@ fn a_first_fragment_too_short_for_a_request_is_dropped_from_a_stranger_only() {
             Row {
                 name: "ends in the TCP header",
                 frame: half_a_tcp_header,
-                verdict: PASS,
-                reason: Reason::Clean,
+                verdict: DROP,
+                reason: Reason::TinyFragment,
             },
         ],
     );
