@@ -146,6 +146,7 @@ struct judgement {
 	struct packet packet;
 	__u64 now;
 	enum port_class class;
+	bool trusted;
 };
 
 static __always_inline bool is_allowed(const struct packet *packet)
@@ -296,7 +297,7 @@ static __always_inline bool is_retransmission(struct xdp_md *ctx, const struct j
 }
 
 /* Takes a token for a SIP packet, or names the bucket that has none left. */
-static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, const struct judgement *this)
+static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, struct judgement *this)
 {
 	const struct packet *packet = &this->packet;
 	const struct policy *policy = this->policy;
@@ -310,6 +311,7 @@ static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, const struc
 		return CLEAN;
 
 	source = bpf_map_lookup_elem(&trusted, &key);
+	this->trusted = source != NULL;
 	if (source)
 		return over_rate(&source->requests_ns, &policy->trusted, this->now) ? RATE : CLEAN;
 	if (packet->fragment == FIRST_FRAGMENT && packet->payload_len < FIRST_FRAGMENT_MIN)
@@ -366,7 +368,6 @@ static __always_inline enum reason scan_sip(struct xdp_md *ctx, const struct jud
 {
 	const struct packet *packet = &this->packet;
 	struct scan *scan = this->scan;
-	struct address key = source_of(packet);
 	__u32 len = packet->payload_len;
 
 	if (!len)
@@ -378,7 +379,7 @@ static __always_inline enum reason scan_sip(struct xdp_md *ctx, const struct jud
 		return NOT_UNDERSTOOD;
 	scan->len = len;
 	scan->stream = packet->protocol == PROTOCOL_TCP;
-	scan->trusted = bpf_map_lookup_elem(&trusted, &key) != NULL;
+	scan->trusted = this->trusted;
 
 	bool whole = !scan->stream && packet->fragment == WHOLE && packet->payload_len <= SCAN_MAX;
 
