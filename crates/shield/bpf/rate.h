@@ -13,7 +13,7 @@
 
 /* Several CPUs race by compare-and-swap; who loses every try passes, since a packet dropped
  * wrongly is worse than one that slips through. Not inlined, for the verifier's sake. */
-__noinline int take_token(__u64 *due_ns, __u64 interval_ns, __u64 tolerance_ns, __u64 now)
+static __always_inline int take_token(__u64 *due_ns, __u64 interval_ns, __u64 tolerance_ns, __u64 now)
 {
 	if (!due_ns)
 		return 0;
