@@ -91,8 +91,7 @@ static __always_inline struct address mapped(__u32 ipv4)
 	return address;
 }
 
-static __always_inline int parse_ipv4(struct xdp_md *ctx, __u32 *offset, __u32 len,
-				      struct packet *packet)
+static __always_inline int parse_ipv4(struct xdp_md *ctx, __u32 *offset, struct packet *packet)
 {
 	struct {
 		__u8 version_ihl;
@@ -115,7 +114,7 @@ static __always_inline int parse_ipv4(struct xdp_md *ctx, __u32 *offset, __u32 l
 		return -1;
 	/* A segment train beyond 64 kB (BIG TCP) says 0: then it ends with the frame. */
 	if (total_len == 0)
-		total_len = len - *offset;
+		total_len = bpf_xdp_get_buff_len(ctx) - *offset;
 	if (total_len < header_len)
 		return -1;
 
@@ -206,13 +205,25 @@ static __always_inline int parse_extensions(struct xdp_md *ctx, __u32 *offset,
 	return -1;
 }
 
+/* Where the IP packet ends in this frame. */
+static __always_inline __u32 packet_end(struct xdp_md *ctx, __u32 ip_end)
+{
+	__u32 len = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+
+	/* Only what ends behind the linear part is worth a call. */
+	if (ip_end <= len)
+		return ip_end;
+	len = bpf_xdp_get_buff_len(ctx);
+	return ip_end < len ? ip_end : len;
+}
+
 /* Ports and payload. A first fragment may end within the TCP header: it then has ports and no
  * payload, so that the policy can judge it as too short. */
-static __always_inline int parse_transport(struct xdp_md *ctx, __u32 offset, __u32 len,
+static __always_inline int parse_transport(struct xdp_md *ctx, __u32 offset,
 					   struct packet *packet)
 {
 	__be16 ports[2];
-	__u32 end = packet->ip_end < len ? packet->ip_end : len;
+	__u32 end = packet_end(ctx, packet->ip_end);
 
 	if (packet->fragment == LATER_FRAGMENT_OF)
 		return 0;
@@ -261,7 +272,6 @@ __noinline int parse(struct xdp_md *ctx, struct packet *packet)
 	if (!packet)
 		return PARSED_NOT_UNDERSTOOD;
 
-	__u32 len = bpf_xdp_get_buff_len(ctx);
 	__u32 offset = 12;
 	__be16 ethertype;
 
@@ -279,21 +289,21 @@ __noinline int parse(struct xdp_md *ctx, struct packet *packet)
 
 	switch (ethertype) {
 	case bpf_htons(ETHERTYPE_IPV4):
-		if (parse_ipv4(ctx, &offset, len, packet))
+		if (parse_ipv4(ctx, &offset, packet))
 			return PARSED_NOT_UNDERSTOOD;
 		break;
 	case bpf_htons(ETHERTYPE_IPV6):
 		if (parse_ipv6(ctx, &offset, packet))
 			return PARSED_NOT_UNDERSTOOD;
 		if (!packet->ip_end)
-			packet->ip_end = len;
+			packet->ip_end = bpf_xdp_get_buff_len(ctx);
 		if (parse_extensions(ctx, &offset, packet))
 			return PARSED_ADDRESSES;
 		break;
 	default:
 		return PARSED_NOT_IP;
 	}
-	return parse_transport(ctx, offset, len, packet) ? PARSED_ADDRESSES : PARSED_ALL;
+	return parse_transport(ctx, offset, packet) ? PARSED_ADDRESSES : PARSED_ALL;
 }
 
 #endif
