@@ -9,7 +9,7 @@
 #include <linux/types.h>
 
 /* Names the folder of the pins, so that a program never meets a map of another shape. */
-#define LAYOUT 2
+#define LAYOUT 1
 
 /* Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d. Ports and lengths are in host order. */
 #define ADDRESS_LEN 16
@@ -79,7 +79,6 @@ struct policy {
 	struct rate trusted;
 	struct rate ssh;
 	__u64 observe;
-	__u64 tick_ns; /* of the kernel's timer: 1 / HZ */
 	__u8 udp[65536];
 	__u8 tcp[65536];
 };
@@ -168,7 +167,7 @@ struct event {
 	__u8 sample[SAMPLE_MAX];
 };
 
-_Static_assert(sizeof(struct policy) == 5 * 16 + 16 + 2 * 65536, "policy");
+_Static_assert(sizeof(struct policy) == 5 * 16 + 8 + 2 * 65536, "policy");
 _Static_assert(sizeof(struct active) == 16, "active");
 _Static_assert(sizeof(struct tables) == 16 + 256 + SIGNATURES_MAX + 4 * TABLE_CELLS, "tables");
 _Static_assert(sizeof(struct ban_key) == 24, "ban_key");

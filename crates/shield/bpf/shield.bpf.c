@@ -144,7 +144,7 @@ struct judgement {
 	const struct active *active;
 	struct scan *scan;
 	struct packet packet;
-	__u64 now; /* for the buckets; runs in ticks */
+	__u64 now;
 	enum port_class class;
 	bool trusted;
 };
@@ -286,8 +286,7 @@ static __always_inline bool is_retransmission(struct xdp_md *ctx, const struct j
 		return true;
 	hash = payload_hash(ctx, &this->packet, this->scan);
 	if (source->refused_ns && age <= RETRANSMISSION_MAX && source->refused_hash == hash) {
-		/* A tick may have begun just before the first packet. */
-		if (age < RETRANSMISSION_MIN + this->policy->tick_ns)
+		if (age < RETRANSMISSION_MIN)
 			return false;
 		source->refused_hash = 0;
 		return true;
@@ -416,8 +415,8 @@ static __always_inline enum reason judge(struct xdp_md *ctx, struct judgement *t
 	if (this->class == CLASS_NONE)
 		return NOT_PROTECTED;
 
-	/* Ticks instead of the clock: they are read without a call. */
-	this->now = bpf_jiffies64() * this->policy->tick_ns;
+	/* The clock costs as much as all lookups so far; what is not protected does not pay it. */
+	this->now = bpf_ktime_get_boot_ns();
 	switch (this->class) {
 	case CLASS_NONE:
 		return NOT_PROTECTED;
@@ -472,7 +471,7 @@ static __always_inline void report(struct xdp_md *ctx, const struct judgement *t
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)
 		return;
-	event->at_ns = bpf_ktime_get_boot_ns();
+	event->at_ns = this->now;
 	event->source = packet->source;
 	event->destination = packet->destination;
 	event->source_port = packet->source_port;

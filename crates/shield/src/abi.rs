@@ -8,7 +8,7 @@ use aya::Pod;
 use crate::{PortClass, Rate};
 
 /// Names the folder of the pins.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 1;
 pub const SAMPLE_MAX: usize = 512;
 pub const TABLE_CELLS: usize = 1 << 20;
 pub const SIGNATURES_MAX: usize = 8192;
@@ -69,7 +69,6 @@ pub struct PolicyAbi {
     pub trusted: RateAbi,
     pub ssh: RateAbi,
     pub observe: u64,
-    pub tick_ns: u64,
     pub udp: [u8; 65536],
     pub tcp: [u8; 65536],
 }
@@ -160,7 +159,7 @@ pub struct EventAbi {
 }
 
 const _: () = assert!(size_of::<Address>() == 16);
-const _: () = assert!(size_of::<PolicyAbi>() == 5 * 16 + 16 + 2 * 65536);
+const _: () = assert!(size_of::<PolicyAbi>() == 5 * 16 + 8 + 2 * 65536);
 const _: () = assert!(size_of::<Active>() == 16);
 const _: () = assert!(size_of::<TablesAbi>() == 16 + 256 + SIGNATURES_MAX + 4 * TABLE_CELLS);
 const _: () = assert!(size_of::<BanKey>() == 24);

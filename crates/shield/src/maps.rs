@@ -20,7 +20,6 @@ use crate::{
         Slot, ends_of, event_of, found, full_or, in_force_alone, in_map, key4, key6, list, net,
         slot_of, source_key, take, target_of, with_end, zeroed,
     },
-    sys,
 };
 
 /// Events taken in one go: under a flood more come than are taken, and somebody has to act.
@@ -85,7 +84,6 @@ impl Maps {
         abi.trusted = limits.trusted.into();
         abi.ssh = limits.ssh.into();
         abi.observe = u64::from(policy.mode == Mode::Observe);
-        abi.tick_ns = sys::tick_ns();
         for (port, class) in &policy.ports.udp {
             abi.udp[usize::from(*port)] = class_number(*class);
         }

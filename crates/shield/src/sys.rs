@@ -42,21 +42,6 @@ impl BootTime {
     }
 }
 
-/// The length of a tick of the kernel's timer, in nanoseconds: 10 ms or less.
-pub fn tick_ns() -> u64 {
-    let mut tick = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer is to a timespec of ours, which the call fills.
-    let failed = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut tick) };
-    assert!(
-        failed == 0,
-        "CLOCK_MONOTONIC_COARSE has been there since Linux 2.6.32"
-    );
-    u64::try_from(tick.tv_nsec).unwrap_or_default()
-}
-
 /// The head of the kernel's `union bpf_attr` for BPF_OBJ_GET_INFO_BY_FD.
 #[repr(C)]
 struct InfoRequest {
