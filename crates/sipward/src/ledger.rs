@@ -165,23 +165,24 @@ impl Ledger {
         self.select(sql, params![rows::number(now), limit], rows::past_ban)
     }
 
-    /// How the last ban of exactly this target ended; none where there never was one, or where it
-    /// has not been ended.
+    /// The last ban of exactly this target as it ended; none where there never was one, or where
+    /// it has not been ended.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn last_end(&self, target: &Target) -> Result<Option<Ended>, Failure> {
-        let sql = "select ended_by from ban where prefix = ?1 and port is ?2 and scope = ?3
-                   order by id desc limit 1";
+    pub fn last_end(&self, target: &Target) -> Result<Option<PastBan>, Failure> {
+        let sql = "select * from
+                       (select * from ban where prefix = ?1 and port is ?2 and scope = ?3
+                        order by id desc limit 1)
+                   where ended is not null";
         let scope = rows::scope_name(target.scope);
         self.connection
             .query_row(
                 sql,
                 params![target.prefix.to_string(), target.port, scope],
-                rows::ended,
+                rows::past_ban,
             )
             .optional()
-            .map(Option::flatten)
             .map_err(|error| self.failure("read", &error))
     }
 

@@ -6,7 +6,10 @@
 //! | –      | in force      | the pins are gone (a reboot): banned again             |
 //! | ban    | in force      | the ledger's end counts                                |
 //! | ban    | ended         | died between ledger and kernel: lifted                 |
-//! | ban    | never heard of| died between kernel and ledger: taken into the ledger  |
+//! | ban    | unknown       | died between kernel and ledger: taken into the ledger  |
+//!
+//! A ban of the kernel is the ended one where both were to last equally long; else it is a later
+//! one, of which the ledger had not heard yet.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,7 +66,8 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
     }
     for (target, held) in enforced {
         let until = clocks.unix(held.ban.until);
-        if guard.ledger.last_end(&target)?.is_some() {
+        let last = guard.ledger.last_end(&target)?;
+        if last.is_some_and(|past| same_end(until, past.ban.until)) {
             guard.shield.unban(&held.ban.target, held.ban.scope)?;
             tracing::info!(
                 "reconcile: the ban of {} ended in the ledger: lifted",

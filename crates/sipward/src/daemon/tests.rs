@@ -259,6 +259,38 @@ fn a_ban_that_was_lifted_in_the_ledger_only_is_lifted_in_the_kernel() {
     assert_eq!(bench.enforced(), []);
 }
 
+/// The kernel is told of an automatic ban first: what ended before is another ban.
+#[test]
+fn the_ban_of_a_repeat_offender_that_only_the_kernel_has_is_kept() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let prefix = "203.0.113.7/32";
+    guard
+        .ban(&BanRequest {
+            seconds: Some(600),
+            ..ban(prefix)
+        })
+        .unwrap();
+    guard
+        .unban(&UnbanRequest::Prefixes(vec![net(prefix)]))
+        .unwrap();
+    drop(guard);
+    let until = clock::now() + Duration::from_secs(3_600);
+    let newer = sipward_shield::Ban {
+        target: target(prefix),
+        scope: Scope::All,
+        until: Clocks::now().boot(Some(until)),
+    };
+    bench
+        .shield
+        .state()
+        .bans
+        .insert((newer.target, newer.scope), newer);
+    bench.guard();
+    assert_eq!(bench.enforced(), [net(prefix)]);
+    assert_eq!(bench.written(), [net(prefix)]);
+}
+
 #[test]
 fn a_ban_that_only_the_kernel_has_is_taken_into_the_ledger_with_its_end() {
     let bench = Bench::new();

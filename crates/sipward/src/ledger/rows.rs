@@ -44,7 +44,7 @@ pub(super) fn past_ban(row: &Row<'_>) -> rusqlite::Result<PastBan> {
     })
 }
 
-pub(super) fn ended(row: &Row<'_>) -> rusqlite::Result<Option<Ended>> {
+fn ended(row: &Row<'_>) -> rusqlite::Result<Option<Ended>> {
     match row.get::<_, Option<String>>("ended_by")? {
         None => Ok(None),
         Some(_) => named(row, "ended_by", ENDED, Ended::name).map(Some),

@@ -8,7 +8,7 @@ use sipward_engine::{
 use tempfile::TempDir;
 use test_case::test_case;
 
-use super::{Ended, Entry, FILE_NAME, Ledger, Target};
+use super::{Ended, Entry, FILE_NAME, Ledger, PastBan, Target};
 use crate::exit::Exit;
 
 /// Minutes after a moment in 2026.
@@ -128,11 +128,16 @@ fn a_lifted_ban_tells_how_it_ended() {
     let ban = ban("192.0.2.1/32", None);
     let target = Target::of(&ban);
     assert_eq!(ledger.last_end(&target).unwrap(), None);
-    ledger.write(&[Entry::Ban(ban)]).unwrap();
+    ledger.write(&[Entry::Ban(ban.clone())]).unwrap();
     assert_eq!(ledger.last_end(&target).unwrap(), None);
     let lift = Entry::Lift(target, at(5), Ended::Lifted);
     ledger.write(&[lift.clone(), lift]).unwrap();
-    assert_eq!(ledger.last_end(&target).unwrap(), Some(Ended::Lifted));
+    let past = PastBan {
+        ban,
+        ended: at(5),
+        by: Ended::Lifted,
+    };
+    assert_eq!(ledger.last_end(&target).unwrap(), Some(past));
     assert_eq!(ledger.bans(at(5)).unwrap(), []);
 }
 
