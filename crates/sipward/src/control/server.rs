@@ -6,7 +6,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, FileTypeExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -58,7 +58,8 @@ impl Control {
     /// daemon left behind is replaced.
     ///
     /// # Errors
-    /// Exit code 2: another daemon listens there, or the file cannot be made.
+    /// Exit code 2: another daemon listens there, something that is no socket is there, or the file
+    /// cannot be made.
     pub fn bind(path: &Path) -> Result<Self, Failure> {
         let failure = |what: String| Failure::input(format!("{}: {what}", path.display()));
         if let Some(folder) = path.parent() {
@@ -67,6 +68,12 @@ impl Control {
                 .mode(0o755)
                 .create(folder)
                 .map_err(|error| failure(format!("cannot make the socket's folder: {error}")))?;
+        }
+        if fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
+            return Err(failure(
+                "this is no socket, and it is left as it is: name another path with --socket"
+                    .to_owned(),
+            ));
         }
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(failure(

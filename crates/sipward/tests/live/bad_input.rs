@@ -104,6 +104,20 @@ fn an_unreadable_ledger_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_file_that_is_no_socket_is_refused_and_left_alone() {
+    let Some((inside, _peer)) = namespace() else {
+        return;
+    };
+    let place = Place::new(GUARD);
+    fs::write(place.socket(), "precious").unwrap();
+    place
+        .refused(&inside, &[])
+        .assert_one_line(2, &["control.sock", "no socket", "--socket"]);
+    assert_eq!(fs::read(place.socket()).unwrap(), b"precious");
+    assert!(!has_xdp(&inside, "eth0"));
+}
+
+#[test]
 fn a_second_run_is_refused_and_the_first_goes_on() {
     let Some((inside, _peer)) = namespace() else {
         return;
