@@ -6,7 +6,8 @@
 //! 2. each interface exists and is not guarded by another sipward, and this one holds it;
 //! 3. the kernel offers BPF, and to us;
 //! 4. the state folder is held, the ledger opened, the folder of pins held;
-//! 5. the control socket is bound; who asks now waits for the answer;
+//! 5. signals wait for the loop, and the control socket is bound; who asks now waits for the
+//!    answer;
 //! 6. the program is loaded, over the pinned maps or new ones;
 //! 7. policy, signatures, bans and allowlist are made those of configuration and ledger, each
 //!    difference is logged, and then the program goes on the interfaces;
@@ -113,6 +114,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .map_err(|error| no_wait(&error))?;
     // Sockets and timers belong to the runtime.
     let _entered = runtime.enter();
+    // A signal that comes during the rest of the start waits for the loop, which detaches.
+    let signals = Signals::listen()?;
     let control = Control::bind(&options.socket)?;
 
     let shield = Xdp::open(&xdp::Options {
@@ -134,7 +137,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let events = events.map_err(|error| no_wait(&error))?;
 
     let guard = Guard::new(config, Box::new(shield), ledger)?;
-    let daemon = Daemon::new(options, guard, events, control)?;
+    let daemon = Daemon::new(options, guard, events, signals, control);
     runtime.block_on(daemon.guard())
 }
 
@@ -146,10 +149,26 @@ struct Daemon<'a> {
     /// The last turn found events: there may be more, which make nothing ready again.
     events_come: bool,
     tasks: mpsc::Receiver<Task>,
+    signals: Signals,
+    _control: Control,
+}
+
+/// The signals that the daemon obeys.
+struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    _control: Control,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| no_wait(&error));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// What woke the daemon.
@@ -168,20 +187,18 @@ impl<'a> Daemon<'a> {
         options: &'a Options,
         guard: Guard,
         events: AsyncFd<OwnedFd>,
+        signals: Signals,
         mut control: Control,
-    ) -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| no_wait(&error));
-        Ok(Self {
+    ) -> Self {
+        Self {
             options,
             events,
             guard,
             events_come: false,
             tasks: control.serve(),
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
+            signals,
             _control: control,
-        })
+        }
     }
 
     /// The loop. Each turn does, in this order: what a signal asks for, at most sixteen tasks of
@@ -220,9 +237,9 @@ impl<'a> Daemon<'a> {
         let timeout = self.guard.poll_timeout();
         tokio::select! {
             biased;
-            _ = self.terminate.recv() => Wake::Stop,
-            _ = self.interrupt.recv() => Wake::Stop,
-            _ = self.hangup.recv() => Wake::Reload,
+            _ = self.signals.terminate.recv() => Wake::Stop,
+            _ = self.signals.interrupt.recv() => Wake::Stop,
+            _ = self.signals.hangup.recv() => Wake::Reload,
             Some(task) = self.tasks.recv() => Wake::Task(task),
             () = ready(()), if self.events_come => Wake::Events,
             ready = self.events.readable() => {

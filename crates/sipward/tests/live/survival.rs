@@ -5,11 +5,11 @@ use std::{fs, net::UdpSocket, time::Duration};
 use nix::sys::signal::Signal;
 use sipward_testkit::{
     lab::{ATTACKER, Lab, PBX, PHONES},
-    process::wait_until,
+    process::{Process, wait_until},
     require::{Need, require},
 };
 
-use crate::place::{PATIENCE, Place, has_xdp, kill, stop};
+use crate::place::{PATIENCE, Place, has_xdp, kill, program, stop};
 
 const GUARD: &str = "interfaces = [\"eth0\"]";
 
@@ -150,6 +150,22 @@ fn a_clean_stop_leaves_nothing_but_the_ledger() {
     let daemon = place.start(&lab.pbx);
     assert_eq!(place.bans(), bans);
     stop(daemon);
+}
+
+/// The socket is there before the program is loaded.
+#[test]
+fn a_stop_during_the_start_is_as_clean_as_one_later() {
+    if !require(&[Need::Root]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let place = Place::new(GUARD);
+    let mut command = lab.pbx.command(program());
+    let daemon = Process::spawn(command.args(place.run_arguments())).unwrap();
+    wait_until("the control socket", PATIENCE, || place.socket().exists()).unwrap();
+    stop(daemon);
+    assert!(!has_xdp(&lab.pbx, "eth0"));
+    assert!(!place.pins.exists() && !place.socket().exists());
 }
 
 #[test]
