@@ -131,13 +131,18 @@ struct ban {
 	__u64 dropped;
 };
 
-/* What is remembered of a source: the buckets' theoretical arrival times, and the retransmission
- * test of the common bucket. */
+/* What is remembered of a source: the buckets' theoretical arrival times, and when it was last
+ * seen to retransmit what the common bucket had refused. */
 struct source {
 	__u64 requests_ns;
 	__u64 responses_ns;
-	__u64 refused_ns;
-	__u64 refused_hash;
+	__u64 retransmitted_ns;
+};
+
+/* A packet that the common bucket refused. Many phones may be behind one source. */
+struct refusal {
+	struct address source;
+	__u64 hash;
 };
 
 struct connection {
@@ -174,7 +179,8 @@ _Static_assert(sizeof(struct ban_key) == 24, "ban_key");
 _Static_assert(sizeof(struct prefix4) == 8, "prefix4");
 _Static_assert(sizeof(struct prefix6) == 20, "prefix6");
 _Static_assert(sizeof(struct ban) == 40, "ban");
-_Static_assert(sizeof(struct source) == 32, "source");
+_Static_assert(sizeof(struct source) == 24, "source");
+_Static_assert(sizeof(struct refusal) == 24, "refusal");
 _Static_assert(sizeof(struct connection) == 32, "connection");
 _Static_assert(sizeof(struct count) == 16, "count");
 _Static_assert(sizeof(struct event) == 64 + SAMPLE_MAX, "event");

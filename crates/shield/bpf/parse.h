@@ -146,6 +146,10 @@ static __always_inline int parse_ipv6(struct xdp_md *ctx, __u32 *offset, struct 
 		return -1;
 	if (bpf_ntohl(ip.version) >> 28 != 6)
 		return -1;
+	/* RFC 4291 section 2.5.5.2: never on the wire. Taken for the IPv4 address it spells, it would
+	 * get that one banned. */
+	if (!ip.source.high && (__u32)ip.source.low == 0xffff0000)
+		return -1;
 	packet->source = ip.source;
 	packet->destination = ip.destination;
 	*offset += sizeof(ip);

@@ -21,6 +21,9 @@ static __always_inline int take_token(__u64 *due_ns, __u64 interval_ns, __u64 to
 		__u64 seen = *(volatile __u64 *)due_ns;
 		__u64 due = seen > now ? seen : now;
 
+		/* A debt beyond what this rate allows was made under another one. */
+		if (due - now > tolerance_ns + interval_ns)
+			due = now + tolerance_ns;
 		if (due - now > tolerance_ns)
 			return 1;
 		if (__sync_val_compare_and_swap(due_ns, seen, due + interval_ns) == seen)

@@ -105,6 +105,13 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct refusal);
+	__type(value, __u64);
+} refusals SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct connection);
 	__type(value, __u64);
@@ -273,27 +280,29 @@ static __always_inline __u64 payload_hash(struct xdp_md *ctx, const struct packe
 	return hash;
 }
 
-/* All unknown sources together are over their share. Forgers do not retransmit and phones do: the
- * first packet of a source is refused and remembered, the same bytes half a second later pass,
- * and so does what follows within 32 s (timer F, RFC 3261 section 17.1.2.2). */
+/* All unknown sources together are over their share. Forgers do not retransmit and phones do: a
+ * packet is refused and remembered, the same bytes half a second later pass, and so does what the
+ * source sends within 32 s (timer F, RFC 3261 section 17.1.2.2). */
 static __always_inline bool is_retransmission(struct xdp_md *ctx, const struct judgement *this,
 					      struct source *source)
 {
-	__u64 age = this->now - source->refused_ns;
-	__u64 hash;
+	struct refusal key = { .source = source_of(&this->packet) };
+	__u64 *refused_ns;
+	__u64 age;
 
-	if (source->refused_ns && age <= RETRANSMISSION_MAX && !source->refused_hash)
+	if (source->retransmitted_ns && this->now - source->retransmitted_ns <= RETRANSMISSION_MAX)
 		return true;
-	hash = payload_hash(ctx, &this->packet, this->scan);
-	if (source->refused_ns && age <= RETRANSMISSION_MAX && source->refused_hash == hash) {
-		if (age < RETRANSMISSION_MIN)
-			return false;
-		source->refused_hash = 0;
-		return true;
+	key.hash = payload_hash(ctx, &this->packet, this->scan);
+	refused_ns = bpf_map_lookup_elem(&refusals, &key);
+	age = refused_ns ? this->now - *refused_ns : RETRANSMISSION_MAX + 1;
+	if (age > RETRANSMISSION_MAX) {
+		bpf_map_update_elem(&refusals, &key, &this->now, BPF_ANY);
+		return false;
 	}
-	source->refused_ns = this->now;
-	source->refused_hash = hash;
-	return false;
+	if (age < RETRANSMISSION_MIN)
+		return false;
+	source->retransmitted_ns = this->now;
+	return true;
 }
 
 /* Takes a token for a SIP packet, or names the bucket that has none left. */

@@ -128,8 +128,7 @@ pub struct BanAbi {
 pub struct SourceAbi {
     pub requests_ns: u64,
     pub responses_ns: u64,
-    pub refused_ns: u64,
-    pub refused_hash: u64,
+    pub retransmitted_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -164,7 +163,7 @@ const _: () = assert!(size_of::<Active>() == 16);
 const _: () = assert!(size_of::<TablesAbi>() == 16 + 256 + SIGNATURES_MAX + 4 * TABLE_CELLS);
 const _: () = assert!(size_of::<BanKey>() == 24);
 const _: () = assert!(size_of::<BanAbi>() == 40);
-const _: () = assert!(size_of::<SourceAbi>() == 32);
+const _: () = assert!(size_of::<SourceAbi>() == 24);
 const _: () = assert!(size_of::<CountAbi>() == 16);
 const _: () = assert!(size_of::<EventAbi>() == 64 + SAMPLE_MAX);
 
@@ -261,6 +260,7 @@ pub const PINNED_MAPS: &[MapShape] = &[
         NO_PREALLOC,
     ),
     shape("sources", LRU_HASH, 16, size_of::<SourceAbi>(), 131_072, 0),
+    shape("refusals", LRU_HASH, 24, 8, 65536, 0),
     shape("ssh_sources", LRU_HASH, 32, 8, 16384, 0),
     shape("common", ARRAY, 4, 8, 2, 0),
     shape("counts", PERCPU_ARRAY, 4, size_of::<CountAbi>(), 13, 0),

@@ -49,6 +49,16 @@ impl Cover {
         self.own.get(prefix).copied()
     }
 
+    /// All entries as they have to be written.
+    pub fn entries(&self) -> Vec<Entry> {
+        let entry = |(prefix, own): (&IpNet, &Ends)| Entry {
+            prefix: *prefix,
+            own: *own,
+            in_force: self.in_force(*prefix),
+        };
+        self.own.iter().map(entry).collect()
+    }
+
     /// Gives a prefix its own ends and returns the entries to write: it and those inside it.
     pub fn set(&mut self, prefix: IpNet, ends: Ends) -> Vec<Entry> {
         self.own.insert(prefix, ends);

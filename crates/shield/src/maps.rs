@@ -62,9 +62,14 @@ impl Maps {
             cover: Cover::default(),
             generation: 0,
         };
+        maps.forget_lapsed()?;
         for (prefix, ban) in maps.prefix_entries()? {
             maps.cover.set(prefix, ends_of(&ban));
         }
+        // An earlier process may have died between two of a cover's entries.
+        maps.write_entries(&maps.cover.entries(), None)?;
+        maps.count_port_bans()?;
+        maps.count_prefix_bans()?;
         // Generations of an earlier process would name the wrong signatures: begin elsewhere.
         let boot_ms = BootTime::now().0 / 1_000_000;
         maps.generation = u32::try_from(boot_ms & 0xffff_ffff).unwrap_or_default();
@@ -154,7 +159,15 @@ impl Maps {
                 let seen = self.prefix_ban(prefix)?;
                 let own = with_end(seen.unwrap_or_default(), ban.scope, ban.until);
                 let entries = self.cover.set(prefix, ends_of(&own));
-                self.write_entries(&entries, seen.is_none().then_some(prefix))?;
+                let written = self.write_entries(&entries, seen.is_none().then_some(prefix));
+                if written.is_err() {
+                    // The index must not claim what the trie does not have.
+                    match seen {
+                        Some(seen) => self.cover.set(prefix, ends_of(&seen)),
+                        None => self.cover.remove(&prefix),
+                    };
+                }
+                written?;
                 self.count_prefix_bans()
             }
         }
@@ -185,12 +198,7 @@ impl Maps {
                 let own = with_end(seen, scope, BootTime(0));
                 let ends = ends_of(&own);
                 let entries = if ends == Ends::default() {
-                    match prefix {
-                        IpNet::V4(net) => found(self.prefix_bans4.remove(&key4(net)))
-                            .map_err(in_map("prefix_bans4"))?,
-                        IpNet::V6(net) => found(self.prefix_bans6.remove(&key6(net)))
-                            .map_err(in_map("prefix_bans6"))?,
-                    };
+                    self.remove_prefix(prefix)?;
                     self.cover.remove(&prefix)
                 } else {
                     self.cover.set(prefix, ends)
@@ -299,6 +307,38 @@ impl Maps {
             }
         }
         drained
+    }
+
+    /// Bans that lapsed with the daemon dead only take up room.
+    fn forget_lapsed(&mut self) -> Result<(), Error> {
+        let now = BootTime::now().0;
+        let lapsed = |ban: &BanAbi| ban.own_all_until_ns <= now && ban.own_sip_until_ns <= now;
+        let mut keys = Vec::new();
+        for entry in self.bans.iter() {
+            let (key, value) = entry.map_err(in_map("bans"))?;
+            keys.extend(lapsed(&value).then_some(key));
+        }
+        for key in keys {
+            found(self.bans.remove(&key)).map_err(in_map("bans"))?;
+        }
+        for (prefix, value) in self.prefix_entries()? {
+            if lapsed(&value) {
+                self.remove_prefix(prefix)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_prefix(&mut self, prefix: IpNet) -> Result<(), Error> {
+        match prefix {
+            IpNet::V4(net) => {
+                found(self.prefix_bans4.remove(&key4(net))).map_err(in_map("prefix_bans4"))?;
+            }
+            IpNet::V6(net) => {
+                found(self.prefix_bans6.remove(&key6(net))).map_err(in_map("prefix_bans6"))?;
+            }
+        }
+        Ok(())
     }
 
     fn active(&self) -> Result<Active, Error> {

@@ -59,7 +59,7 @@ pub struct EnforcedBan {
 pub enum PortClass {
     /// Cleartext SIP: rate and signatures.
     Sip,
-    /// SIP that cannot be read on the wire (TLS, WebSocket) and IAX2: rate only.
+    /// SIP that cannot be read on the wire (TLS, WebSocket) and IAX2: bans only.
     SipOpaque,
     /// SSH: new connections are limited per source and destination.
     Ssh,
@@ -198,8 +198,8 @@ pub struct GuardedInterface {
     pub attached: bool,
 }
 
-/// What enforces bans, limits and signatures. Two backends stand behind it: the XDP program, and
-/// a double for tests of the callers.
+/// What enforces bans, limits and signatures: [`crate::xdp::Xdp`] on interfaces,
+/// [`crate::Simulator`] on single frames.
 pub trait Shield: Send {
     /// Puts mode, ports and limits in force, at once and without a gap.
     fn set_policy(&mut self, policy: &Policy) -> Result<(), crate::Error>;

@@ -74,10 +74,17 @@ struct Link {
     _held: XdpLink,
 }
 
+/// A link of an earlier start that does not guard what it should.
+struct Unwanted {
+    pin: PathBuf,
+    mode: XdpMode,
+    interface: Option<String>,
+}
+
 impl Xdp {
-    /// Loads the program over the maps that are pinned, or over new ones. Nothing changes for any
-    /// packet before [`crate::Shield::attach`]; if that never comes and no earlier start's program
-    /// is attached, no pin stays behind.
+    /// Loads the program over the maps that are pinned, or over new ones. It judges its first
+    /// packet after [`crate::Shield::attach`]; an earlier start's program, if there is one, judges
+    /// by the same maps until then. If that never comes and there is none, no pin stays behind.
     ///
     /// # Errors
     /// See [`Error`]; an interface that does not exist is one.
@@ -112,22 +119,25 @@ impl Xdp {
         self.maps.events().as_fd()
     }
 
-    /// Goes through the links of an earlier start: what guards a wanted interface in the wanted
-    /// mode gets the new program, the others are detached.
-    fn adopt_links(&mut self) -> Result<(), Error> {
+    /// Puts the new program into the links of an earlier start that guard a wanted interface in the
+    /// wanted mode, and returns the pins of the others, with the interface if there still is one.
+    fn adopt_links(&mut self) -> Result<Vec<Unwanted>, Error> {
         let wanted = self.wanted.clone();
+        let mut unwanted = Vec::new();
         for (pin, mode) in pinned_links(&self.pins)? {
-            let interface = sys::pinned_link_state(&pin)
+            let name = sys::pinned_link_state(&pin)
                 .ok()
-                .and_then(|state| sys::interface_name(state.ifindex))
-                .and_then(|name| wanted.iter().find(|interface| interface.name == name))
+                .and_then(|state| sys::interface_name(state.ifindex));
+            let interface = wanted
+                .iter()
+                .find(|interface| Some(&interface.name) == name.as_ref())
                 .filter(|interface| wanted_mode(interface).is_none_or(|wanted| wanted == mode));
             let Some(interface) = interface else {
-                self.notes.push(format!(
-                    "{}: its interface is gone, or is no longer to be guarded that way: detached",
-                    pin.display()
-                ));
-                remove(&pin)?;
+                unwanted.push(Unwanted {
+                    pin,
+                    mode,
+                    interface: name,
+                });
                 continue;
             };
             let failed = |error| Error::Attach {
@@ -149,7 +159,31 @@ impl Xdp {
                 .push(format!("{}: adopted, {}", interface.name, mode_name(mode)));
             self.keep(interface.name.clone(), mode, held, pin, true)?;
         }
-        Ok(())
+        Ok(unwanted)
+    }
+
+    /// Attaches to an interface that no link of an earlier start guards as it should. One that
+    /// guards it in another mode has to go first, and comes back when the new one fails.
+    fn attach_anew(&mut self, interface: &Interface, unwanted: &[Unwanted]) -> Result<(), Error> {
+        let other = unwanted
+            .iter()
+            .find(|other| other.interface.as_ref() == Some(&interface.name));
+        if let Some(other) = other {
+            remove(&other.pin)?;
+        }
+        let attached = self.attach_to(interface);
+        if let (Err(_), Some(other)) = (&attached, other) {
+            let back = Interface {
+                name: interface.name.clone(),
+                mode: Some(other.mode),
+            };
+            self.attach_to(&back)?;
+            // It was there before: it stays when the rest is taken back.
+            if let Some(link) = self.links.last_mut() {
+                link.adopted = true;
+            }
+        }
+        attached
     }
 
     fn attach_to(&mut self, interface: &Interface) -> Result<(), Error> {
@@ -241,17 +275,23 @@ impl Drop for Xdp {
 
 shield_by_maps!(Xdp {
     fn attach(&mut self) -> Result<Vec<String>, Error> {
-        self.adopt_links()?;
+        let unwanted = self.adopt_links()?;
         for interface in self.wanted.clone() {
             if self.links.iter().any(|link| link.interface == interface.name) {
                 continue;
             }
-            if let Err(error) = self.attach_to(&interface) {
+            if let Err(error) = self.attach_anew(&interface, &unwanted) {
                 for link in self.links.drain(..).filter(|link| !link.adopted) {
                     remove(&link.pin)?;
                 }
                 return Err(error);
             }
+        }
+        // Last, so that a start that fails takes nothing away.
+        for Unwanted { pin, interface, .. } in unwanted {
+            remove(&pin)?;
+            let name = interface.unwrap_or_else(|| "an interface that is gone".to_owned());
+            self.notes.push(format!("{name}: no longer guarded by {}", pin.display()));
         }
         Ok(std::mem::take(&mut self.notes))
     }

@@ -209,6 +209,51 @@ fn native_that_was_asked_for_and_cannot_be_is_an_error() {
 }
 
 #[test]
+fn a_start_that_fails_leaves_an_earlier_one_guarding() {
+    let Some(net) = Net::new() else { return };
+    net.pbx.run("ip link add br0 type bridge").unwrap();
+    let mut xdp = net.open(None).unwrap();
+    ban(&mut xdp);
+    drop(xdp);
+    // Another interface, on which native XDP is refused.
+    let native = Some(XdpMode::Native);
+    let error = net
+        .open_at(net.pin_dir.clone(), "br0", native)
+        .err()
+        .unwrap();
+    assert!(matches!(error, Error::Attach { .. }), "{error}");
+    assert!(!net.reaches());
+
+    // The same one, in a mode that is refused: the loopback has no native XDP.
+    let pins = PathBuf::from(format!("{}-lo", net.pin_dir.display()));
+    drop(net.open_at(pins.clone(), "lo", None).unwrap());
+    assert!(
+        net.pbx
+            .run("ip link show lo")
+            .unwrap()
+            .contains("xdpgeneric")
+    );
+    net.open_at(pins.clone(), "lo", native).err().unwrap();
+    assert!(
+        net.pbx
+            .run("ip link show lo")
+            .unwrap()
+            .contains("xdpgeneric")
+    );
+    fs::remove_dir_all(pins).unwrap();
+
+    // And one that works takes the place of the first.
+    let (_xdp, notes) = net.open_at(net.pin_dir.clone(), "br0", None).unwrap();
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.starts_with("wan: no longer guarded")),
+        "{notes:?}"
+    );
+    assert!(net.reaches());
+}
+
+#[test]
 fn a_foreign_program_is_never_evicted() {
     let Some(net) = Net::new() else { return };
     let foreign_pins = PathBuf::from(format!("{}-foreign", net.pin_dir.display()));

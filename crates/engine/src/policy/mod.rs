@@ -257,7 +257,8 @@ impl Policy {
             return None;
         }
         let over = self.unknown.is_over(&mut self.unknown_due, now);
-        (over && !source.is_retransmission(seen.payload, now)).then_some(Reason::RateUnknown)
+        (over && !self.sources.is_retransmission(key, seen.payload, now))
+            .then_some(Reason::RateUnknown)
     }
 
     fn is_over_ssh_rate(&mut self, seen: &Seen<'_>, now: Time) -> bool {
@@ -327,6 +328,12 @@ fn parse<'a>(packet: &Packet<'a>) -> Parsed<'a> {
             | Transport::LaterFragment => Reason::NotUnderstood,
         });
     };
+    if let IpAddr::V6(source) = ip.source
+        && source.to_ipv4_mapped().is_some()
+    {
+        // Never on the wire; taken for the IPv4 address it spells, it would get that one banned.
+        return Parsed::Nothing(Reason::NotUnderstood);
+    }
     let is_fragment = ip.fragment.is_some_and(|fragment| !fragment.is_whole());
     let fragment = match packet.transport {
         Transport::LaterFragment => Fragment::Later,

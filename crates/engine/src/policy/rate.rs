@@ -5,6 +5,8 @@ use crate::{Source, Time, hash::HashKey, lru::Lru};
 
 /// Unknown sources remembered, as many as in the kernel.
 const MOST_SOURCES: usize = 131_072;
+/// Refused packets remembered, as many as in the kernel.
+const MOST_REFUSALS: usize = 65_536;
 /// A retransmission comes after half a second at the earliest (T1, RFC 3261 section 17.1.1.2)…
 const RETRANSMISSION_MIN: u64 = 400_000_000;
 /// … and until timer F ends it (section 17.1.2.2).
@@ -36,7 +38,11 @@ impl Gcra {
     /// would be due if every packet so far had come on time.
     pub fn is_over(self, due: &mut u64, now: Time) -> bool {
         let now = clock(now);
-        let next = (*due).max(now);
+        let mut next = (*due).max(now);
+        // A debt beyond what this rate allows was made under another one.
+        if next - now > self.tolerance + self.interval {
+            next = now + self.tolerance;
+        }
         if next - now > self.tolerance {
             return true;
         }
@@ -50,47 +56,49 @@ impl Gcra {
 pub(super) struct SourceRate {
     pub requests_due: u64,
     pub responses_due: u64,
-    refused_at: u64,
-    /// Zero: a retransmission came, the source is real.
-    refused_hash: u64,
+    retransmitted_at: u64,
 }
 
-impl SourceRate {
-    /// All unknown sources together are over their share. Forgers do not retransmit and phones do:
-    /// the first packet of a source is refused and remembered, the same bytes half a second later
-    /// pass, and so does what follows within 32 s.
-    pub fn is_retransmission(&mut self, payload: &[u8], now: Time) -> bool {
-        let now = clock(now);
-        let age = now.wrapping_sub(self.refused_at);
-        let is_recent = self.refused_at != 0 && age <= RETRANSMISSION_MAX;
-        if is_recent && self.refused_hash == 0 {
-            return true;
-        }
-        let hash = payload_hash(payload);
-        if is_recent && self.refused_hash == hash {
-            let passes = age >= RETRANSMISSION_MIN;
-            if passes {
-                self.refused_hash = 0;
-            }
-            return passes;
-        }
-        self.refused_at = now;
-        self.refused_hash = hash;
-        false
-    }
-}
-
-/// The unknown sources.
+/// The unknown sources, and the packets of theirs that the common bucket refused.
 #[derive(Debug)]
-pub(super) struct Sources(Lru<Source, SourceRate>);
+pub(super) struct Sources {
+    sources: Lru<Source, SourceRate>,
+    refusals: Lru<(Source, u64), u64>,
+}
 
 impl Sources {
     pub fn new(key: HashKey) -> Self {
-        Self(Lru::new(MOST_SOURCES, key))
+        Self {
+            sources: Lru::new(MOST_SOURCES, key),
+            refusals: Lru::new(MOST_REFUSALS, key),
+        }
     }
 
     pub fn touch(&mut self, source: Source) -> &mut SourceRate {
-        self.0.touch(source)
+        self.sources.touch(source)
+    }
+
+    /// All unknown sources together are over their share. Forgers do not retransmit and phones do:
+    /// a packet is refused and remembered, the same bytes half a second later pass, and so does
+    /// what the source sends within 32 s.
+    pub fn is_retransmission(&mut self, source: Source, payload: &[u8], now: Time) -> bool {
+        let now = clock(now);
+        let retransmitted_at = self.touch(source).retransmitted_at;
+        let age = now.wrapping_sub(retransmitted_at);
+        if retransmitted_at != 0 && age <= RETRANSMISSION_MAX {
+            return true;
+        }
+        let refused_at = self.refusals.touch((source, payload_hash(payload)));
+        let age = now.wrapping_sub(*refused_at);
+        if *refused_at == 0 || age > RETRANSMISSION_MAX {
+            *refused_at = now;
+            return false;
+        }
+        if age < RETRANSMISSION_MIN {
+            return false;
+        }
+        self.touch(source).retransmitted_at = now;
+        true
     }
 }
 

@@ -902,6 +902,69 @@ fn all_strangers_together_are_limited_and_a_retransmission_passes() {
 }
 
 #[test]
+fn phones_behind_one_address_retransmit_each_its_own() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.unknown = burst(1)))
+        .unwrap();
+    assert_eq!(
+        judge(&mut simulator, &phone().build()),
+        (PASS, Reason::Clean)
+    );
+    let of = |number: u32| {
+        let source = format!("198.51.100.10:{}", 40_000 + number);
+        let text = request(&format!("Snom/{number}"));
+        Packet::udp(source, PBX).payload(&text).build()
+    };
+    let start = std::time::Instant::now();
+    for number in 0..20 {
+        assert_eq!(
+            judge(&mut simulator, &of(number)),
+            (DROP, Reason::RateUnknown)
+        );
+    }
+    // In turn, as after a power cut: whose comes first opens the way for all.
+    let deadline = start + std::time::Duration::from_secs(4);
+    while (0..20).any(|number| judge(&mut simulator, &of(number)).0 == DROP) {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no retransmission passed"
+        );
+    }
+    assert!(start.elapsed() >= std::time::Duration::from_millis(400));
+}
+
+#[test]
+fn a_debt_made_under_another_limit_is_forgiven() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.sip = burst(3)))
+        .unwrap();
+    let frame = phone().build();
+    assert_eq!(passes(&mut simulator, &frame, 50), (3, Reason::Rate));
+    simulator.set_policy(&policy()).unwrap();
+    assert_eq!(judge(&mut simulator, &frame), (PASS, Reason::Clean));
+}
+
+#[test]
+fn an_ipv6_source_that_spells_an_ipv4_address_is_not_taken_for_it() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    ban(&mut simulator, "203.0.113.7", Scope::All, in_an_hour());
+    let scan = request("friendly-scanner");
+    let frame = Packet::udp("[::ffff:203.0.113.7]:5060", PBX6).payload(&scan);
+    check(
+        &mut simulator,
+        &[row("mapped", &frame, PASS, Reason::NotUnderstood)],
+    );
+}
+
+#[test]
 fn ssh_is_limited_by_new_connections() {
     let Some(mut simulator) = simulator(Profile::Standard) else {
         return;
