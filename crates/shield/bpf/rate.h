@@ -11,31 +11,23 @@
 
 #define RATE_RETRIES 4
 
-/* Several CPUs race by compare-and-swap; who loses every try passes, since a packet dropped
- * wrongly is worse than one that slips through. Not inlined, for the verifier's sake. */
-static __always_inline int take_token(__u64 *due_ns, __u64 interval_ns, __u64 tolerance_ns, __u64 now)
+/* Takes a token; true where there is none left. Several CPUs race by compare-and-swap; who loses
+ * every try passes, since a packet dropped wrongly is worse than one that slips through. */
+static __always_inline int over_rate(__u64 *due_ns, const struct rate *rate, __u64 now)
 {
-	if (!due_ns)
-		return 0;
 	for (int i = 0; i < RATE_RETRIES; i++) {
 		__u64 seen = *(volatile __u64 *)due_ns;
 		__u64 due = seen > now ? seen : now;
 
 		/* A debt beyond what this rate allows was made under another one. */
-		if (due - now > tolerance_ns + interval_ns)
-			due = now + tolerance_ns;
-		if (due - now > tolerance_ns)
+		if (due - now > rate->tolerance_ns + rate->interval_ns)
+			due = now + rate->tolerance_ns;
+		if (due - now > rate->tolerance_ns)
 			return 1;
-		if (__sync_val_compare_and_swap(due_ns, seen, due + interval_ns) == seen)
+		if (__sync_val_compare_and_swap(due_ns, seen, due + rate->interval_ns) == seen)
 			return 0;
 	}
 	return 0;
-}
-
-/* Takes a token; true where there is none left. */
-static __always_inline int over_rate(__u64 *due_ns, const struct rate *rate, __u64 now)
-{
-	return take_token(due_ns, rate->interval_ns, rate->tolerance_ns, now);
 }
 
 #endif
