@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{BanScope, GuardMode};
 
+/// Bytes of a request's body at most.
+pub const LARGEST_REQUEST: usize = 1 << 20;
+
 /// `status`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time::timeout};
 
-use super::api::Refusal;
+use super::api::{LARGEST_REQUEST, Refusal};
 use crate::exit::{Exit, Failure};
 
 /// Longer than the daemon allows itself, so that its own answer comes first.
@@ -46,13 +46,20 @@ impl Client {
     /// Orders.
     ///
     /// # Errors
-    /// As [`Self::get`].
+    /// As [`Self::get`]; exit code 2 where the request is larger than the daemon reads.
     pub fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
         let body = serde_json::to_vec(body).map_err(|error| self.garbled(&error))?;
+        if body.len() > LARGEST_REQUEST {
+            return Err(Failure::input(format!(
+                "the request has {} bytes and the daemon reads {LARGEST_REQUEST} at most: send it \
+                 in parts, some thousands of addresses each",
+                body.len()
+            )));
+        }
         self.call(Method::POST, path, body.into())
     }
 
@@ -132,5 +139,28 @@ impl Client {
 
     fn garbled(&self, error: &dyn std::error::Error) -> Failure {
         Failure::unreachable(format!("the daemon at {}: {error}", self.socket.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Client, LARGEST_REQUEST};
+    use crate::exit::Exit;
+
+    #[test]
+    fn a_request_that_is_too_large_is_not_sent() {
+        let client = Client::new(Path::new("/nonexistent"));
+        let post = |bytes| {
+            client
+                .post::<()>("/v1/ban", &"x".repeat(bytes))
+                .unwrap_err()
+        };
+        // With its two quotes.
+        let error = post(LARGEST_REQUEST - 1);
+        assert_eq!(error.exit, Exit::Input);
+        assert!(error.text.contains("in parts"), "{error}");
+        assert_eq!(post(LARGEST_REQUEST - 2).exit, Exit::Unreachable);
     }
 }

@@ -30,7 +30,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::api::{AllowRequest, BanRequest, BansQuery, Refusal, UnbanRequest, WhyQuery};
+use super::api::{
+    AllowRequest, BanRequest, BansQuery, LARGEST_REQUEST, Refusal, UnbanRequest, WhyQuery,
+};
 use crate::{
     daemon::Guard,
     exit::{Exit, Failure},
@@ -41,8 +43,6 @@ pub type Task = Box<dyn FnOnce(&mut Guard) + Send>;
 
 /// A request ends after this time at the latest.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Bytes of a request's body at most.
-const LARGEST: usize = 1 << 20;
 /// Requests that wait for the loop at most.
 const MOST_WAITING: usize = 64;
 
@@ -233,7 +233,7 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
                 },
             ),
         )
-        .layer(DefaultBodyLimit::max(LARGEST))
+        .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
         .layer(middleware::from_fn(limit_time))
         .with_state(Loop(tasks))
 }

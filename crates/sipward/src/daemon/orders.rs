@@ -1,7 +1,7 @@
 //! What an administrator may order. Nothing is acknowledged before the ledger has it and the
 //! kernel enforces it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Lifted, Origin, Protection, escape, overlap};
@@ -14,7 +14,7 @@ use crate::{
         UnbanRequest,
     },
     exit::Failure,
-    ledger::Entry,
+    ledger::{Entry, Target},
 };
 
 /// Bytes of a reason at most.
@@ -40,7 +40,7 @@ impl Guard {
             )));
         }
         let scope = request.scope.unwrap_or(self.config.bans.scope).into();
-        let mut reply = BanReply::default();
+        let mut asked = Vec::with_capacity(request.prefixes.len());
         for prefix in &request.prefixes {
             let ban = Ban {
                 prefix: *prefix,
@@ -58,12 +58,22 @@ impl Guard {
                 origin: Origin::Manual,
             };
             // Protected addresses were looked for in all of the request before.
-            match self.engine.impose(ban.clone(), true, now) {
-                Ok(()) if self.engine.bans().any(|in_force| *in_force == ban) => {
-                    reply.banned.push(*prefix);
-                }
-                Ok(()) => reply.already.push(*prefix),
-                Err(protected) => return Err(Failure::input(protected.to_string())),
+            self.engine
+                .impose(ban.clone(), true, now)
+                .map_err(|protected| Failure::input(protected.to_string()))?;
+            asked.push(ban);
+        }
+        let in_force: BTreeMap<Target, &Ban> = self
+            .engine
+            .bans()
+            .map(|ban| (Target::of(ban), ban))
+            .collect();
+        let mut reply = BanReply::default();
+        for ban in &asked {
+            if in_force.get(&Target::of(ban)) == Some(&ban) {
+                reply.banned.push(ban.prefix);
+            } else {
+                reply.already.push(ban.prefix);
             }
         }
         self.carry_out_order()?;
