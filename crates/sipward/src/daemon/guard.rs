@@ -1,9 +1,13 @@
 //! Engine, shield and ledger together: what was seen goes in, what follows is enforced and
 //! remembered.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Instant,
+};
 
-use sipward_engine::{Command, Engine, Protection, Time};
+use ipnet::IpNet;
+use sipward_engine::{Ban, Command, Engine, Protection, Time};
 use sipward_shield::{self as shield, Scope, Shield};
 use sipward_signature::Tables;
 
@@ -12,7 +16,7 @@ use crate::{
     clock::{self, Clocks},
     config::Config,
     exit::Failure,
-    ledger::{Entry, Ledger, Target},
+    ledger::{Ended, Entry, Ledger, Target},
     signatures,
 };
 
@@ -103,13 +107,27 @@ impl Guard {
         self.engine.poll_timeout()
     }
 
-    /// Carries out what the engine decided: the kernel first, for every packet counts.
+    /// Carries out what the engine decided: the kernel first, for every packet counts. A ban that
+    /// the kernel refuses is taken back.
     pub fn carry_out(&mut self) {
-        while let Some(command) = self.next_command() {
-            if let Err(error) = self.enforce(&command) {
-                tracing::error!("{error}");
+        loop {
+            let mut refused = Vec::new();
+            while let Some(command) = self.next_command() {
+                let enforced = self.enforce(&command);
+                if let Err(error) = &enforced {
+                    tracing::error!("{error}");
+                }
+                match (enforced, command) {
+                    (Err(_), Command::Ban(ban)) => refused.push(ban),
+                    (Ok(()) | Err(_), command) => {
+                        self.pending.extend(entry(command, clock::now()));
+                    }
+                }
             }
-            self.pending.extend(entry(command, clock::now()));
+            if refused.is_empty() {
+                return;
+            }
+            self.take_back(&refused);
         }
     }
 
@@ -129,7 +147,7 @@ impl Guard {
     }
 
     /// Carries out what somebody asked for: the ledger first, so that an acknowledged order
-    /// survives whatever comes.
+    /// survives whatever comes. Bans that the kernel refuses are taken back; the rest is in force.
     pub(super) fn carry_out_order(&mut self) -> Result<(), Failure> {
         let mut commands = Vec::new();
         while let Some(command) = self.next_command() {
@@ -146,8 +164,24 @@ impl Guard {
         if written.is_err() {
             self.pending.extend(entries);
         }
-        for command in &commands {
-            self.enforce(command)?;
+        let mut error = None;
+        let mut refused = Vec::new();
+        for command in commands {
+            let Err(failure) = self.enforce(&command) else {
+                continue;
+            };
+            error.get_or_insert(failure);
+            if let Command::Ban(ban) = command {
+                tracing::error!("the kernel refused the ban of {}", ban.prefix);
+                refused.push(ban);
+            }
+        }
+        let lift = |ban| Entry::Lift(Target::of(ban), now, Ended::Lifted);
+        self.pending.extend(refused.iter().map(lift));
+        self.write_ledger();
+        self.take_back(&refused);
+        if let Some(error) = error {
+            return Err(error);
         }
         written.map_err(|error| Failure {
             text: format!("in force now, but it would not survive a reboot: {error}"),
@@ -197,10 +231,44 @@ impl Guard {
             .set(Protection::Allowlist, allowed);
     }
 
+    /// Puts a decision beside those of the engine.
+    #[cfg(test)]
+    pub(super) fn decide(&mut self, command: Command) {
+        self.decided.push_back(command);
+    }
+
     fn next_command(&mut self) -> Option<Command> {
         self.decided
             .pop_front()
             .or_else(|| self.engine.next_command())
+    }
+
+    /// Makes the engine forget bans that the kernel refused. The engine can only lift, and that
+    /// splits what lies around: so all are lifted and all others are imposed as they were, of
+    /// which neither the kernel nor the ledger needs to hear.
+    fn take_back(&mut self, refused: &[Ban]) {
+        if refused.is_empty() {
+            return;
+        }
+        let now = clock::now();
+        self.engine.handle_timeout(now);
+        while let Some(command) = self.engine.next_command() {
+            self.decided.push_back(command);
+        }
+        let refused: BTreeSet<Target> = refused.iter().map(Target::of).collect();
+        for ban in self.engine.lift_all(now).bans {
+            if !refused.contains(&Target::of(&ban)) {
+                // Forced, it is not refused.
+                let _ = self.engine.impose(ban, true, now);
+            }
+        }
+        while self.engine.next_command().is_some() {}
+    }
+
+    /// The ban of exactly this target.
+    fn ban_of(&self, target: &Target) -> Option<Ban> {
+        let why = self.engine.why(target.prefix.addr(), clock::now());
+        why.bans.into_iter().find(|ban| Target::of(ban) == *target)
     }
 
     fn enforce_policy(&mut self, tables: Tables) -> Result<(), Failure> {
@@ -211,11 +279,10 @@ impl Guard {
     }
 
     fn enforce(&mut self, command: &Command) -> Result<(), Failure> {
-        let shield = &mut self.shield;
         match command {
             Command::Ban(ban) => {
                 tracing::info!("ban {} ({}): {}", ban.prefix, ban.origin.name(), ban.reason);
-                shield.ban(&kernel_ban(&Target::of(ban), ban.until))?;
+                self.shield.ban(&kernel_ban(&Target::of(ban), ban.until))?;
             }
             Command::Unban(unban) => {
                 tracing::info!("the ban of {} has ended", unban.prefix);
@@ -223,7 +290,7 @@ impl Guard {
                     prefix: unban.prefix,
                     port: unban.port,
                 };
-                shield.unban(&target, scope(unban.scope))?;
+                self.shield.unban(&target, scope(unban.scope))?;
             }
             Command::Alert(alert) => {
                 let spared = alert
@@ -238,24 +305,29 @@ impl Guard {
                     alert.summary
                 );
             }
-            Command::Trust(trusted) => shield.trust(trusted.address)?,
-            Command::Distrust(address) | Command::TakeRate(address) => shield.distrust(*address)?,
+            Command::Trust(trusted) => self.shield.trust(trusted.address)?,
+            Command::Distrust(address) | Command::TakeRate(address) => {
+                self.shield.distrust(*address)?
+            }
             Command::Hold(hold) => {
-                let target = Target {
-                    prefix: hold.prefix,
-                    port: None,
-                    scope: sipward_engine::Scope::Sip,
-                };
-                shield.ban(&kernel_ban(&target, Some(hold.until)))?;
+                let target = held(hold.prefix);
+                let lasts = |ban: &Ban| ban.until.is_none_or(|until| until >= hold.until);
+                if !self.ban_of(&target).is_some_and(|ban| lasts(&ban)) {
+                    self.shield.ban(&kernel_ban(&target, Some(hold.until)))?;
+                }
             }
             Command::Release(prefix) => {
-                shield.unban(
-                    &shield::Target {
-                        prefix: *prefix,
-                        port: None,
-                    },
-                    Scope::Sip,
-                )?;
+                let target = held(*prefix);
+                match self.ban_of(&target) {
+                    Some(ban) => self.shield.ban(&kernel_ban(&target, ban.until))?,
+                    None => {
+                        let prefix = shield::Target {
+                            prefix: *prefix,
+                            port: None,
+                        };
+                        self.shield.unban(&prefix, Scope::Sip)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -271,6 +343,15 @@ pub(super) fn kernel_ban(target: &Target, until: Option<Time>) -> shield::Ban {
         },
         scope: scope(target.scope),
         until: Clocks::now().boot(until),
+    }
+}
+
+/// What a hold of these addresses is in the kernel: a ban of them in SIP.
+const fn held(prefix: IpNet) -> Target {
+    Target {
+        prefix,
+        port: None,
+        scope: sipward_engine::Scope::Sip,
     }
 }
 

@@ -1,16 +1,20 @@
 //! The guard over a shield in memory: what the kernel, the ledger and the engine are each told.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
 
 use ipnet::IpNet;
-use sipward_engine::Time;
+use sipward_engine::{Command, Hold, Time};
 use sipward_shield::{BootTime, Event, Mode, Reason, Scope, SignatureHit, Target, Verdict};
 use tempfile::TempDir;
 
 use super::{Guard, double::Double};
 use crate::{
     clock::{self, Clocks},
-    config::Config,
+    config::{BanScope, Config},
     control::api::{AllowRequest, BanRequest, BansQuery, EnforcementState, UnbanRequest},
     ledger::{Ended, Entry, FILE_NAME, Ledger},
     signatures,
@@ -215,6 +219,101 @@ fn an_order_that_the_kernel_refuses_is_not_acknowledged() {
     bench.shield.state().is_full = true;
     let error = guard.ban(&ban("203.0.113.0/24")).unwrap_err();
     assert!(error.text.contains("no room"), "{error}");
+    assert_eq!(guard.bans(BansQuery::default()).unwrap(), []);
+    assert_eq!(bench.written(), []);
+}
+
+#[test]
+fn what_the_kernel_refuses_of_an_order_is_taken_back_and_the_rest_is_in_force() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    // One around the refused one and one within it.
+    guard.ban(&ban("203.0.0.0/16")).unwrap();
+    guard.ban(&ban("203.0.113.7/32")).unwrap();
+    let before = guard.bans(BansQuery::default()).unwrap();
+    bench.shield.state().is_full = true;
+    guard
+        .ban(&BanRequest {
+            prefixes: vec![net("203.0.113.0/24"), net("198.51.100.1/32")],
+            ..ban("203.0.113.0/24")
+        })
+        .unwrap_err();
+    assert_eq!(guard.bans(BansQuery::default()).unwrap(), before);
+    assert_eq!(bench.written(), bench.enforced());
+    bench.shield.state().is_full = false;
+    let reply = guard.ban(&ban("203.0.113.0/24")).unwrap();
+    assert_eq!(reply.banned, [net("203.0.113.0/24")]);
+    turn(&mut guard);
+    assert_eq!(bench.written(), bench.enforced());
+    assert_eq!(bench.enforced().len(), 3);
+}
+
+#[test]
+fn an_automatic_ban_that_the_kernel_refuses_is_taken_back() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    bench.shield.state().is_full = true;
+    let event = scan("203.0.113.7", "sipvicious-friendly-scanner");
+    bench.shield.state().events.push(event.clone());
+    turn(&mut guard);
+    assert_eq!(guard.bans(BansQuery::default()).unwrap(), []);
+    assert_eq!(bench.written(), []);
+}
+
+/// A request is answered within ten seconds.
+#[test]
+fn a_ban_of_many_addresses_is_answered_in_time() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let prefixes: Vec<IpNet> = (0..25_000_u32)
+        .map(|number| IpAddr::from(Ipv4Addr::from_bits(0x6440_0000 + number)).into())
+        .collect();
+    let begin = Instant::now();
+    let reply = guard
+        .ban(&BanRequest {
+            prefixes: prefixes.clone(),
+            ..ban("203.0.113.0/24")
+        })
+        .unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    assert_eq!(reply.banned, prefixes);
+}
+
+/// A source that is banned may be held as well; both end when they should.
+#[test]
+fn a_hold_neither_shortens_nor_ends_a_ban_of_the_same_source() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard
+        .ban(&BanRequest {
+            scope: Some(BanScope::Sip),
+            ..ban("203.0.113.7/32")
+        })
+        .unwrap();
+    let key = (target("203.0.113.7/32"), Scope::Sip);
+    let held = |bench: &Bench| bench.shield.state().bans.get(&key).copied();
+    let banned = held(&bench);
+    let prefix = net("203.0.113.7/32");
+    guard.decide(Command::Hold(Hold {
+        prefix,
+        until: clock::now() + Duration::from_secs(3),
+    }));
+    turn(&mut guard);
+    assert_eq!(held(&bench), banned);
+    guard.decide(Command::Release(prefix));
+    turn(&mut guard);
+    assert_eq!(held(&bench), banned);
+    // Without a ban the hold is all there is.
+    guard.unban(&UnbanRequest::All).unwrap();
+    guard.decide(Command::Hold(Hold {
+        prefix,
+        until: clock::now() + Duration::from_secs(3),
+    }));
+    turn(&mut guard);
+    assert!(held(&bench).is_some());
+    guard.decide(Command::Release(prefix));
+    turn(&mut guard);
+    assert_eq!(held(&bench), None);
 }
 
 #[test]
