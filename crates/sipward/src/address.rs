@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// What the user named: an address, a prefix or a range, as the fewest prefixes that cover exactly
 /// that.
@@ -41,26 +42,47 @@ impl FromStr for Address {
     }
 }
 
-/// Reads an address or a prefix. An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) is the IPv4
-/// address, since that is what its packets carry.
-///
-/// # Errors
-/// One line for the user: not an address, or bits set behind the prefix length.
-pub fn prefix(text: &str) -> Result<IpNet, String> {
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// Reads an address or a prefix. IPv4 in IPv6 clothes (`::ffff:192.0.2.1`, `::ffff:192.0.2.0/120`)
+/// is IPv4, since that is what its packets carry.
+fn prefix(text: &str) -> Result<IpNet, String> {
     let Some((base, length)) = text.split_once('/') else {
         return address(text).map(IpNet::from);
     };
-    let base = address(base)?;
-    let most = if base.is_ipv4() { 32 } else { 128 };
-    let net = length
+    let canonical = address(base)?;
+    // The bits of an IPv4-mapped address before the IPv4 address (RFC 4291 §2.5.5.2).
+    let mapped = if canonical.is_ipv4() && base.contains(':') {
+        96
+    } else {
+        0
+    };
+    let most = mapped + if canonical.is_ipv4() { 32 } else { 128 };
+    let length: u8 = length
         .parse()
         .ok()
-        .filter(|_| length.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|length| IpNet::new(base, length).ok())
-        .ok_or_else(|| format!("{text:?}: the prefix length must be a number from 0 to {most}"))?;
+        .filter(|at_most| length.bytes().all(|byte| byte.is_ascii_digit()) && *at_most <= most)
+        .ok_or_else(|| {
+            format!("{text:?}: the prefix length must be a number from {mapped} to {most}")
+        })?;
+    let Some(bits) = length.checked_sub(mapped) else {
+        let meant = IpNet::new(canonical, length.min(32)).map(|net| net.trunc());
+        let meant = meant.map_or_else(|_| canonical.to_string(), |net| net.to_string());
+        return Err(format!(
+            "{text:?}: the prefix length of IPv4 written as IPv6 is from 96 to 128; did you mean \
+             {meant}?"
+        ));
+    };
+    let net = IpNet::new(canonical, bits).map_err(|error| format!("{text:?}: {error}"))?;
     if net.trunc() != net {
         return Err(format!(
-            "{text:?}: bits are set behind the prefix length; did you mean {}, or {base}?",
+            "{text:?}: bits are set behind the prefix length; did you mean {}, or {canonical}?",
             net.trunc()
         ));
     }
@@ -140,6 +162,8 @@ mod tests {
     #[test_case("0.0.0.0-255.255.255.255", &["0.0.0.0/0"]; "everything")]
     #[test_case("2001:db8::-2001:db8::1", &["2001:db8::/127"]; "an IPv6 range")]
     #[test_case("192.0.2.1-192.0.2.1", &["192.0.2.1/32"]; "a range of one")]
+    #[test_case("::ffff:203.0.113.0/120", &["203.0.113.0/24"]; "a prefix of IPv4 in IPv6 clothes")]
+    #[test_case("::ffff:0:0/96", &["0.0.0.0/0"]; "all of IPv4 in IPv6 clothes")]
     fn an_address_is_read_as(text: &str, prefixes: &[&str]) {
         let address: Address = text.parse().unwrap();
         assert_eq!(written(address.prefixes()), prefixes);
@@ -150,6 +174,9 @@ mod tests {
     #[test_case("192.0.2.1/24", "did you mean 192.0.2.0/24"; "host bits")]
     #[test_case("192.0.2.0/33", "from 0 to 32"; "a prefix too long")]
     #[test_case("192.0.2.0/+8", "from 0 to 32"; "a sign before the length")]
+    #[test_case("::ffff:203.0.113.0/24", "did you mean 203.0.113.0/24"; "IPv4 in IPv6 clothes that are too short")]
+    #[test_case("::ffff:203.0.113.1/120", "did you mean 203.0.113.0/24"; "host bits in IPv6 clothes")]
+    #[test_case("::ffff:203.0.113.0/129", "from 96 to 128"; "IPv4 in IPv6 clothes that are too long")]
     #[test_case("example.org", "is no address"; "a name")]
     #[test_case("1.2.3", "is no address"; "three numbers")]
     #[test_case("", "is no address"; "nothing")]

@@ -19,9 +19,12 @@ use sipward_shield::{Limits, Policy, PortClass, Ports, Rate};
 
 pub use detect::Detect;
 pub use error::{Problem, Problems};
-pub use values::{BanScope, GuardMode, Prefix, RateText, XdpChoice};
+pub use values::{BanScope, GuardMode, RateText, XdpChoice};
 
-use crate::span::Span;
+use crate::{
+    address::{self, Address},
+    span::Span,
+};
 
 /// The whole configuration file with its defaults, as `sipward config default` prints it.
 pub const DEFAULT_TEXT: &str = include_str!("config/default.toml");
@@ -152,8 +155,8 @@ pub struct Bans {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Allow {
-    /// Addresses and prefixes.
-    pub addresses: Vec<Prefix>,
+    /// Addresses, prefixes and ranges.
+    pub addresses: Vec<Address>,
 }
 
 /// `[signatures]`
@@ -300,7 +303,7 @@ impl Config {
     /// The allowlist of the configuration, without duplicates, in order.
     #[must_use]
     pub fn allowed(&self) -> Vec<IpNet> {
-        let mut nets: Vec<IpNet> = self.allow.addresses.iter().map(|prefix| prefix.0).collect();
+        let mut nets = address::prefixes(&self.allow.addresses);
         nets.sort();
         nets.dedup();
         nets

@@ -100,6 +100,11 @@ fn bad_usage_is_refused_with(words: &[&str], part: &str) {
     assert!(error.contains(part), "{error}");
 }
 
+#[test]
+fn why_takes_a_range() {
+    Cli::try_parse_from(["sipward", "why", "10.0.0.1-10.0.0.9"]).unwrap();
+}
+
 #[test_case(Shell::Bash; "bash")]
 #[test_case(Shell::Zsh; "zsh")]
 #[test_case(Shell::Fish; "fish")]
@@ -174,6 +179,29 @@ fn why_tells_the_story() {
     }))
     .unwrap();
     insta::assert_snapshot!("why", utc(&why::text(&why, now())));
+}
+
+#[test]
+fn why_of_a_range_is_why_of_all_its_parts() {
+    let of = |banned, bans: &[BanView]| -> WhyView {
+        serde_json::from_value(serde_json::json!({
+            "address": "x", "banned": banned, "bans": bans, "allowed": false, "trusted": banned,
+            "protected": null, "alerts": [],
+        }))
+        .unwrap()
+    };
+    let (wide, narrow) = (ban("203.0.113.0/24"), ban("203.0.113.7/32"));
+    let one = of(true, &[wide.clone(), narrow.clone()]);
+    let later = BanView {
+        dropped_packets: 12346,
+        ..wide.clone()
+    };
+    let other = of(false, &[later]);
+    let range = "203.0.113.7-203.0.114.1".parse().unwrap();
+    let why = why::both(one, other, &range);
+    assert_eq!(why.address, "203.0.113.7-203.0.114.1");
+    assert!(!why.banned && why.trusted);
+    assert_eq!(why.bans, [wide, narrow]);
 }
 
 #[test]

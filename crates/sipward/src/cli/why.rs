@@ -1,4 +1,4 @@
-use std::fmt::Write;
+use std::{cmp::Reverse, fmt::Write};
 
 use clap::Args;
 use ipnet::IpNet;
@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::{Daemon, bans, table};
 use crate::{
-    address, clock,
+    address::{self, Address},
+    clock,
     config::BanScope,
     control::api::{AlertView, BanView, WhyView},
     exit::{Answer, Failure},
@@ -21,9 +22,9 @@ Examples:
   sipward why 203.0.113.7
   sipward why 203.0.113.0/24 --json")]
 pub struct Arguments {
-    /// An address or a prefix
-    #[arg(value_name = "ADDRESS", value_parser = address::prefix)]
-    address: IpNet,
+    /// 203.0.113.7, 2001:db8::/48 or 203.0.113.7-203.0.113.20
+    #[arg(value_name = "ADDRESS")]
+    address: Address,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -33,8 +34,17 @@ pub struct Arguments {
 
 impl Arguments {
     pub fn run(self) -> Result<Answer, Failure> {
-        let path = format!("/v1/why?prefix={}", self.address);
-        let why: WhyView = self.daemon.client().get(&path)?;
+        let client = self.daemon.client();
+        let ask = |prefix: &IpNet| client.get::<WhyView>(&format!("/v1/why?prefix={prefix}"));
+        let (first, rest) = self
+            .address
+            .prefixes()
+            .split_first()
+            .ok_or_else(|| Failure::input(format!("{} is no address", self.address)))?;
+        let mut why = ask(first)?;
+        for prefix in rest {
+            why = both(why, ask(prefix)?, &self.address);
+        }
         let answer = if self.json {
             Answer::json(&why)?
         } else {
@@ -45,6 +55,31 @@ impl Arguments {
         } else {
             answer.negative()
         })
+    }
+}
+
+/// What is known of two parts of a range, as of one.
+pub(super) fn both(one: WhyView, other: WhyView, range: &Address) -> WhyView {
+    fn union<T>(mut all: Vec<T>, more: Vec<T>, same: impl Fn(&T, &T) -> bool) -> Vec<T> {
+        for element in more {
+            if !all.iter().any(|known| same(known, &element)) {
+                all.push(element);
+            }
+        }
+        all
+    }
+    let mut alerts = union(one.alerts, other.alerts, PartialEq::eq);
+    // Between two questions a ban goes on to drop.
+    let target = |ban: &BanView| (ban.prefix, ban.port, ban.scope);
+    alerts.sort_by_key(|alert| Reverse(alert.at));
+    WhyView {
+        address: range.to_string(),
+        banned: one.banned && other.banned,
+        bans: union(one.bans, other.bans, |a, b| target(a) == target(b)),
+        allowed: one.allowed && other.allowed,
+        trusted: one.trusted || other.trusted,
+        protected: one.protected.or(other.protected),
+        alerts,
     }
 }
 

@@ -71,6 +71,7 @@ fn the_printed_file_names_every_key() {
 #[test_case("[limits.sip]\nburst = 0\n", "x.toml:2:9: limits.sip.burst: 0 would drop every packet"; "a burst of nothing")]
 #[test_case("[limits.sip]\nburst = -1\n", "x.toml:2:9: limits.sip.burst: invalid value: integer `-1`"; "a negative burst")]
 #[test_case("[limits.sip]\nrate = \"0/s\"\n", "is no rate"; "a rate of nothing")]
+#[test_case("[limits.sip]\nrate = \"1000000001/s\"\n", "x.toml:2:8: limits.sip.rate: \"1000000001/s\" is more than 1000000000 packets per second"; "a rate that the kernel cannot keep")]
 #[test_case("[ports]\nsip-udp = [5060]\niax2 = [5060]\n", "x.toml:3:8: ports.iax2: UDP port 5060 is in ports.sip-udp already"; "a port with two purposes")]
 #[test_case("[ports]\ntripwire = [5080]\n", "x.toml:2:12: ports.tripwire: UDP port 5080 is in ports.sip-udp already"; "a tripwire on a port in use")]
 #[test_case("[ports]\nsip-udp = [0]\n", "0 is no port"; "port zero")]
@@ -156,6 +157,19 @@ fn the_policy_has_every_port_with_its_class() {
             burst: 10
         }
     );
+}
+
+#[test]
+fn the_largest_rate_is_accepted() {
+    parse("[limits.sip]\nrate = \"1000000000/s\"").unwrap();
+    parse("[limits.sip]\nrate = \"4294967295/min\"").unwrap();
+}
+
+#[test]
+fn a_range_is_allowed_as_the_fewest_prefixes() {
+    let config = parse("[allow]\naddresses = [\"10.0.0.1-10.0.0.4\", \"10.0.0.1\"]").unwrap();
+    let allowed: Vec<String> = config.allowed().iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/32"]);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::{fmt, str::FromStr};
 
-use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use sipward_engine::Scope;
 use sipward_shield::{Mode, XdpMode};
@@ -105,10 +104,14 @@ impl fmt::Display for BanScope {
     }
 }
 
+/// Packets per second at most: the kernel keeps the time between two packets in nanoseconds, and
+/// none between them would be no limit.
+const MOST_PER_SECOND: u32 = 1_000_000_000;
+
 /// A rate as iptables writes it: `5/s`, `3/min`, `100/hour`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateText {
-    /// Packets per interval, at least one.
+    /// Packets per interval, at least one, and at most [`MOST_PER_SECOND`].
     pub packets: u32,
     /// The interval in seconds, at least one.
     pub per_seconds: u32,
@@ -137,9 +140,16 @@ impl FromStr for RateText {
                 per_seconds,
             })
         };
-        read().ok_or_else(|| {
+        let rate = read().ok_or_else(|| {
             format!("{text:?} is no rate: write it as \"5/s\", \"3/min\", \"100/h\" or \"1000/d\"")
-        })
+        })?;
+        if rate.packets > MOST_PER_SECOND.saturating_mul(rate.per_seconds) {
+            return Err(format!(
+                "{text:?} is more than {MOST_PER_SECOND} packets per second, the most that the \
+                 kernel can keep to"
+            ));
+        }
+        Ok(rate)
     }
 }
 
@@ -147,18 +157,6 @@ impl<'de> Deserialize<'de> for RateText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?
             .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
-/// An address or a prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefix(pub IpNet);
-
-impl<'de> Deserialize<'de> for Prefix {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::address::prefix(&String::deserialize(deserializer)?)
-            .map(Self)
             .map_err(D::Error::custom)
     }
 }
