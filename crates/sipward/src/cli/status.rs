@@ -82,10 +82,23 @@ pub(super) fn text(status: &Status) -> String {
             }
         },
     );
-    line(
-        "passed",
-        format!("{} packets", table::count(status.packets.passed)),
-    );
+    let would = &status.packets.would_drop;
+    let would_total = would.banned + would.rate + would.signature + would.tripwire;
+    let passed = status.packets.passed.saturating_sub(would_total);
+    line("passed", format!("{} packets", table::count(passed)));
+    if would_total > 0 {
+        line(
+            "would drop",
+            format!(
+                "{} packets: {} banned, {} rate, {} signature, {} tripwire (observe mode)",
+                table::count(would_total),
+                table::count(would.banned),
+                table::count(would.rate),
+                table::count(would.signature),
+                table::count(would.tripwire),
+            ),
+        );
+    }
     let dropped = &status.packets.dropped;
     let total = dropped.banned
         + dropped.rate

@@ -168,7 +168,7 @@ fn the_table_of_bans_is() {
 fn why_tells_the_story() {
     let why: WhyView = serde_json::from_value(serde_json::json!({
         "address": "203.0.113.7", "banned": true, "bans": [ban("203.0.113.7/32")],
-        "allowed": false, "trusted": false, "protected": null,
+        "mode": "protect", "allowed": false, "trusted": false, "protected": null,
         "alerts": [{
             "at": "2026-11-22T15:50:00Z", "source": "203.0.113.7/32",
             "detector": "scanner-signature", "proven": false,
@@ -185,7 +185,7 @@ fn why_tells_the_story() {
 fn why_of_a_range_is_why_of_all_its_parts() {
     let of = |banned, bans: &[BanView]| -> WhyView {
         serde_json::from_value(serde_json::json!({
-            "address": "x", "banned": banned, "bans": bans, "allowed": false, "trusted": banned,
+            "address": "x", "banned": banned, "bans": bans, "mode": "protect", "allowed": false, "trusted": banned,
             "protected": null, "alerts": [],
         }))
         .unwrap()
@@ -207,16 +207,15 @@ fn why_of_a_range_is_why_of_all_its_parts() {
 #[test]
 fn why_of_somebody_unknown_says_so() {
     let why: WhyView = serde_json::from_value(serde_json::json!({
-        "address": "192.0.2.1", "banned": false, "bans": [], "allowed": true, "trusted": true,
+        "address": "192.0.2.1", "banned": false, "bans": [], "mode": "protect", "allowed": true, "trusted": true,
         "protected": "192.0.2.1 is an address of this machine", "alerts": [],
     }))
     .unwrap();
     insta::assert_snapshot!("why_unknown", why::text(&why, now()));
 }
 
-#[test]
-fn status_reads() {
-    let status: Status = serde_json::from_value(serde_json::json!({
+fn status() -> Status {
+    serde_json::from_value(serde_json::json!({
         "version": "0.1.0", "mode": "protect", "backend": "xdp",
         "backend_reason": "the kernel loads the XDP program", "uptime_seconds": 93_784,
         "interfaces": [{ "name": "eth0", "xdp_mode": "native", "attached": true },
@@ -230,8 +229,33 @@ fn status_reads() {
             "asterisk_log": { "state": "off", "events": 0, "unmatched": 0 },
             "ami": { "state": "off", "events": 0, "unmatched": 0 } },
     }))
+    .unwrap()
+}
+
+#[test]
+fn status_reads() {
+    insta::assert_snapshot!("status", status::text(&status()));
+}
+
+#[test]
+fn observe_mode_says_what_would_be_dropped() {
+    let why: WhyView = serde_json::from_value(serde_json::json!({
+        "address": "203.0.113.7", "banned": true, "bans": [ban("203.0.113.7/32")],
+        "mode": "observe", "allowed": false, "trusted": false, "protected": null, "alerts": [],
+    }))
     .unwrap();
-    insta::assert_snapshot!("status", status::text(&status));
+    let text = why::text(&why, now());
+    assert!(text.contains("would be dropped (observe mode)"), "{text}");
+    assert!(!text.contains("is dropped"), "{text}");
+
+    let mut status = status();
+    status.packets.would_drop.banned = 567;
+    let text = status::text(&status);
+    assert!(
+        text.contains("would drop   567 packets: 567 banned"),
+        "{text}"
+    );
+    assert!(text.contains("passed       1,234,000 packets"), "{text}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{Daemon, bans, table};
 use crate::{
     address::{self, Address},
     clock,
-    config::BanScope,
+    config::{BanScope, GuardMode},
     control::api::{AlertView, BanView, WhyView},
     exit::{Answer, Failure},
 };
@@ -75,6 +75,7 @@ pub(super) fn both(one: WhyView, other: WhyView, range: &Address) -> WhyView {
     WhyView {
         address: range.to_string(),
         banned: one.banned && other.banned,
+        mode: one.mode,
         bans: union(one.bans, other.bans, |a, b| target(a) == target(b)),
         allowed: one.allowed && other.allowed,
         trusted: one.trusted || other.trusted,
@@ -100,7 +101,7 @@ fn state(out: &mut String, why: &WhyView, now: Timestamp) -> std::fmt::Result {
         writeln!(out, "{address} is not banned.")?;
     }
     for ban in &why.bans {
-        in_force(out, address, ban, now)?;
+        in_force(out, why, ban, now)?;
     }
     if why.allowed {
         writeln!(
@@ -123,7 +124,8 @@ fn state(out: &mut String, why: &WhyView, now: Timestamp) -> std::fmt::Result {
     Ok(())
 }
 
-fn in_force(out: &mut String, address: &str, ban: &BanView, now: Timestamp) -> std::fmt::Result {
+fn in_force(out: &mut String, why: &WhyView, ban: &BanView, now: Timestamp) -> std::fmt::Result {
+    let address = &why.address;
     let who = bans::who(ban);
     if who == *address {
         write!(out, "{address} is banned")?;
@@ -138,9 +140,13 @@ fn in_force(out: &mut String, address: &str, ban: &BanView, now: Timestamp) -> s
         BanScope::All => "every packet",
         BanScope::Sip => "every packet to the SIP ports",
     };
+    let dropped = match why.mode {
+        GuardMode::Protect => "is dropped",
+        GuardMode::Observe => "would be dropped (observe mode)",
+    };
     writeln!(
         out,
-        ": {what} is dropped, {} so far.",
+        ": {what} {dropped}, {} so far.",
         table::count(ban.dropped_packets)
     )?;
     let by = match &ban.detector {

@@ -77,6 +77,22 @@ pub struct Packets {
     pub passed: u64,
     /// Dropped.
     pub dropped: Dropped,
+    /// Of those let through, what was to be dropped and was only counted, in observe mode.
+    #[serde(default)]
+    pub would_drop: WouldDrop,
+}
+
+/// Packets that observe mode let through, by the reason to drop them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WouldDrop {
+    /// The source is banned.
+    pub banned: u64,
+    /// The source, or all unknown ones together, sent more than their share.
+    pub rate: u64,
+    /// A scanner's signature.
+    pub signature: u64,
+    /// To a port that nobody uses.
+    pub tripwire: u64,
 }
 
 /// Dropped packets by reason.
@@ -181,6 +197,8 @@ pub struct WhyView {
     pub banned: bool,
     /// Those bans.
     pub bans: Vec<BanView>,
+    /// Whether bans drop, or are only counted.
+    pub mode: GuardMode,
     /// Whether it is on the allowlist, as a whole.
     pub allowed: bool,
     /// Whether it has logged in lately.

@@ -11,7 +11,7 @@ use crate::{
     clock::{self, timestamp},
     control::api::{
         AlertView, AllowedView, BanView, BansQuery, Dropped, Enforcement, EnforcementState,
-        EvidenceView, Interface, Packets, Sensor, SensorState, Sensors, Status, WhyView,
+        EvidenceView, Interface, Packets, Sensor, SensorState, Sensors, Status, WhyView, WouldDrop,
     },
     exit::Failure,
     ledger::PastBan,
@@ -42,6 +42,7 @@ impl Guard {
         let attached = interfaces.iter().all(|interface| interface.attached);
         let counters = self.shield.counters()?;
         let dropped = |reason| counters.of(reason).dropped;
+        let let_through = |reason| counters.of(reason).passed;
         let passed = Reason::ALL
             .iter()
             .map(|reason| counters.of(*reason).passed)
@@ -70,6 +71,12 @@ impl Guard {
                     signature: dropped(Reason::Signature),
                     tripwire: dropped(Reason::Tripwire),
                     tiny_fragment: dropped(Reason::TinyFragment),
+                },
+                would_drop: WouldDrop {
+                    banned: let_through(Reason::Banned),
+                    rate: let_through(Reason::Rate) + let_through(Reason::RateUnknown),
+                    signature: let_through(Reason::Signature),
+                    tripwire: let_through(Reason::Tripwire),
                 },
             },
             bans: self
@@ -127,6 +134,7 @@ impl Guard {
             address: crate::address::show(prefix),
             banned: bans.iter().any(|ban| ban.prefix.contains(prefix)),
             bans,
+            mode: self.config.mode,
             allowed: self
                 .shield
                 .allowed()?
