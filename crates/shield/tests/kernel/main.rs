@@ -7,6 +7,7 @@
 
 mod common;
 mod evasions;
+mod rates;
 mod releases;
 mod verdicts;
 mod walker;

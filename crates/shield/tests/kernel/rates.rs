@@ -1,0 +1,288 @@
+//! The buckets: who may send how much before the kernel program says that it is too much.
+
+use sipward_shield::{Limits, Policy, Rate, Reason, Shield as _, Simulator, Verdict};
+use sipward_signature::Profile;
+use sipward_testkit::packet::{Packet, flags};
+
+use crate::common::*;
+
+fn limited(limits: impl FnOnce(&mut Limits)) -> Policy {
+    let mut policy = policy();
+    // A token a day: what is measured is the burst alone, however slow the machine.
+    let none = burst(1_000_000);
+    policy.limits = Limits {
+        sip: none,
+        responses: none,
+        unknown: none,
+        trusted: none,
+        ssh: none,
+    };
+    limits(&mut policy.limits);
+    policy
+}
+
+fn burst(burst: u32) -> Rate {
+    Rate {
+        packets: 1,
+        per_seconds: 86_400,
+        burst,
+    }
+}
+
+/// How many of these frames pass before the first one is dropped, and its reason.
+fn passes(simulator: &mut Simulator, frame: &[u8], most: usize) -> (usize, Reason) {
+    for passed in 0..most {
+        let (verdict, reason) = judge(simulator, frame);
+        if verdict == DROP {
+            return (passed, reason);
+        }
+    }
+    (most, Reason::Clean)
+}
+
+#[test]
+fn a_stranger_has_a_burst_of_requests_and_another_of_responses() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let policy = limited(|limits| {
+        limits.sip = burst(120);
+        limits.responses = burst(500);
+    });
+    simulator.set_policy(&policy).unwrap();
+    let frame = phone().build();
+    assert_eq!(passes(&mut simulator, &frame, 1000), (120, Reason::Rate));
+
+    let keep_alives: [&[u8]; 5] = [
+        b"SIP/2.0 200 OK\r\n\r\n",
+        b"sip/2.0 486 Busy Here\r\n\r\n",
+        b"\r\n\r\n",
+        b"\0",
+        &[
+            0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ],
+    ];
+    let mut passed = 0;
+    for payload in keep_alives {
+        let frame = Packet::udp(STRANGER, PBX).payload(payload).build();
+        passed += passes(&mut simulator, &frame, 100).0;
+    }
+    assert_eq!(passed, 500);
+    let next = Packet::udp(STRANGER, PBX).payload(b"\r\n").build();
+    assert_eq!(judge(&mut simulator, &next), (DROP, Reason::Rate));
+
+    let other = Packet::udp("203.0.113.8:5060", PBX)
+        .payload(&request("Snom"))
+        .build();
+    assert_eq!(judge(&mut simulator, &other), (PASS, Reason::Clean));
+}
+
+#[test]
+fn an_ipv6_source_is_its_64() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.sip = burst(10)))
+        .unwrap();
+    for host in 1..=10 {
+        let frame = Packet::udp(format!("[2001:db8:1:2::{host}]:5060"), PBX6)
+            .payload(&request("Snom"))
+            .build();
+        assert_eq!(judge(&mut simulator, &frame), (PASS, Reason::Clean));
+    }
+    let same = Packet::udp("[2001:db8:1:2::ffff]:5060", PBX6)
+        .payload(&request("Snom"))
+        .build();
+    assert_eq!(judge(&mut simulator, &same), (DROP, Reason::Rate));
+    let next = Packet::udp("[2001:db8:1:3::1]:5060", PBX6)
+        .payload(&request("Snom"))
+        .build();
+    assert_eq!(judge(&mut simulator, &next), (PASS, Reason::Clean));
+}
+
+#[test]
+fn a_trusted_source_has_the_larger_share_and_only_certain_signatures_hit_it() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let policy = limited(|limits| {
+        limits.sip = burst(5);
+        limits.unknown = burst(5);
+        limits.trusted = burst(50);
+    });
+    simulator.set_policy(&policy).unwrap();
+    simulator.trust("203.0.113.7".parse().unwrap()).unwrap();
+    assert_eq!(
+        passes(&mut simulator, &phone().build(), 1000),
+        (50, Reason::Rate)
+    );
+    // Trusting again does not refill the bucket.
+    simulator.trust("203.0.113.7".parse().unwrap()).unwrap();
+    assert_eq!(
+        judge(&mut simulator, &phone().build()),
+        (DROP, Reason::Rate)
+    );
+
+    simulator.trust("203.0.113.9".parse().unwrap()).unwrap();
+    let from = |agent: &str| {
+        Packet::udp("203.0.113.9:5060", PBX)
+            .payload(&request(agent))
+            .build()
+    };
+    assert_eq!(
+        judge(&mut simulator, &from("sipcli/v1.8")),
+        (PASS, Reason::Clean)
+    );
+    assert_eq!(
+        judge(&mut simulator, &from("friendly-scanner")),
+        (DROP, Reason::Signature)
+    );
+    simulator.distrust("203.0.113.9".parse().unwrap()).unwrap();
+    assert_eq!(
+        judge(&mut simulator, &from("sipcli/v1.8")),
+        (DROP, Reason::Signature)
+    );
+}
+
+#[test]
+fn all_strangers_together_are_limited_and_a_retransmission_passes() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.unknown = burst(100)))
+        .unwrap();
+    let from = |number: u32| {
+        let source = format!("198.51.{}.{}:5060", number / 250, number % 250);
+        Packet::udp(source, PBX).payload(&request("Snom")).build()
+    };
+    for number in 0..100 {
+        assert_eq!(judge(&mut simulator, &from(number)), (PASS, Reason::Clean));
+    }
+    let refused = std::time::Instant::now();
+    assert_eq!(
+        judge(&mut simulator, &from(100)),
+        (DROP, Reason::RateUnknown)
+    );
+    // Forgers and impatient ones: the same bytes too early, other bytes later.
+    let early = judge(&mut simulator, &from(100));
+    if refused.elapsed() < std::time::Duration::from_millis(400) {
+        assert_eq!(early, (DROP, Reason::RateUnknown));
+    }
+    let deadline = refused + std::time::Duration::from_secs(4);
+    loop {
+        match judge(&mut simulator, &from(100)) {
+            (Verdict::Pass, reason) => {
+                assert_eq!(reason, Reason::Clean);
+                break;
+            }
+            (Verdict::Drop, reason) => assert_eq!(reason, Reason::RateUnknown),
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the retransmission never passed"
+        );
+    }
+    assert!(refused.elapsed() >= std::time::Duration::from_millis(400));
+    // What the phone sends next is another packet, and passes, too.
+    let next = Packet::udp("198.51.0.100:5060", PBX)
+        .payload(&request("Snom/2"))
+        .build();
+    assert_eq!(judge(&mut simulator, &next), (PASS, Reason::Clean));
+    // Data within a connection was not sent from a forged address.
+    let data = Packet::tcp("198.51.1.1:5060", PBX)
+        .payload(&request("Snom"))
+        .build();
+    assert_eq!(judge(&mut simulator, &data), (PASS, Reason::Clean));
+    let syn = Packet::tcp("198.51.1.2:5060", PBX)
+        .tcp_flags(flags::SYN)
+        .build();
+    assert_eq!(judge(&mut simulator, &syn), (DROP, Reason::RateUnknown));
+}
+
+#[test]
+fn phones_behind_one_address_retransmit_each_its_own() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.unknown = burst(1)))
+        .unwrap();
+    assert_eq!(
+        judge(&mut simulator, &phone().build()),
+        (PASS, Reason::Clean)
+    );
+    let of = |number: u32| {
+        let source = format!("198.51.100.10:{}", 40_000 + number);
+        let text = request(&format!("Snom/{number}"));
+        Packet::udp(source, PBX).payload(&text).build()
+    };
+    let start = std::time::Instant::now();
+    for number in 0..20 {
+        assert_eq!(
+            judge(&mut simulator, &of(number)),
+            (DROP, Reason::RateUnknown)
+        );
+    }
+    // In turn, as after a power cut: whose comes first opens the way for all.
+    let deadline = start + std::time::Duration::from_secs(4);
+    while (0..20).any(|number| judge(&mut simulator, &of(number)).0 == DROP) {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no retransmission passed"
+        );
+    }
+    assert!(start.elapsed() >= std::time::Duration::from_millis(400));
+}
+
+#[test]
+fn a_debt_made_under_another_limit_is_forgiven() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.sip = burst(3)))
+        .unwrap();
+    let frame = phone().build();
+    assert_eq!(passes(&mut simulator, &frame, 50), (3, Reason::Rate));
+    simulator.set_policy(&policy()).unwrap();
+    assert_eq!(judge(&mut simulator, &frame), (PASS, Reason::Clean));
+}
+
+#[test]
+fn ssh_is_limited_by_new_connections() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.ssh = burst(10)))
+        .unwrap();
+    let to = |destination: &str, flags| Packet::tcp(STRANGER, destination).tcp_flags(flags).build();
+    assert_eq!(
+        passes(&mut simulator, &to("192.0.2.1:22", flags::SYN), 100),
+        (10, Reason::Rate)
+    );
+    assert_eq!(
+        judge(&mut simulator, &to("192.0.2.1:22", flags::ACK)),
+        (PASS, Reason::Clean)
+    );
+    assert_eq!(
+        judge(&mut simulator, &to("192.0.2.2:22", flags::SYN)),
+        (PASS, Reason::Clean)
+    );
+}
+
+#[test]
+fn bare_acknowledgements_cost_no_token() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.sip = burst(3)))
+        .unwrap();
+    let ack = Packet::tcp(STRANGER, PBX).tcp_flags(flags::ACK).build();
+    assert_eq!(passes(&mut simulator, &ack, 50), (50, Reason::Clean));
+    let data = Packet::tcp(STRANGER, PBX).payload(&request("Snom")).build();
+    assert_eq!(passes(&mut simulator, &data, 50), (3, Reason::Rate));
+}
