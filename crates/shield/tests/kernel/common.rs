@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
+use ipnet::IpNet;
 use sipward_shield::{
-    Judgement, Limits, Mode, Policy, PortClass, Ports, Rate, Reason, Shield as _, Simulator,
-    Verdict,
+    Ban, BootTime, Judgement, Limits, Mode, Policy, PortClass, Ports, Rate, Reason, Scope,
+    Shield as _, Simulator, Target, Verdict,
 };
 use sipward_signature::{Profile, SignatureSet, Tables};
 use sipward_testkit::{packet::Packet, require};
@@ -117,3 +118,53 @@ pub fn scanner() -> Packet {
 
 pub const PASS: Verdict = Verdict::Pass;
 pub const DROP: Verdict = Verdict::Drop;
+
+pub struct Row {
+    pub name: &'static str,
+    pub frame: Vec<u8>,
+    pub verdict: Verdict,
+    pub reason: Reason,
+}
+
+pub fn row(name: &'static str, packet: &Packet, verdict: Verdict, reason: Reason) -> Row {
+    Row {
+        name,
+        frame: packet.build(),
+        verdict,
+        reason,
+    }
+}
+
+pub fn check(simulator: &mut Simulator, rows: &[Row]) {
+    for row in rows {
+        assert_eq!(
+            judge(simulator, &row.frame),
+            (row.verdict, row.reason),
+            "{}",
+            row.name
+        );
+    }
+}
+
+pub fn target(prefix: &str) -> Target {
+    let prefix = prefix
+        .parse::<IpNet>()
+        .unwrap_or_else(|_| IpNet::from(prefix.parse::<std::net::IpAddr>().unwrap()));
+    Target { prefix, port: None }
+}
+
+pub fn ban(simulator: &mut Simulator, prefix: &str, scope: Scope, until: BootTime) {
+    simulator
+        .ban(&Ban {
+            target: target(prefix),
+            scope,
+            until,
+        })
+        .unwrap();
+}
+
+pub fn in_an_hour() -> BootTime {
+    BootTime(BootTime::now().0 + 3_600_000_000_000)
+}
+
+pub const LAPSED: BootTime = BootTime(1);

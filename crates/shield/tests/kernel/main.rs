@@ -5,6 +5,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
 
+mod bans;
 mod common;
 mod evasions;
 mod rates;
