@@ -7,11 +7,11 @@ use std::{
 };
 
 use ipnet::IpNet;
-use sipward_engine::{Ban, Command, Engine, Protection, Time};
+use sipward_engine::{Ban, Command, Engine, Observation, Protection, Time};
 use sipward_shield::{self as shield, Scope, Shield};
-use sipward_signature::Tables;
+use sipward_signature::{Field, Tables};
 
-use super::{kernel_events::KernelEvents, machine, reconcile};
+use super::{evidence, kernel_events::KernelEvents, machine, reconcile};
 use crate::{
     clock::{self, Clocks},
     config::Config,
@@ -84,16 +84,21 @@ impl Guard {
         reconcile::allowed(self)
     }
 
-    /// Takes what the kernel has reported; returns how many events that were.
-    pub fn take_events(&mut self) -> usize {
-        let Self {
-            shield,
-            engine,
-            events,
-            decided,
-            ..
-        } = self;
-        shield.drain_events(&mut |event| events.take(engine, decided, &event))
+    /// Takes what a sensor saw. Every observation of every sensor comes in here.
+    pub fn observe(&mut self, observation: &Observation<'_>, at: Time) {
+        // What the engine then has to give follows from this observation.
+        self.collect();
+        self.engine.observe(observation, at);
+    }
+
+    /// Adds to what the engine has just decided what the packet itself shows.
+    pub(super) fn add_evidence(&mut self, sample: &[u8], field: Field) {
+        while let Some(mut command) = self.engine.next_command() {
+            if let Command::Alert(alert) = &mut command {
+                evidence::add_headers(alert, sample, field);
+            }
+            self.decided.push_back(command);
+        }
     }
 
     /// Lets the time pass.
@@ -231,6 +236,13 @@ impl Guard {
             .set(Protection::Allowlist, allowed);
     }
 
+    /// Takes over what the engine has decided so far.
+    fn collect(&mut self) {
+        while let Some(command) = self.engine.next_command() {
+            self.decided.push_back(command);
+        }
+    }
+
     /// Puts a decision beside those of the engine.
     #[cfg(test)]
     pub(super) fn decide(&mut self, command: Command) {
@@ -252,9 +264,7 @@ impl Guard {
         }
         let now = clock::now();
         self.engine.handle_timeout(now);
-        while let Some(command) = self.engine.next_command() {
-            self.decided.push_back(command);
-        }
+        self.collect();
         let refused: BTreeSet<Target> = refused.iter().map(Target::of).collect();
         for ban in self.engine.lift_all(now).bans {
             if !refused.contains(&Target::of(&ban)) {

@@ -1,12 +1,12 @@
 //! The kernel's events as the engine's observations.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, mem, net::SocketAddr};
 
-use sipward_engine::{Command, Engine, KernelDrop, Observation, Reason, SignatureHit, Transport};
+use sipward_engine::{KernelDrop, Observation, Reason, SignatureHit, Transport};
 use sipward_shield::Event;
-use sipward_signature::{CompiledSignature, Tables};
+use sipward_signature::{CompiledSignature, Field, Tables};
 
-use super::evidence;
+use super::guard::Guard;
 use crate::clock::Clocks;
 
 /// Sets of signatures whose numbers are known: events of the one before the last may still wait.
@@ -24,6 +24,30 @@ pub struct KernelEvents {
     signatures: VecDeque<(u32, Tables)>,
 }
 
+impl Guard {
+    /// Takes what the kernel has reported; returns how many events that were.
+    pub fn take_events(&mut self) -> usize {
+        let mut waiting = Vec::new();
+        let count = self.shield.drain_events(&mut |event| waiting.push(event));
+        let mut events = mem::take(&mut self.events);
+        for event in &waiting {
+            events.taken += 1;
+            let Some((drop, field)) = events.read(event) else {
+                events.unmatched += 1;
+                continue;
+            };
+            let clocks = Clocks::now();
+            let at = clocks.unix(event.at).unwrap_or(clocks.unix);
+            self.observe(&Observation::KernelDrop(drop), at);
+            if let Some(field) = field {
+                self.add_evidence(&event.sample, field);
+            }
+        }
+        self.events = events;
+        count
+    }
+}
+
 impl KernelEvents {
     /// The signatures of this generation are in force from now on.
     pub fn know(&mut self, generation: u32, tables: Tables) {
@@ -31,17 +55,12 @@ impl KernelEvents {
         self.signatures.truncate(GENERATIONS);
     }
 
-    /// Tells the engine of an event; what it decides goes to the end of `decided`.
-    pub fn take(&mut self, engine: &mut Engine, decided: &mut VecDeque<Command>, event: &Event) {
-        self.taken += 1;
+    /// What an event says, and the signature that hit; none where it says nothing to us.
+    fn read<'a>(&'a self, event: &'a Event) -> Option<(KernelDrop<'a>, Option<Field>)> {
         let signature = self.signature(event);
         let reason = Reason::from_number(event.reason as u8)
-            .filter(|reason| *reason != Reason::Signature || signature.is_some());
-        let Some(reason) = reason else {
-            self.unmatched += 1;
-            return;
-        };
-        let observation = Observation::KernelDrop(KernelDrop {
+            .filter(|reason| *reason != Reason::Signature || signature.is_some())?;
+        let drop = KernelDrop {
             source: SocketAddr::new(event.source, event.source_port),
             destination: SocketAddr::new(event.destination, event.destination_port),
             transport: if event.protocol == TCP {
@@ -58,15 +77,8 @@ impl KernelEvents {
             }),
             packet: None,
             sample: &event.sample,
-        });
-        let clocks = Clocks::now();
-        engine.observe(&observation, clocks.unix(event.at).unwrap_or(clocks.unix));
-        while let Some(mut command) = engine.next_command() {
-            if let (Command::Alert(alert), Some(signature)) = (&mut command, signature) {
-                evidence::add_headers(alert, &event.sample, signature.field);
-            }
-            decided.push_back(command);
-        }
+        };
+        Some((drop, signature.map(|signature| signature.field)))
     }
 
     fn signature(&self, event: &Event) -> Option<&CompiledSignature> {
