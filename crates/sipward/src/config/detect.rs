@@ -1,134 +1,281 @@
-//! `[detect.*]`: one table per detector.
+//! `[detect.*]`: one table per detector. The defaults are the engine's own numbers.
 
-use serde::Deserialize;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use sipward_engine::Config as Engine;
 
 use super::Problem;
 use crate::span::Span;
 
-/// `[detect]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Detect {
-    /// A packet carries a scanner's signature.
-    pub scanner_signature: ScannerSignature,
-    /// A packet to a port that nobody uses.
-    pub tripwire: Tripwire,
-    /// A flood that the rate limit already drops.
-    pub rate_exceeded: RateExceeded,
-    /// Many attackers in one prefix.
-    pub prefix_campaign: PrefixCampaign,
-}
+macro_rules! detectors {
+    ($($(#[doc = $doc:literal])+ $table:ident is $detector:ident {
+        $($(#[doc = $says:literal])+ $key:ident: $kind:ty = $($path:ident).+ $(, at least $least:literal)?;)*
+    })+) => {
+        /// `[detect]`
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+        pub struct Detect {
+            $($(#[doc = $doc])+ pub $detector: $table,)+
+        }
 
-/// `[detect.scanner-signature]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct ScannerSignature {
-    /// Whether it bans. Packets with a signature are dropped in any case.
-    pub enabled: bool,
-}
-
-/// `[detect.tripwire]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Tripwire {
-    /// Whether it bans. Packets to a tripwire are dropped in any case.
-    pub enabled: bool,
-    /// Who logged in within this time is not banned.
-    pub forgiven: Span,
-}
-
-/// `[detect.rate-exceeded]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct RateExceeded {
-    /// Whether it bans. What is over the rate is dropped in any case.
-    pub enabled: bool,
-    /// Drops within the window.
-    pub threshold: u32,
-    /// The window.
-    pub window: Span,
-}
-
-/// `[detect.prefix-campaign]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct PrefixCampaign {
-    /// Whether it bans.
-    pub enabled: bool,
-    /// Attacking addresses of an IPv4 /24.
-    pub ipv4: usize,
-    /// Attacking /64s of an IPv6 /48.
-    pub ipv6: usize,
-    /// How long an attacker is noted.
-    pub window: Span,
-}
-
-impl Detect {
-    pub(super) fn apply(&self, config: &mut sipward_engine::Config) {
-        config.scanner_signature.enabled = self.scanner_signature.enabled;
-        config.tripwire.enabled = self.tripwire.enabled;
-        config.tripwire.forgiven = self.tripwire.forgiven.duration();
-        config.rate_exceeded.enabled = self.rate_exceeded.enabled;
-        config.rate_exceeded.threshold = self.rate_exceeded.threshold;
-        config.rate_exceeded.window = self.rate_exceeded.window.duration();
-        config.prefix_campaign.enabled = self.prefix_campaign.enabled;
-        config.prefix_campaign.ipv4 = self.prefix_campaign.ipv4;
-        config.prefix_campaign.ipv6 = self.prefix_campaign.ipv6;
-        config.prefix_campaign.window = self.prefix_campaign.window.duration();
-    }
-
-    pub(super) fn check(&self, problems: &mut Vec<Problem>) {
-        let mut at_least = |key: &str, value: usize, least: usize| {
-            if value < least {
-                problems.push(Problem::new(
-                    key,
-                    format!("{value} is too few: at least {least}"),
-                ));
+        impl Detect {
+            pub(super) fn apply(&self, engine: &mut Engine) {
+                $(
+                    engine.$detector.enabled = self.$detector.enabled;
+                    $(engine.$detector.$($path).+ = self.$detector.$key.number();)*
+                )+
             }
-        };
-        at_least(
-            "detect.rate-exceeded.threshold",
-            self.rate_exceeded.threshold as usize,
-            1,
-        );
-        // One address is no campaign, and a ban of its neighbours a mistake.
-        at_least("detect.prefix-campaign.ipv4", self.prefix_campaign.ipv4, 2);
-        at_least("detect.prefix-campaign.ipv6", self.prefix_campaign.ipv6, 2);
-    }
-}
 
-impl Default for ScannerSignature {
-    fn default() -> Self {
-        Self { enabled: true }
-    }
-}
-
-impl Default for Tripwire {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            forgiven: Span::of_seconds(30 * 86_400),
+            pub(super) fn check(&self, problems: &mut Vec<Problem>) {
+                $($(
+                    let least = [$($least,)? 1][0];
+                    if self.$detector.$key.is_below(least) {
+                        let key = concat!("detect.", stringify!($detector), ".", stringify!($key));
+                        let value = &self.$detector.$key;
+                        let problem = format!("{value:?} is too few: at least {least}");
+                        problems.push(Problem::new(key.replace('_', "-"), problem));
+                    }
+                )*)+
+            }
         }
+
+        $(
+            $(#[doc = $doc])+
+            #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+            #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+            pub struct $table {
+                /// Whether it fires. What the kernel drops, it drops in any case.
+                pub enabled: bool,
+                $($(#[doc = $says])+ pub $key: $kind,)*
+            }
+
+            impl Default for $table {
+                fn default() -> Self {
+                    let engine = Engine::default().$detector;
+                    Self {
+                        enabled: engine.enabled,
+                        $($key: Value::of(&engine.$($path).+),)*
+                    }
+                }
+            }
+        )+
+    };
+}
+
+detectors! {
+    /// One account attacked from many addresses.
+    AccountAttacked is account_attacked {
+        /// Different addresses within the window, from which on one refused attempt is enough.
+        threshold: usize = sources, at least 2;
+        /// The window.
+        window: Span = window;
+        /// How long the account counts as attacked.
+        lasts: Span = lasts;
+    }
+    /// Many claimed identities.
+    ExtensionEnumeration is extension_enumeration {
+        /// Different identities within the window.
+        threshold: u32 = limits.in_window;
+        /// The window.
+        window: Window = limits.window;
+        /// Different identities within a day.
+        per_day: u32 = limits.in_day;
+        /// How long credentials may take after a challenge.
+        follow: Span = follow;
+        /// Outstanding identities at which the source is held.
+        hold: u32 = hold_at;
+    }
+    /// What a stolen account does; it raises alerts and bans nobody.
+    FraudAfterLogin is fraud_after_login {
+        /// Different refused outside numbers of one account within the window.
+        threshold: u32 = numbers;
+        /// The window.
+        window: Window = numbers_window;
+        /// International calls within an hour.
+        calls: u32 = calls;
+        /// By an account that made none for so long.
+        quiet: Span = quiet;
+        /// How international numbers begin.
+        international: Vec<String> = international;
+    }
+    /// What begins like SIP and is none.
+    MalformedFlood is malformed_flood {
+        /// Messages within the window.
+        threshold: u32 = threshold;
+        /// The window.
+        window: Span = window;
+    }
+    /// Wrong passwords.
+    PasswordGuessing is password_guessing {
+        /// Attempts in the bucket.
+        threshold: u32 = bucket;
+        /// One attempt leaks out of the bucket in this time.
+        leak: Span = leak;
+        /// Attempts within a day.
+        per_day: u32 = in_day;
+        /// How long a nonce is fresh.
+        fresh: Span = fresh;
+        /// How long an attempt with an old nonce waits for accepted credentials.
+        patience: Span = patience;
+        /// Attempts of a phone with a stale password within a day.
+        stale_per_day: u32 = stale_in_day;
+        /// Refused digests tried against the list of common passwords, per second; 0: none.
+        dictionary_per_second: u32 = dictionary_per_second, at least 0;
+    }
+    /// Many attackers in one prefix.
+    PrefixCampaign is prefix_campaign {
+        /// Attacking addresses of an IPv4 /24. One is no campaign.
+        ipv4: usize = ipv4, at least 2;
+        /// Attacking /64s of an IPv6 /48.
+        ipv6: usize = ipv6, at least 2;
+        /// How long an attacker is noted.
+        window: Span = window;
+    }
+    /// A flood that the rate limit already drops.
+    RateExceeded is rate_exceeded {
+        /// Drops within the window.
+        threshold: u32 = threshold;
+        /// The window.
+        window: Span = window;
+    }
+    /// A packet carries a scanner's signature.
+    ScannerSignature is scanner_signature {}
+    /// Many different requests.
+    ServerProbing is server_probing {
+        /// Different pairs of method and user within the window.
+        threshold: u32 = limits.in_window;
+        /// The window.
+        window: Window = limits.window;
+        /// Different pairs within a day.
+        per_day: u32 = limits.in_day;
+        /// Different methods that make no sense out of a dialog.
+        odd_methods: u32 = odd_methods;
+        /// OPTIONS and NOTIFY at least so far apart are free.
+        keep_alive: Span = keep_alive;
+    }
+    /// Many numbers dialled without a login.
+    TollFraudProbe is toll_fraud_probe {
+        /// Different numbers within the window.
+        threshold: u32 = limits.in_window;
+        /// The window.
+        window: Window = limits.window;
+        /// Different numbers within a day.
+        per_day: u32 = limits.in_day;
+        /// Different prefixes before one number. Two are a mistake.
+        prefixes: u32 = prefixes, at least 2;
+    }
+    /// A packet to a port that nobody uses.
+    Tripwire is tripwire {
+        /// Who logged in within this time is not banned.
+        forgiven: Span = forgiven;
+    }
+    /// Calls whose refusal nobody acknowledges.
+    UnansweredInvite is unanswered_invite {
+        /// Calls within the window.
+        threshold: u32 = limits.in_window;
+        /// The window.
+        window: Window = limits.window;
+        /// Calls within a day.
+        per_day: u32 = limits.in_day;
+        /// How long the ACK may take.
+        patience: Span = patience;
     }
 }
 
-impl Default for RateExceeded {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            threshold: 600,
-            window: Span::of_seconds(60),
+/// A value of the file beside the engine's.
+trait Value {
+    type Number;
+    fn of(number: &Self::Number) -> Self;
+    fn number(&self) -> Self::Number;
+    /// Whether it is a count below `least`.
+    fn is_below(&self, least: u32) -> bool;
+}
+
+macro_rules! count {
+    ($($kind:ty)+) => {$(
+        impl Value for $kind {
+            type Number = Self;
+
+            fn of(number: &Self) -> Self {
+                *number
+            }
+
+            fn number(&self) -> Self {
+                *self
+            }
+
+            fn is_below(&self, least: u32) -> bool {
+                *self < least as Self
+            }
         }
+    )+};
+}
+
+count! { u32 usize }
+
+impl Value for Span {
+    type Number = Duration;
+
+    fn of(number: &Duration) -> Self {
+        Self::of_seconds(number.as_secs())
+    }
+
+    fn number(&self) -> Duration {
+        self.duration()
+    }
+
+    fn is_below(&self, _: u32) -> bool {
+        false
     }
 }
 
-impl Default for PrefixCampaign {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            ipv4: 5,
-            ipv6: 8,
-            window: Span::of_seconds(86_400),
+impl Value for Vec<String> {
+    type Number = Self;
+
+    fn of(number: &Self) -> Self {
+        number.clone()
+    }
+
+    fn number(&self) -> Self {
+        self.clone()
+    }
+
+    fn is_below(&self, _: u32) -> bool {
+        false
+    }
+}
+
+/// A length of time over which different things are counted: a day at most, for the engine
+/// remembers them no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window(Span);
+
+const LONGEST_WINDOW: Span = Span::of_seconds(86_400);
+
+impl Value for Window {
+    type Number = Duration;
+
+    fn of(number: &Duration) -> Self {
+        Self(Span::of(number))
+    }
+
+    fn number(&self) -> Duration {
+        self.0.duration()
+    }
+
+    fn is_below(&self, _: u32) -> bool {
+        false
+    }
+}
+
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let span = Span::deserialize(deserializer)?;
+        if span > LONGEST_WINDOW {
+            let problem = format!("{span} is longer than {LONGEST_WINDOW}, the longest window");
+            return Err(D::Error::custom(problem));
         }
+        Ok(Self(span))
     }
 }

@@ -33,7 +33,15 @@ fn the_printed_file_names_every_key() {
         "detect.scanner-signature",
         "detect.tripwire",
         "detect.rate-exceeded",
+        "detect.password-guessing",
+        "detect.extension-enumeration",
+        "detect.unanswered-invite",
+        "detect.toll-fraud-probe",
+        "detect.server-probing",
+        "detect.malformed-flood",
+        "detect.account-attacked",
         "detect.prefix-campaign",
+        "detect.fraud-after-login",
         "signatures",
     ] {
         let text = if table.is_empty() {
@@ -80,6 +88,8 @@ fn the_printed_file_names_every_key() {
 #[test_case("interfaces = [\"an-interface-name-too-long\"]", "x.toml:1:14: interfaces: "; "a long interface name")]
 #[test_case("interfaces = [\"eth0\", \"eth0\"]", "named twice"; "an interface twice")]
 #[test_case("[detect.prefix-campaign]\nipv4 = 1", "x.toml:2:8: detect.prefix-campaign.ipv4: 1 is too few: at least 2"; "a campaign of one")]
+#[test_case("[detect.unanswered-invite]\nwindow = \"2d\"", "x.toml:2:10: detect.unanswered-invite.window: 2d is longer than 1d"; "a window that nobody remembers")]
+#[test_case("[detect.password-guessing]\nthreshold = 0", "x.toml:2:13: detect.password-guessing.threshold: 0 is too few: at least 1"; "a threshold of none")]
 #[test_case("mode = \"watch\"", "x.toml:1:8: mode: unknown variant `watch`, expected `protect` or `observe`"; "an unknown mode")]
 #[test_case("mode = ", "x.toml:1:8: "; "a value left out")]
 #[test_case("[limits", "x.toml:1:8: "; "a bracket left out")]
@@ -118,12 +128,17 @@ fn the_engine_has_the_numbers_of_the_file() {
         "both sides have the same defaults"
     );
     let text = "[bans]\nladder = [\"5m\"]\nscope = \"sip\"\n\
+                [detect.toll-fraud-probe]\nper-day = 9\n\
+                [detect.password-guessing]\nleak = \"30s\"\ndictionary-per-second = 0\n\
                 [detect.tripwire]\nenabled = false\nforgiven = \"1d\"\n";
     let config = parse(text).unwrap().engine();
     assert_eq!(config.ladder.rungs, [std::time::Duration::from_secs(300)]);
     assert_eq!(config.scope, sipward_engine::Scope::Sip);
     assert!(!config.tripwire.enabled && config.scanner_signature.enabled);
     assert_eq!(config.tripwire.forgiven.as_secs(), 86_400);
+    assert_eq!(config.toll_fraud_probe.limits.in_day, 9);
+    assert_eq!(config.password_guessing.leak.as_secs(), 30);
+    assert_eq!(config.password_guessing.dictionary_per_second, 0);
 }
 
 #[test]
