@@ -21,13 +21,21 @@
 /* Bytes that a first fragment to a protected port must bring to be taken from a stranger. */
 #define FIRST_FRAGMENT_MIN 256
 
-#define TABLE_CELLS (1u << 20)
+/* A row is named by its place in units of so many bytes; a cell is the row entered. */
+#define ROW_UNIT 64
+#define TABLE_CELLS (65536u * ROW_UNIT / 2)
+/* Offsets of columns are below this, in bytes. */
+#define COLUMNS_MASK 1023
 #define SIGNATURES_MAX 8192
 
-#define CELL_SPECIAL (1u << 31)
-#define INFO_SLOT 0xffffu
-#define INFO_DEAD (1u << 16)
-#define INFO_END (1u << 17)
+/* In a row's info: slot + 1 of the signature that entering it completes; */
+#define INFO_SLOT 0xffffull
+/* nearly every byte leads back to it: all but control bytes below 16 and, in either case, */
+#define INFO_SKIP (1ull << 16)
+/* the two bytes from this bit on, 0 for none; */
+#define INFO_EXITS 32
+/* the headers have ended. */
+#define INFO_END (1ull << 17)
 
 enum reason {
 	NOT_IP,
@@ -91,15 +99,18 @@ struct active {
 	__u32 prefix_bans;
 };
 
-/* The automaton that sipward-signature compiles; src/tables.rs there says how it is walked. */
+/* The automaton that sipward-signature compiles, laid out by src/automaton.rs. */
 struct tables {
-	__u32 start;
-	__u32 eof;
-	__u32 info;
+	__u16 start; /* the row to begin with */
+	__u16 special; /* rows below this one have an info that is not zero */
+	__u16 eof; /* the column taken at the end of a payload that was seen to its end */
+	__u16 info; /* the column of the info, 64 bits */
 	__u32 generation;
-	__u8 classes[256];
+	__u32 reserved;
+	__u8 classes[256]; /* byte to column */
 	__u8 confidence[SIGNATURES_MAX];
-	__u32 cells[TABLE_CELLS];
+	/* The last row may have its columns behind the last unit. */
+	__u16 cells[TABLE_CELLS + (COLUMNS_MASK + 1) / 2];
 };
 
 struct ban_key {
@@ -174,7 +185,9 @@ struct event {
 
 _Static_assert(sizeof(struct policy) == 5 * 16 + 8 + 2 * 65536, "policy");
 _Static_assert(sizeof(struct active) == 16, "active");
-_Static_assert(sizeof(struct tables) == 16 + 256 + SIGNATURES_MAX + 4 * TABLE_CELLS, "tables");
+_Static_assert(sizeof(struct tables) ==
+		       16 + 256 + SIGNATURES_MAX + 2 * TABLE_CELLS + COLUMNS_MASK + 1,
+	       "tables");
 _Static_assert(sizeof(struct ban_key) == 24, "ban_key");
 _Static_assert(sizeof(struct prefix4) == 8, "prefix4");
 _Static_assert(sizeof(struct prefix6) == 20, "prefix6");

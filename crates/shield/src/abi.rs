@@ -10,7 +10,9 @@ use crate::{PortClass, Rate};
 /// Names the folder of the pins.
 pub const LAYOUT: u32 = 1;
 pub const SAMPLE_MAX: usize = 512;
-pub const TABLE_CELLS: usize = 1 << 20;
+pub const ROW_UNIT: usize = 64;
+pub const TABLE_CELLS: usize = 65536 * ROW_UNIT / 2;
+pub const COLUMNS_MASK: usize = 1023;
 pub const SIGNATURES_MAX: usize = 8192;
 
 const IPV4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
@@ -94,13 +96,15 @@ pub struct Active {
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct TablesAbi {
-    pub start: u32,
-    pub eof: u32,
-    pub info: u32,
+    pub start: u16,
+    pub special: u16,
+    pub eof: u16,
+    pub info: u16,
     pub generation: u32,
+    pub reserved: u32,
     pub classes: [u8; 256],
     pub confidence: [u8; SIGNATURES_MAX],
-    pub cells: [u32; TABLE_CELLS],
+    pub cells: [u16; TABLE_CELLS + COLUMNS_MASK.div_ceil(2)],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +164,9 @@ pub struct EventAbi {
 const _: () = assert!(size_of::<Address>() == 16);
 const _: () = assert!(size_of::<PolicyAbi>() == 5 * 16 + 8 + 2 * 65536);
 const _: () = assert!(size_of::<Active>() == 16);
-const _: () = assert!(size_of::<TablesAbi>() == 16 + 256 + SIGNATURES_MAX + 4 * TABLE_CELLS);
+const _: () = assert!(
+    size_of::<TablesAbi>() == 16 + 256 + SIGNATURES_MAX + 2 * TABLE_CELLS + COLUMNS_MASK + 1
+);
 const _: () = assert!(size_of::<BanKey>() == 24);
 const _: () = assert!(size_of::<BanAbi>() == 40);
 const _: () = assert!(size_of::<SourceAbi>() == 24);

@@ -4,6 +4,7 @@
 //! Callers see [`Shield`], a small trait; [`xdp::Xdp`] is the real thing.
 
 mod abi;
+mod automaton;
 mod cover;
 mod delegate;
 mod entries;

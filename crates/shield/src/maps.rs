@@ -7,14 +7,14 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, lpm_trie::LpmTrie},
 };
 use ipnet::IpNet;
-use sipward_signature::{Confidence, Tables};
+use sipward_signature::Tables;
 
 use crate::{
     Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, Mode, Policy, Reason, Scope, Target,
     abi::{
-        Active, Address, BanAbi, BanKey, CountAbi, PolicyAbi, SIGNATURES_MAX, SourceAbi,
-        TABLE_CELLS, TablesAbi, class_number,
+        Active, Address, BanAbi, BanKey, CountAbi, PolicyAbi, SourceAbi, TablesAbi, class_number,
     },
+    automaton,
     cover::{Cover, Ends, Entry},
     entries::{
         Slot, ends_of, event_of, found, full_or, in_force_alone, in_map, key4, key6, list, net,
@@ -106,29 +106,7 @@ impl Maps {
     }
 
     pub fn set_signatures(&mut self, tables: &Tables) -> Result<u32, Error> {
-        if tables.cells.len() > TABLE_CELLS || tables.signatures.len() > SIGNATURES_MAX {
-            return Err(Error::TooManySignatures {
-                cells: tables.cells.len(),
-                room: TABLE_CELLS,
-            });
-        }
-        let mut abi: Box<TablesAbi> = zeroed();
-        abi.start = tables.start;
-        abi.eof = tables.eof;
-        abi.info = tables.info;
-        abi.generation = self.generation.wrapping_add(1);
-        abi.classes = tables.classes;
-        for (to, signature) in abi.confidence.iter_mut().zip(&tables.signatures) {
-            *to = match signature.confidence {
-                Confidence::Certain => 0,
-                Confidence::Likely => 1,
-                Confidence::Shared => 2,
-            };
-        }
-        for (to, cell) in abi.cells.iter_mut().zip(&tables.cells) {
-            *to = *cell;
-        }
-
+        let abi = automaton::lay_out(tables, self.generation.wrapping_add(1))?;
         let mut active = self.active()?;
         let spare = 1 - (active.tables & 1);
         self.tables

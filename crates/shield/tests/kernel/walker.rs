@@ -9,7 +9,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use sipward_shield::{Limits, Policy, Rate, Reason, Shield as _};
-use sipward_signature::{Profile, ScanMode, Tables};
+use sipward_signature::{Profile, ScanMode, SignatureSet, Tables};
 use sipward_testkit::packet::Packet;
 
 use crate::common::*;
@@ -134,13 +134,34 @@ fn unlimited() -> Policy {
     }
 }
 
+/// Values in which a byte that is not ASCII is the first of what is looked for.
+const FOREIGN: &str = r#"
+[[signature]]
+name = "foreign-user-agent"
+field = "user-agent"
+match = "contains"
+pattern = "überscan"
+confidence = "certain"
+source = "made up"
+
+[[signature]]
+name = "foreign-from"
+field = "from"
+match = "contains"
+pattern = "Ünbekannt"
+confidence = "likely"
+source = "made up"
+"#;
+
 #[test]
 fn the_walker_finds_what_its_twin_finds() {
-    for profile in [Profile::Standard, Profile::Strict] {
-        let Some(mut simulator) = simulator(profile) else {
+    let foreign = SignatureSet::parse("foreign.toml", FOREIGN).unwrap();
+    let foreign = foreign.compile(Profile::Standard, &[]).unwrap();
+    for tables in [tables(Profile::Standard), tables(Profile::Strict), &foreign] {
+        let Some(mut simulator) = simulator(Profile::Standard) else {
             return;
         };
-        let tables = tables(profile);
+        simulator.set_signatures(tables).unwrap();
         simulator.set_policy(&unlimited()).unwrap();
         let trusted = "198.51.100.9:5060";
         simulator.trust("198.51.100.9".parse().unwrap()).unwrap();
