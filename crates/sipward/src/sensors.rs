@@ -1,0 +1,16 @@
+//! What brings observations to the engine. No sensor here does I/O or knows a clock: frames, of
+//! the tap or of a recording, come with their time.
+//!
+//! ```text
+//! frame ──► whole datagram ──────────────────────────┐
+//!        └─ fragment ──► all of them there? ─────────┼──► payload ──► SIP? ──► Observation
+//!        └─ segment ──► in order ──► whole message ──┘
+//!        └─ ICMP unreachable ────────────────────────────────────────────────► Observation
+//! ```
+
+mod packets;
+
+pub use packets::{Counters, Frame, PacketSensor, SipPorts};
+
+#[cfg(test)]
+mod tests;
