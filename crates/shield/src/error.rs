@@ -74,4 +74,17 @@ pub enum Error {
         /// What there is.
         room: usize,
     },
+    /// The tap behind the shield cannot be opened.
+    #[error("cannot see the packets of interface {interface}: {source} (it takes CAP_NET_RAW)")]
+    Tap {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The filter of the tap would be too long.
+    #[error(
+        "{0} ports are more than the tap can tell apart: name ranges of neighbours, at most 1,000"
+    )]
+    TooManyPorts(usize),
 }

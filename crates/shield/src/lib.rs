@@ -13,12 +13,14 @@ mod maps;
 mod program;
 mod simulator;
 mod sys;
+mod tap;
 mod types;
 pub mod xdp;
 
 pub use error::Error;
 pub use simulator::{Judgement, Simulator};
 pub use sys::probe;
+pub use tap::{Direction, Tap, TapFrame, TapPorts, TapStatistics};
 pub use types::*;
 
 /// Bytes of payload that an [`Event`] carries at most.

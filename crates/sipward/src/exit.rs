@@ -119,12 +119,14 @@ impl From<sipward_shield::Error> for Failure {
             | Shield::Attach { .. }
             | Shield::Load(_)
             | Shield::Map { .. }
-            | Shield::Pin { .. } => Self::unsupported(text),
+            | Shield::Pin { .. }
+            | Shield::Tap { .. } => Self::unsupported(text),
             Shield::NoInterface(_)
             | Shield::AlreadyGuarded(_)
             | Shield::Full(_)
             | Shield::PortOfPrefix(_)
-            | Shield::TooManySignatures { .. } => Self::input(text),
+            | Shield::TooManySignatures { .. }
+            | Shield::TooManyPorts(_) => Self::input(text),
         }
     }
 }

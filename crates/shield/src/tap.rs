@@ -1,0 +1,197 @@
+//! The tap behind the shield: what went in and out at the protected ports of an interface.
+//!
+//! A packet that the XDP program drops, native or generic, is not seen here; what nftables or TC
+//! would drop is (measured on Linux 6.18).
+//!
+//! - Checksums are not filled in where a device offloads them: never check them.
+//! - A frame may be a super-packet of 64 kB, put together or not yet cut by the device.
+//! - The outermost VLAN tag of what comes in is not in the frame, for the kernel or the device
+//!   takes it out; of what goes out it may be. [`TapFrame::vlan`] has it in the first case.
+//! - IP fragments come as they are.
+
+mod filter;
+mod ring;
+mod socket;
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use self::ring::{Header, Place, Ring};
+use crate::{Error, sys};
+
+/// The ports whose packets are seen, from or to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TapPorts {
+    /// UDP ports.
+    pub udp: Vec<u16>,
+    /// TCP ports.
+    pub tcp: Vec<u16>,
+}
+
+/// Which way a frame went at the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// Into the machine, or past it.
+    In,
+    /// Out of the machine.
+    Out,
+}
+
+/// A frame as the tap saw it, from the Ethernet header on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TapFrame<'a> {
+    /// The frame.
+    pub bytes: &'a [u8],
+    /// When it was seen, in nanoseconds of UNIX time.
+    pub at: u64,
+    /// Which way it went.
+    pub direction: Direction,
+    /// It was longer than what is here.
+    pub is_cut: bool,
+    /// The identifier of the outermost VLAN tag, where the device or the kernel took it out.
+    pub vlan: Option<u16>,
+}
+
+/// What a tap counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TapStatistics {
+    /// Frames that concerned it.
+    pub frames: u64,
+    /// Of these, those that were lost because nobody took the ones before in time.
+    pub lost: u64,
+}
+
+/// A tap on one interface. Its descriptor becomes readable when [`Self::next_frame`] has something
+/// to give, one or two milliseconds after the frame.
+pub struct Tap {
+    interface: String,
+    // Before the socket: the mapping ends first.
+    ring: Ring,
+    socket: OwnedFd,
+    /// The block that is read, or will be next.
+    block: usize,
+    place: Option<Place>,
+    statistics: TapStatistics,
+}
+
+impl Tap {
+    /// Opens a tap on an interface of this network namespace. It stays with the interface until
+    /// that goes away, however it is called then.
+    ///
+    /// # Errors
+    /// No such interface, or none of Ethernet; too many ports; no permission (CAP_NET_RAW).
+    pub fn open(interface: &str, ports: &TapPorts) -> Result<Self, Error> {
+        let ifindex = sys::interface_index(interface)
+            .ok_or_else(|| Error::NoInterface(interface.to_owned()))?;
+        let program = filter::program(ports)?;
+        let open = || {
+            let socket = socket::packet()?;
+            socket::filter(&socket, &program)?;
+            let ring = Ring::map(&socket)?;
+            if !socket::bind(&socket, ifindex)? {
+                return Err(io::Error::other("its frames are not Ethernet's"));
+            }
+            Ok((socket, ring))
+        };
+        let (socket, ring) = open().map_err(|source| Error::Tap {
+            interface: interface.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            interface: interface.to_owned(),
+            ring,
+            socket,
+            block: 0,
+            place: None,
+            statistics: TapStatistics::default(),
+        })
+    }
+
+    /// The name that the interface had when the tap was opened.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// Sees other ports from now on; frames that wait are still given.
+    ///
+    /// # Errors
+    /// Too many ports; the tap then goes on as it was.
+    pub fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Error> {
+        let program = filter::program(ports)?;
+        socket::filter(&self.socket, &program).map_err(|source| self.failed(source))
+    }
+
+    /// When the frame was seen that [`Self::next_frame`] gives next, in nanoseconds of UNIX time.
+    pub fn next_at(&mut self) -> Option<u64> {
+        let (_, header) = self.settle()?;
+        Some(seen_at(&header))
+    }
+
+    /// The next frame that waits, oldest first; none where none waits.
+    pub fn next_frame(&mut self) -> Option<TapFrame<'_>> {
+        let (place, header) = self.settle()?;
+        self.place = Some(Ring::next(place, &header));
+        let status = header.kernel.tp_status;
+        Some(TapFrame {
+            bytes: self.ring.bytes(place, &header).unwrap_or_default(),
+            at: seen_at(&header),
+            direction: if header.address.sll_pkttype == libc::PACKET_OUTGOING {
+                Direction::Out
+            } else {
+                Direction::In
+            },
+            is_cut: header.kernel.tp_snaplen < header.kernel.tp_len,
+            vlan: (status & libc::TP_STATUS_VLAN_VALID != 0)
+                .then_some((header.kernel.hv1.tp_vlan_tci & 0xfff) as u16),
+        })
+    }
+
+    /// What was counted so far.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn statistics(&mut self) -> Result<TapStatistics, Error> {
+        let (frames, lost) =
+            socket::statistics(&self.socket).map_err(|source| self.failed(source))?;
+        self.statistics.frames += u64::from(frames);
+        self.statistics.lost += u64::from(lost);
+        Ok(self.statistics)
+    }
+
+    /// The place of the next frame. Blocks that are read to their end are given back.
+    fn settle(&mut self) -> Option<(Place, Header)> {
+        loop {
+            let place = match self.place {
+                Some(place) => place,
+                None => self.ring.take(self.block)?,
+            };
+            self.place = Some(place);
+            if let Some(header) = self.ring.header(place) {
+                return Some((place, header));
+            }
+            self.ring.give_back(self.block);
+            self.block = Ring::after(self.block);
+            self.place = None;
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Tap {
+            interface: self.interface.clone(),
+            source,
+        }
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn seen_at(header: &Header) -> u64 {
+    u64::from(header.kernel.tp_sec) * 1_000_000_000 + u64::from(header.kernel.tp_nsec)
+}
