@@ -67,6 +67,10 @@ impl Bans {
         true
     }
 
+    pub fn get(&self, key: &Key) -> Option<&Ban> {
+        self.bans.get(key)
+    }
+
     pub fn remove(&mut self, key: &Key) -> Option<Ban> {
         let ban = self.bans.remove(key)?;
         if let Some(until) = ban.until {

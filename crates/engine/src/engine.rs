@@ -275,6 +275,13 @@ impl Engine {
         self.lift_where(now, |_| true)
     }
 
+    /// Forgets a ban that could not be enforced, and says nothing of it. Another one that has taken
+    /// its place meanwhile stays, and then the answer is false.
+    pub fn withdraw(&mut self, ban: &Ban) -> bool {
+        let key = Key::of(ban);
+        self.bans.get(&key) == Some(ban) && self.bans.remove(&key).is_some()
+    }
+
     /// Who is never banned.
     #[must_use]
     pub fn protected(&self) -> &Protected {

@@ -369,6 +369,28 @@ fn lifting_takes_every_ban_within_or_nothing() {
 }
 
 #[test]
+fn a_ban_that_could_not_be_enforced_is_withdrawn_without_a_word_and_nothing_else_is() {
+    let mut engine = engine();
+    let [around, forever, within] =
+        ["203.0.0.0/16", "203.0.113.0/24", "203.0.113.7/32"].map(manual);
+    let refused = Ban {
+        until: Some(START + minutes(10)),
+        ..forever.clone()
+    };
+    for ban in [&around, &refused, &within] {
+        engine.impose(ban.clone(), false, START).unwrap();
+    }
+    commands(&mut engine);
+    assert!(engine.withdraw(&refused));
+    assert_eq!(commands(&mut engine), []);
+    assert_eq!(engine.bans().collect::<Vec<_>>(), [&around, &within]);
+
+    engine.impose(forever.clone(), false, START).unwrap();
+    assert!(!engine.withdraw(&refused), "another ban is in its place");
+    assert!(engine.withdraw(&forever));
+}
+
+#[test]
 fn a_manual_ban_survives_what_detectors_do() {
     let mut engine = engine();
     let ban = Ban {

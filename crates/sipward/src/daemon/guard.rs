@@ -1,10 +1,7 @@
 //! Engine, shield and ledger together: what was seen goes in, what follows is enforced and
 //! remembered.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Instant,
-};
+use std::{collections::VecDeque, time::Instant};
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Command, Engine, Observation, Protection, Time};
@@ -115,24 +112,16 @@ impl Guard {
     /// Carries out what the engine decided: the kernel first, for every packet counts. A ban that
     /// the kernel refuses is taken back.
     pub fn carry_out(&mut self) {
-        loop {
-            let mut refused = Vec::new();
-            while let Some(command) = self.next_command() {
-                let enforced = self.enforce(&command);
-                if let Err(error) = &enforced {
-                    tracing::error!("{error}");
-                }
-                match (enforced, command) {
-                    (Err(_), Command::Ban(ban)) => refused.push(ban),
-                    (Ok(()) | Err(_), command) => {
-                        self.pending.extend(entry(command, clock::now()));
-                    }
-                }
+        while let Some(command) = self.next_command() {
+            let enforced = self.enforce(&command);
+            if let Err(error) = &enforced {
+                tracing::error!("{error}");
             }
-            if refused.is_empty() {
-                return;
+            if let (Err(_), Command::Ban(ban)) = (enforced, &command) {
+                self.engine.withdraw(ban);
+            } else {
+                self.pending.extend(entry(command, clock::now()));
             }
-            self.take_back(&refused);
         }
     }
 
@@ -170,7 +159,6 @@ impl Guard {
             self.pending.extend(entries);
         }
         let mut error = None;
-        let mut refused = Vec::new();
         for command in commands {
             let Err(failure) = self.enforce(&command) else {
                 continue;
@@ -178,13 +166,12 @@ impl Guard {
             error.get_or_insert(failure);
             if let Command::Ban(ban) = command {
                 tracing::error!("the kernel refused the ban of {}", ban.prefix);
-                refused.push(ban);
+                self.engine.withdraw(&ban);
+                let lift = Entry::Lift(Target::of(&ban), now, Ended::Lifted);
+                self.pending.push(lift);
             }
         }
-        let lift = |ban| Entry::Lift(Target::of(ban), now, Ended::Lifted);
-        self.pending.extend(refused.iter().map(lift));
         self.write_ledger();
-        self.take_back(&refused);
         if let Some(error) = error {
             return Err(error);
         }
@@ -253,26 +240,6 @@ impl Guard {
         self.decided
             .pop_front()
             .or_else(|| self.engine.next_command())
-    }
-
-    /// Makes the engine forget bans that the kernel refused. The engine can only lift, and that
-    /// splits what lies around: so all are lifted and all others are imposed as they were, of
-    /// which neither the kernel nor the ledger needs to hear.
-    fn take_back(&mut self, refused: &[Ban]) {
-        if refused.is_empty() {
-            return;
-        }
-        let now = clock::now();
-        self.engine.handle_timeout(now);
-        self.collect();
-        let refused: BTreeSet<Target> = refused.iter().map(Target::of).collect();
-        for ban in self.engine.lift_all(now).bans {
-            if !refused.contains(&Target::of(&ban)) {
-                // Forced, it is not refused.
-                let _ = self.engine.impose(ban, true, now);
-            }
-        }
-        while self.engine.next_command().is_some() {}
     }
 
     /// The ban of exactly this target.
