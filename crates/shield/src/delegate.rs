@@ -23,7 +23,7 @@ macro_rules! shield_by_maps {
                 &mut self,
                 target: &$crate::Target,
                 scope: $crate::Scope,
-            ) -> Result<(), $crate::Error> {
+            ) -> Result<u64, $crate::Error> {
                 self.maps.unban(target, scope)
             }
 

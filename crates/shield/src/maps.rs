@@ -151,11 +151,11 @@ impl Maps {
         }
     }
 
-    pub fn unban(&mut self, target: &Target, scope: Scope) -> Result<(), Error> {
+    pub fn unban(&mut self, target: &Target, scope: Scope) -> Result<u64, Error> {
         match slot_of(target)? {
             Slot::Single(key) => {
                 let Some(seen) = found(self.bans.get(&key, 0)).map_err(in_map("bans"))? else {
-                    return Ok(());
+                    return Ok(0);
                 };
                 let value = with_end(seen, scope, BootTime(0));
                 if value.own_all_until_ns == 0 && value.own_sip_until_ns == 0 {
@@ -163,15 +163,16 @@ impl Maps {
                     if key.port != 0 {
                         self.count_port_bans()?;
                     }
-                    return Ok(());
+                    return Ok(seen.dropped);
                 }
                 self.bans
                     .insert(key, in_force_alone(value), 0)
-                    .map_err(in_map("bans"))
+                    .map_err(in_map("bans"))?;
+                Ok(seen.dropped)
             }
             Slot::Prefix(prefix) => {
                 let Some(seen) = self.prefix_ban(prefix)? else {
-                    return Ok(());
+                    return Ok(0);
                 };
                 let own = with_end(seen, scope, BootTime(0));
                 let ends = ends_of(&own);
@@ -182,7 +183,8 @@ impl Maps {
                     self.cover.set(prefix, ends)
                 };
                 self.write_entries(&entries, None)?;
-                self.count_prefix_bans()
+                self.count_prefix_bans()?;
+                Ok(seen.dropped)
             }
         }
     }

@@ -211,8 +211,9 @@ pub trait Shield: Send {
     /// Sets a ban, or gives the ban of the same target and scope a new end.
     fn ban(&mut self, ban: &Ban) -> Result<(), crate::Error>;
 
-    /// Lifts the ban of exactly this target and scope; no ban is no error.
-    fn unban(&mut self, target: &Target, scope: Scope) -> Result<(), crate::Error>;
+    /// Lifts the ban of exactly this target and scope; no ban is no error. Returns how many packets
+    /// it has dropped.
+    fn unban(&mut self, target: &Target, scope: Scope) -> Result<u64, crate::Error>;
 
     /// The bans in force, in the order of their targets; lapsed ones are left out.
     fn bans(&self) -> Result<Vec<EnforcedBan>, crate::Error>;

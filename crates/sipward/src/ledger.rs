@@ -35,6 +35,9 @@ pub enum Entry {
     Ban(Ban),
     /// The ban of exactly this target ends; none in force is no error.
     Lift(Target, Time, Ended),
+    /// Packets that the latest ban of exactly this target has dropped, in force or ended; the
+    /// kernel's own count begins anew where its maps are lost, so a smaller one changes nothing.
+    Dropped(Target, u64),
     /// A detector fired.
     Alert(Alert),
     /// A prefix is allowed from now on.
@@ -80,6 +83,8 @@ pub struct PastBan {
     pub ended: Time,
     /// How.
     pub by: Ended,
+    /// Packets that it dropped, as far as is known.
+    pub dropped: u64,
 }
 
 impl Target {
@@ -279,6 +284,7 @@ fn write(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
             rows::insert_ban(transaction, ban)
         }
         Entry::Lift(target, at, by) => lift(transaction, target, *at, *by),
+        Entry::Dropped(target, packets) => count_dropped(transaction, target, *packets),
         Entry::Alert(alert) => rows::insert_alert(transaction, alert),
         Entry::Allow(prefix, since) => execute(
             transaction,
@@ -316,6 +322,22 @@ fn lift(
         scope,
         rows::number(at),
         by.name()
+    ];
+    execute(transaction, sql, of)
+}
+
+fn count_dropped(
+    transaction: &Transaction<'_>,
+    target: &Target,
+    packets: u64,
+) -> rusqlite::Result<()> {
+    let sql = "update ban set dropped = ?4 where dropped < ?4 and id =
+                   (select max(id) from ban where prefix = ?1 and port is ?2 and scope = ?3)";
+    let of = params![
+        target.prefix.to_string(),
+        target.port,
+        rows::scope_name(target.scope),
+        i64::try_from(packets).unwrap_or(i64::MAX)
     ];
     execute(transaction, sql, of)
 }

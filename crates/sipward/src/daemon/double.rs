@@ -13,6 +13,9 @@ use sipward_shield::{
 };
 use sipward_signature::Tables;
 
+/// Packets that every ban has dropped.
+pub const DROPPED: u64 = 7;
+
 /// What the kernel would hold; shared, as pins are by one daemon and the next.
 #[derive(Clone, Default)]
 pub struct Double(Arc<Mutex<State>>);
@@ -56,9 +59,9 @@ impl Shield for Double {
         Ok(())
     }
 
-    fn unban(&mut self, target: &Target, scope: Scope) -> Result<(), Error> {
-        self.state().bans.remove(&(*target, scope));
-        Ok(())
+    fn unban(&mut self, target: &Target, scope: Scope) -> Result<u64, Error> {
+        let ban = self.state().bans.remove(&(*target, scope));
+        Ok(ban.map_or(0, |_| DROPPED))
     }
 
     fn bans(&self) -> Result<Vec<EnforcedBan>, Error> {
@@ -67,7 +70,7 @@ impl Shield for Double {
             .into_iter()
             .map(|ban| EnforcedBan {
                 ban,
-                dropped_packets: 7,
+                dropped_packets: DROPPED,
             })
             .collect())
     }

@@ -188,6 +188,8 @@ impl Guard {
 
     /// What has to be done now and then.
     pub fn tidy(&mut self) {
+        self.note_drops();
+        self.write_ledger();
         if let Err(error) = self.ledger.tidy(clock::now()) {
             tracing::error!("{error}");
         }
@@ -213,6 +215,7 @@ impl Guard {
     /// # Errors
     /// The kernel refused.
     pub fn detach(&mut self) -> Result<(), Failure> {
+        self.note_drops();
         self.write_ledger();
         Ok(self.shield.detach()?)
     }
@@ -242,6 +245,18 @@ impl Guard {
             .or_else(|| self.engine.next_command())
     }
 
+    /// Has the ledger know what each ban has dropped so far.
+    fn note_drops(&mut self) {
+        match self.shield.bans() {
+            Ok(bans) => {
+                let counts = bans.iter().filter(|held| held.dropped_packets > 0);
+                let entry = |held| Entry::Dropped(reconcile::target(held), held.dropped_packets);
+                self.pending.extend(counts.map(entry));
+            }
+            Err(error) => tracing::error!("cannot count what the bans have dropped: {error}"),
+        }
+    }
+
     /// The ban of exactly this target.
     fn ban_of(&self, target: &Target) -> Option<Ban> {
         let why = self.engine.why(target.prefix.addr(), clock::now());
@@ -267,7 +282,13 @@ impl Guard {
                     prefix: unban.prefix,
                     port: unban.port,
                 };
-                self.shield.unban(&target, scope(unban.scope))?;
+                let dropped = self.shield.unban(&target, scope(unban.scope))?;
+                let target = Target {
+                    prefix: unban.prefix,
+                    port: unban.port,
+                    scope: unban.scope,
+                };
+                self.pending.push(Entry::Dropped(target, dropped));
             }
             Command::Alert(alert) => {
                 let spared = alert

@@ -130,7 +130,8 @@ pub fn allowed(guard: &mut Guard) -> Result<(), Failure> {
     Ok(())
 }
 
-fn target(enforced: &EnforcedBan) -> Target {
+/// What tells a ban of the kernel from another, in the ledger's words.
+pub fn target(enforced: &EnforcedBan) -> Target {
     Target {
         prefix: enforced.ban.target.prefix,
         port: enforced.ban.target.port,

@@ -11,7 +11,10 @@ use sipward_engine::{Command, Hold, Time};
 use sipward_shield::{BootTime, Event, Mode, Reason, Scope, SignatureHit, Target, Verdict};
 use tempfile::TempDir;
 
-use super::{Guard, double::Double};
+use super::{
+    Guard,
+    double::{DROPPED, Double},
+};
 use crate::{
     clock::{self, Clocks},
     config::{BanScope, Config},
@@ -146,7 +149,7 @@ fn an_event_becomes_a_ban_in_the_kernel_and_in_the_ledger_with_its_evidence() {
             "User-Agent: friendly-scanner"
         ]
     );
-    assert_eq!(why.bans[0].dropped_packets, 7);
+    assert_eq!(why.bans[0].dropped_packets, DROPPED);
 }
 
 #[test]
@@ -489,4 +492,22 @@ fn a_million_addresses_are_one_prefix_and_history_is_told() {
     let history = guard.bans(BansQuery { history: true }).unwrap();
     assert_eq!(history.len(), 1);
     assert_eq!(history[0].ended_by.as_deref(), Some("lifted"));
+    assert_eq!(history[0].dropped_packets, DROPPED);
+}
+
+/// What lapses with the daemon dead is counted as it was at the last look.
+#[test]
+fn what_a_ban_dropped_is_noted_now_and_then() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard
+        .ban(&BanRequest {
+            seconds: Some(600),
+            ..ban("203.0.113.0/24")
+        })
+        .unwrap();
+    guard.tidy();
+    let later = clock::now() + Duration::from_secs(601);
+    let history = bench.ledger().history(later, 10).unwrap();
+    assert_eq!(history[0].dropped, DROPPED);
 }

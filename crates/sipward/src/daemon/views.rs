@@ -212,6 +212,7 @@ fn past_view(past: PastBan) -> BanView {
     BanView {
         ended: Some(timestamp(past.ended)),
         ended_by: Some(past.by.name().to_owned()),
+        dropped_packets: past.dropped,
         ..plain_view(&past.ban)
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn past_ban(row: &Row<'_>) -> rusqlite::Result<PastBan> {
     Ok(PastBan {
         ended: row.get::<_, Option<i64>>("ended")?.map_or(lapsed, moment),
         by: ended(row)?.unwrap_or(Ended::Lapsed),
+        dropped: u64::try_from(row.get::<_, i64>("dropped")?).unwrap_or_default(),
         ban,
     })
 }

@@ -136,6 +136,7 @@ fn a_lifted_ban_tells_how_it_ended() {
         ban,
         ended: at(5),
         by: Ended::Lifted,
+        dropped: 0,
     };
     assert_eq!(ledger.last_end(&target).unwrap(), Some(past));
     assert_eq!(ledger.bans(at(5)).unwrap(), []);
@@ -150,6 +151,56 @@ fn a_ban_that_has_lapsed_is_not_lifted_afterwards() {
     ledger.write(&[Entry::Ban(ban), lift]).unwrap();
     let history = ledger.history(at(20), 10).unwrap();
     assert_eq!((history[0].ended, history[0].by), (at(10), Ended::Lapsed));
+}
+
+#[test]
+fn what_a_ban_dropped_is_its_own_and_never_shrinks() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let ban = ban("192.0.2.1/32", None);
+    let target = Target::of(&ban);
+    let lift = |minutes| Entry::Lift(target, at(minutes), Ended::Lifted);
+    ledger
+        .write(&[
+            Entry::Ban(ban.clone()),
+            Entry::Dropped(target, 100),
+            lift(5),
+            Entry::Dropped(target, 120),
+            Entry::Ban(Ban {
+                since: at(6),
+                ..ban
+            }),
+            Entry::Dropped(target, 3),
+            // After the kernel's maps were lost.
+            Entry::Dropped(target, 1),
+            lift(7),
+        ])
+        .unwrap();
+    let history = ledger.history(at(8), 10).unwrap();
+    let dropped: Vec<u64> = history.iter().map(|past| past.dropped).collect();
+    assert_eq!(dropped, [3, 120]);
+}
+
+#[test]
+fn a_ledger_of_the_first_schema_is_brought_up_to_date() {
+    let folder = TempDir::new().unwrap();
+    let first = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    first
+        .execute_batch(concat!(
+            include_str!("schema.sql"),
+            "insert into ban values (1, '192.0.2.1/32', x'00', x'00', null, 'all', 0, null, null,
+                 'night', 0, null, null, 'manual', 1, 'lifted');
+             pragma application_id = 0x53495057; pragma user_version = 1;"
+        ))
+        .unwrap();
+    drop(first);
+    let history = open(&folder).history(at(0), 10).unwrap();
+    assert_eq!(history.len(), 1);
+    assert_eq!(
+        (history[0].ban.reason.as_str(), history[0].dropped),
+        ("night", 0)
+    );
+    assert_eq!(open(&folder).history(at(0), 10).unwrap(), history);
 }
 
 #[test_case("192.0.2.1/32", true; "the address itself")]
