@@ -27,14 +27,16 @@ pub enum Error {
         interface: String,
     },
     /// The interface refuses the mode that was asked for.
-    #[error("interface {interface} refuses {mode} XDP: {source}")]
+    #[error("interface {interface} refuses {mode} XDP ({reason}): {hint}")]
     Attach {
         /// The interface.
         interface: String,
         /// The mode, as on the command line.
         mode: &'static str,
         /// What the kernel said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        reason: String,
+        /// How to mend it.
+        hint: &'static str,
     },
     /// The program was refused by the kernel.
     #[error("the kernel refused the program: {0}")]

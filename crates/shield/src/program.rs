@@ -60,6 +60,17 @@ pub fn os_error(error: &(dyn StdError + 'static)) -> Option<i32> {
     chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
 }
 
+/// What the system said behind an error of aya, whose own text names the call only.
+pub fn reason(error: &(dyn StdError + 'static)) -> String {
+    os_error(error).map_or_else(
+        || {
+            let causes: Vec<String> = chain(error).map(ToString::to_string).collect();
+            causes.join(": ")
+        },
+        |number| io::Error::from_raw_os_error(number).to_string(),
+    )
+}
+
 fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {

@@ -2,6 +2,7 @@
 //! daemon; a later start adopts what fits and replaces the rest without a gap.
 
 use std::{
+    error::Error as StdError,
     ffi::CStr,
     fs, io,
     os::fd::{AsFd as _, BorrowedFd},
@@ -140,21 +141,14 @@ impl Xdp {
                 });
                 continue;
             };
-            let failed = |error| Error::Attach {
-                interface: interface.name.clone(),
-                mode: mode_name(mode),
-                source: error,
-            };
-            let pinned = PinnedLink::from_pin(&pin).map_err(|error| failed(error.into()))?;
-            let link =
-                XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
+            let failed = |error: &(dyn StdError + 'static)| refused(&interface.name, mode, error);
+            let pinned = PinnedLink::from_pin(&pin).map_err(|error| failed(&error))?;
+            let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(&error))?;
             let program = program::xdp(&mut self.ebpf)?;
             let id = program
                 .attach_to_link(link)
-                .map_err(|error| failed(error.into()))?;
-            let held = program
-                .take_link(id)
-                .map_err(|error| failed(error.into()))?;
+                .map_err(|error| failed(&error))?;
+            let held = program.take_link(id).map_err(|error| failed(&error))?;
             self.notes
                 .push(format!("{}: adopted, {}", interface.name, mode_name(mode)));
             self.keep(interface.name.clone(), mode, held, pin, true)?;
@@ -191,11 +185,11 @@ impl Xdp {
         let (link, mode) = match self.create_link(&interface.name, first) {
             Ok(link) => (link, first),
             // Only where nobody asked for native: a silent fallback would hide a mistake.
-            Err(Error::Attach { source, .. })
+            Err(Error::Attach { reason, .. })
                 if interface.mode.is_none() && first == XdpMode::Native =>
             {
                 self.notes
-                    .push(format!("{}: no native XDP ({source})", interface.name));
+                    .push(format!("{}: no native XDP ({reason})", interface.name));
                 (
                     self.create_link(&interface.name, XdpMode::Generic)?,
                     XdpMode::Generic,
@@ -203,11 +197,7 @@ impl Xdp {
             }
             Err(error) => return Err(error),
         };
-        let failed = |error| Error::Attach {
-            interface: interface.name.clone(),
-            mode: mode_name(mode),
-            source: error,
-        };
+        let failed = |error: &(dyn StdError + 'static)| refused(&interface.name, mode, error);
         let ifindex = sys::interface_index(&interface.name)
             .ok_or_else(|| Error::NoInterface(interface.name.clone()))?;
         let pin = self
@@ -215,9 +205,9 @@ impl Xdp {
             .join(format!("{LINK}{ifindex}-{}", mode_name(mode)));
         // aya falls back to netlink on EINVAL, which cannot be pinned and would evict a foreign
         // program: that is not a link, and an error here.
-        let link = FdLink::try_from(link).map_err(|error| failed(error.into()))?;
-        let pinned = link.pin(&pin).map_err(|error| failed(error.into()))?;
-        let held = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
+        let link = FdLink::try_from(link).map_err(|error| failed(&error))?;
+        let pinned = link.pin(&pin).map_err(|error| failed(&error))?;
+        let held = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(&error))?;
         self.keep(interface.name.clone(), mode, held, pin, false)
     }
 
@@ -234,11 +224,7 @@ impl Xdp {
                 },
                 Some(libc::ENODEV) => Error::NoInterface(interface.to_owned()),
                 Some(libc::EPERM) => Error::NotPermitted,
-                Some(_) | None => Error::Attach {
-                    interface: interface.to_owned(),
-                    mode: mode_name(mode),
-                    source: error.into(),
-                },
+                Some(_) | None => refused(interface, mode, &error),
             }
         })?;
         program
@@ -312,6 +298,29 @@ shield_by_maps!(Xdp {
         remove_pins(&self.pins)
     }
 });
+
+/// An interface that does not take the program, with what the administrator may try.
+fn refused(interface: &str, mode: XdpMode, error: &(dyn StdError + 'static)) -> Error {
+    let hint = match (mode, program::os_error(error)) {
+        (XdpMode::Native, Some(libc::EOPNOTSUPP)) => {
+            "its driver has no native XDP; take --xdp-mode generic"
+        }
+        // What drivers answer to an MTU beyond a page, to LRO and to too few queues.
+        (XdpMode::Native, Some(_) | None) => {
+            "its MTU, LRO or queues may be beyond what its driver can do with native XDP (`dmesg` \
+             says more); take --xdp-mode generic"
+        }
+        (XdpMode::Generic, Some(_) | None) => {
+            "any interface takes generic XDP, unless the kernel says otherwise in `dmesg`"
+        }
+    };
+    Error::Attach {
+        interface: interface.to_owned(),
+        mode: mode_name(mode),
+        reason: program::reason(error),
+        hint,
+    }
+}
 
 /// Where nothing is attached, nobody reads the maps; a failure is left for the next start to meet.
 fn remove_pins_without_links(pins: &Path) {

@@ -204,6 +204,11 @@ fn native_that_was_asked_for_and_cannot_be_is_an_error() {
         .err()
         .unwrap();
     assert!(matches!(error, Error::Attach { .. }), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "interface br0 refuses native XDP (Operation not supported (os error 95)): its driver has \
+         no native XDP; take --xdp-mode generic"
+    );
     let (xdp, _) = net.open_at(net.pin_dir.clone(), "br0", None).unwrap();
     assert_eq!(xdp.interfaces().unwrap()[0].mode, XdpMode::Generic);
 }
