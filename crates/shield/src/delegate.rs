@@ -51,6 +51,10 @@ macro_rules! shield_by_maps {
                 self.maps.distrust(source)
             }
 
+            fn trusted(&self) -> Result<Vec<std::net::IpAddr>, $crate::Error> {
+                self.maps.trusted()
+            }
+
             fn counters(&self) -> Result<$crate::Counters, $crate::Error> {
                 self.maps.counters()
             }

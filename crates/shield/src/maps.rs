@@ -260,6 +260,15 @@ impl Maps {
         Ok(())
     }
 
+    pub fn trusted(&self) -> Result<Vec<IpAddr>, Error> {
+        let keys = self.trusted.keys();
+        let mut sources: Vec<IpAddr> = keys
+            .map(|key| key.map(IpAddr::from).map_err(in_map("trusted")))
+            .collect::<Result<_, _>>()?;
+        sources.sort_unstable();
+        Ok(sources)
+    }
+
     pub fn counters(&self) -> Result<Counters, Error> {
         let mut counters = Vec::new();
         for reason in Reason::ALL {

@@ -234,6 +234,9 @@ pub trait Shield: Send {
     /// Takes back [`Self::trust`].
     fn distrust(&mut self, source: IpAddr) -> Result<(), crate::Error>;
 
+    /// The trusted sources in order; the first address of an IPv6 /64 stands for all of it.
+    fn trusted(&self) -> Result<Vec<IpAddr>, crate::Error>;
+
     /// Packets so far, by reason.
     fn counters(&self) -> Result<Counters, crate::Error>;
 

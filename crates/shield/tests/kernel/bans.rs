@@ -81,7 +81,10 @@ fn bans_drop_by_scope_and_lapse_by_themselves() {
             ),
         ],
     );
-    simulator.unban(&target("203.0.113.7"), Scope::All).unwrap();
+    let dropped = simulator.unban(&target("203.0.113.7"), Scope::All).unwrap();
+    assert!(dropped > 0);
+    let again = simulator.unban(&target("203.0.113.7"), Scope::All).unwrap();
+    assert_eq!(again, 0, "no ban");
     check(
         &mut simulator,
         &[row(
@@ -218,7 +221,8 @@ fn prefixes_are_banned_and_the_latest_end_of_every_cover_holds() {
             ),
         ],
     );
-    simulator.unban(&target("10.1.0.0/16"), Scope::All).unwrap();
+    let dropped = simulator.unban(&target("10.1.0.0/16"), Scope::All).unwrap();
+    assert!(dropped > 0);
     check(
         &mut simulator,
         &[

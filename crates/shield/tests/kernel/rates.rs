@@ -138,6 +138,14 @@ fn a_trusted_source_has_the_larger_share_and_only_certain_signatures_hit_it() {
         judge(&mut simulator, &from("friendly-scanner")),
         (DROP, Reason::Signature)
     );
+    simulator.trust("2001:db8::7".parse().unwrap()).unwrap();
+    let trusted: Vec<String> = simulator
+        .trusted()
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(trusted, ["203.0.113.7", "203.0.113.9", "2001:db8::"]);
     simulator.distrust("203.0.113.9".parse().unwrap()).unwrap();
     assert_eq!(
         judge(&mut simulator, &from("sipcli/v1.8")),

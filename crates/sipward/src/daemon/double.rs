@@ -99,6 +99,10 @@ impl Shield for Double {
         Ok(())
     }
 
+    fn trusted(&self) -> Result<Vec<IpAddr>, Error> {
+        Ok(self.state().trusted.iter().copied().collect())
+    }
+
     fn counters(&self) -> Result<Counters, Error> {
         Ok(Counters::default())
     }

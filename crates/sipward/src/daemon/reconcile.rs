@@ -13,11 +13,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
 use ipnet::IpNet;
-use sipward_engine::{Ban, Origin, Restored, Scope, Time};
+use sipward_engine::{Ban, Origin, Restored, Scope, Source, Time};
 use sipward_shield::EnforcedBan;
 
 use super::guard::{Guard, kernel_ban};
@@ -95,15 +96,20 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives every trusted address its larger rate.
+/// Gives the larger rate to every trusted address and to nobody else.
 pub fn trusted(guard: &mut Guard) -> Result<(), Failure> {
-    let addresses: Vec<_> = guard
-        .engine
-        .trusted(clock::now())
-        .map(|trusted| trusted.address)
+    let trusted = guard.engine.trusted(clock::now());
+    let wanted: BTreeSet<IpAddr> = trusted
+        .map(|trusted| Source::of(trusted.address).prefix().addr())
         .collect();
-    for address in addresses {
-        guard.shield.trust(address)?;
+    let held: BTreeSet<IpAddr> = guard.shield.trusted()?.into_iter().collect();
+    for source in wanted.difference(&held) {
+        guard.shield.trust(*source)?;
+        tracing::info!("reconcile: {source} was not trusted in the kernel: trusted");
+    }
+    for source in held.difference(&wanted) {
+        guard.shield.distrust(*source)?;
+        tracing::info!("reconcile: {source} has not logged in lately: no longer trusted");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use sipward_engine::{Command, Hold, Time};
+use sipward_engine::{Command, Hold, Time, Trusted, TrustedBy};
 use sipward_shield::{BootTime, Event, Mode, Reason, Scope, SignatureHit, Target, Verdict};
 use tempfile::TempDir;
 
@@ -438,6 +438,40 @@ fn the_end_of_the_ledger_counts() {
     bench.shield.state().bans.get_mut(&key).unwrap().until = BootTime::NEVER;
     bench.guard();
     assert_ne!(bench.shield.state().bans[&key].until, BootTime::NEVER);
+}
+
+/// Trust that ended with the daemon dead ended in the ledger only.
+#[test]
+fn trusted_are_those_who_logged_in_and_nobody_else() {
+    let bench = Bench::new();
+    let logged_in = |address: &str, until| {
+        Entry::Trust(Trusted {
+            address: address.parse().unwrap(),
+            by: TrustedBy::Registration,
+            username: Some("100".to_owned()),
+            user_agent: None,
+            since: clock::now(),
+            last: clock::now(),
+            until,
+        })
+    };
+    let next_week = clock::now() + Duration::from_secs(600_000);
+    bench
+        .ledger()
+        .write(&[
+            logged_in("198.51.100.7", next_week),
+            logged_in("198.51.100.8", next_week),
+            logged_in("2001:db8::7", next_week),
+            logged_in("198.51.100.9", clock::now()),
+        ])
+        .unwrap();
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    bench.shield.state().trusted = addresses(&["198.51.100.7", "198.51.100.9", "203.0.113.1"]);
+    bench.guard();
+    assert_eq!(
+        bench.shield.state().trusted,
+        addresses(&["198.51.100.7", "198.51.100.8", "2001:db8::"])
+    );
 }
 
 #[test]
