@@ -3,8 +3,8 @@
 //! The order of the start is a promise; what fails leaves everything before it as it was:
 //!
 //! 1. the configuration is read and checked, signatures included;
-//! 2. each interface exists and is not guarded by another sipward, and this one holds it;
-//! 3. the kernel offers BPF, and to us;
+//! 2. each interface exists, and the kernel offers BPF, and to us;
+//! 3. no other sipward guards an interface of these, and this one holds them;
 //! 4. the state folder is held, the ledger opened, the folder of pins held;
 //! 5. signals wait for the loop, and the control socket is bound; who asks now waits for the
 //!    answer;
@@ -95,12 +95,12 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     signatures::compile(&config.signatures).map_err(of_configuration)?;
 
     let interfaces = interfaces(options, &config)?;
+    sipward_shield::probe()?;
+
     let _held: Vec<InterfaceLock> = interfaces
         .iter()
         .map(|name| InterfaceLock::take(name))
         .collect::<Result<_, _>>()?;
-
-    sipward_shield::probe()?;
 
     ledger::make_folder(&options.state_dir)?;
     let _state = FolderLock::take(&options.state_dir, "--state-dir")?;
