@@ -51,7 +51,7 @@ pub enum Entry {
 }
 
 /// What tells two bans in force apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
     /// The banned addresses.
     pub prefix: IpNet,

@@ -68,7 +68,11 @@ pub(super) fn text(bans: &[BanView], now: Timestamp) -> String {
                 ban.scope.to_string(),
                 by,
                 table::count(ban.dropped_packets),
-                ban.reason.clone(),
+                if ban.allowed.is_empty() {
+                    ban.reason.clone()
+                } else {
+                    format!("{} (allow wins: {})", ban.reason, passing(ban))
+                },
             ]
         })
         .collect();
@@ -78,6 +82,15 @@ pub(super) fn text(bans: &[BanView], now: Timestamp) -> String {
         ],
         &rows,
     )
+}
+
+/// What the allowlist lets through of a ban.
+pub(super) fn passing(ban: &BanView) -> String {
+    if ban.allowed.contains(&ban.prefix) {
+        return "it is allowed as a whole, nothing of it is dropped".to_owned();
+    }
+    let parts: Vec<String> = ban.allowed.iter().map(address::show).collect();
+    format!("{} passes all the same", parts.join(", "))
 }
 
 pub(super) fn who(ban: &BanView) -> String {

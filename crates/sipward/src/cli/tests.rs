@@ -160,7 +160,12 @@ fn the_table_of_bans_is() {
         ended_by: Some("lifted".to_owned()),
         ..ban("192.0.2.7/32")
     };
-    let text = bans::text(&[ban("203.0.113.7/32"), forever, port, over], now());
+    let allowed = BanView {
+        allowed: vec!["198.51.100.7/32".parse().unwrap()],
+        ..ban("198.51.100.0/24")
+    };
+    let bans = [ban("203.0.113.7/32"), forever, port, over, allowed];
+    let text = bans::text(&bans, now());
     insta::assert_snapshot!("bans", utc(&text));
 }
 
@@ -179,6 +184,29 @@ fn why_tells_the_story() {
     }))
     .unwrap();
     insta::assert_snapshot!("why", utc(&why::text(&why, now())));
+}
+
+#[test]
+fn why_says_plainly_that_allow_wins() {
+    let prefix = "203.0.113.7/32";
+    let of = |allowed, parts: &[&str]| -> WhyView {
+        let ban = BanView {
+            allowed: parts.iter().map(|part| part.parse().unwrap()).collect(),
+            ..ban(prefix)
+        };
+        serde_json::from_value(serde_json::json!({
+            "address": "203.0.113.7", "banned": true, "bans": [ban], "mode": "protect",
+            "allowed": allowed, "trusted": false, "protected": null, "alerts": [],
+        }))
+        .unwrap()
+    };
+    let text = why::text(&of(true, &[prefix]), now());
+    let wins = "and it is allowed: allow wins, nothing of it is dropped (12,345 were before)";
+    assert!(text.contains(wins), "{text}");
+    assert!(!text.contains("every packet"), "{text}");
+
+    let text = why::text(&of(false, &["203.0.113.7/32"]), now());
+    assert!(text.contains("but allow wins:"), "{text}");
 }
 
 #[test]

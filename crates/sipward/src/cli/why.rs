@@ -103,7 +103,7 @@ fn state(out: &mut String, why: &WhyView, now: Timestamp) -> std::fmt::Result {
     for ban in &why.bans {
         in_force(out, why, ban, now)?;
     }
-    if why.allowed {
+    if why.allowed && why.bans.is_empty() {
         writeln!(
             out,
             "{address} is on the allowlist: nothing of it is dropped."
@@ -144,11 +144,19 @@ fn in_force(out: &mut String, why: &WhyView, ban: &BanView, now: Timestamp) -> s
         GuardMode::Protect => "is dropped",
         GuardMode::Observe => "would be dropped (observe mode)",
     };
-    writeln!(
-        out,
-        ": {what} {dropped}, {} so far.",
-        table::count(ban.dropped_packets)
-    )?;
+    let count = table::count(ban.dropped_packets);
+    if why.allowed {
+        // The allowlist is looked at before the bans.
+        writeln!(
+            out,
+            ", and it is allowed: allow wins, nothing of it is dropped ({count} were before)."
+        )?;
+    } else {
+        writeln!(out, ": {what} {dropped}, {count} so far.")?;
+        if !ban.allowed.is_empty() {
+            writeln!(out, "  but allow wins: {}", bans::passing(ban))?;
+        }
+    }
     let by = match &ban.detector {
         Some(detector) => format!("by the detector {detector}"),
         None if ban.origin == "manual" => "by hand".to_owned(),

@@ -180,6 +180,9 @@ pub struct BanView {
     pub origin: String,
     /// Packets it has dropped since the kernel's maps were made.
     pub dropped_packets: u64,
+    /// Of its addresses, what the allowlist lets through all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<IpNet>,
     /// In the history: when it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,

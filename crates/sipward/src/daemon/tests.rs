@@ -529,6 +529,40 @@ fn a_million_addresses_are_one_prefix_and_history_is_told() {
     assert_eq!(history[0].dropped_packets, DROPPED);
 }
 
+#[test]
+fn a_ban_says_what_the_allowlist_lets_through_of_it() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let forced = |prefix| BanRequest {
+        force: true,
+        ..ban(prefix)
+    };
+    guard
+        .allow(&AllowRequest {
+            prefixes: [
+                "192.0.2.7/32",
+                "192.0.2.128/25",
+                "198.51.100.0/24",
+                "2001:db8::/48",
+            ]
+            .map(net)
+            .into(),
+        })
+        .unwrap();
+    for prefix in ["192.0.2.0/24", "198.51.100.9/32", "203.0.113.0/24"] {
+        guard.ban(&forced(prefix)).unwrap();
+    }
+    let passing: Vec<Vec<IpNet>> = guard
+        .bans(BansQuery::default())
+        .unwrap()
+        .into_iter()
+        .map(|ban| ban.allowed)
+        .collect();
+    let parts = ["192.0.2.7/32", "192.0.2.128/25"].map(net).to_vec();
+    assert_eq!(passing, [parts, vec![net("198.51.100.9/32")], vec![]]);
+    assert!(guard.why(&net("198.51.100.9/32")).unwrap().allowed);
+}
+
 /// What lapses with the daemon dead is counted as it was at the last look.
 #[test]
 fn what_a_ban_dropped_is_noted_now_and_then() {

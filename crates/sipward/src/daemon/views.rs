@@ -1,12 +1,12 @@
 //! What the daemon tells of itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ipnet::IpNet;
 use sipward_engine::{Alert, Ban, Detector, overlap};
 use sipward_shield::{Reason, XdpMode};
 
-use super::guard::Guard;
+use super::{guard::Guard, reconcile};
 use crate::{
     clock::{self, timestamp},
     control::api::{
@@ -14,14 +14,14 @@ use crate::{
         EvidenceView, Interface, Packets, Sensor, SensorState, Sensors, Status, WhyView, WouldDrop,
     },
     exit::Failure,
-    ledger::PastBan,
+    ledger::{PastBan, Target},
 };
 
 /// Past bans, and alerts, that one answer tells of.
 const MOST: u32 = 1_000;
 
-/// Packets dropped, by the ban that dropped them.
-type DroppedBy = HashMap<(sipward_shield::Target, sipward_shield::Scope), u64>;
+/// Allowed parts of a ban that are named at most.
+const SHOWN: usize = 10;
 
 impl Guard {
     /// `status`
@@ -109,9 +109,9 @@ impl Guard {
             let past = self.ledger.history(now, MOST)?;
             return Ok(past.into_iter().map(past_view).collect());
         }
-        let dropped = self.dropped()?;
+        let kernel = self.kernel()?;
         let in_force = self.engine.bans().filter(|ban| ban.is_in_force(now));
-        Ok(in_force.map(|ban| view(ban, &dropped)).collect())
+        Ok(in_force.map(|ban| kernel.view(ban)).collect())
     }
 
     /// `why`
@@ -120,14 +120,14 @@ impl Guard {
     /// The kernel or the ledger cannot be asked.
     pub fn why(&self, prefix: &IpNet) -> Result<WhyView, Failure> {
         let now = clock::now();
-        let dropped = self.dropped()?;
+        let kernel = self.kernel()?;
         let concerning = self
             .engine
             .bans()
             .filter(|ban| overlap(&ban.prefix, prefix));
         let bans: Vec<BanView> = concerning
             .filter(|ban| ban.is_in_force(now))
-            .map(|ban| view(ban, &dropped))
+            .map(|ban| kernel.view(ban))
             .collect();
         let alerts = self.ledger.alerts(prefix, MOST)?;
         Ok(WhyView {
@@ -135,11 +135,7 @@ impl Guard {
             banned: bans.iter().any(|ban| ban.prefix.contains(prefix)),
             bans,
             mode: self.config.mode,
-            allowed: self
-                .shield
-                .allowed()?
-                .iter()
-                .any(|allowed| allowed.contains(prefix)),
+            allowed: kernel.allowed.around(prefix).is_some(),
             trusted: self
                 .engine
                 .trusted(now)
@@ -177,11 +173,56 @@ impl Guard {
         Ok(allowed)
     }
 
-    fn dropped(&self) -> Result<DroppedBy, Failure> {
+    fn kernel(&self) -> Result<Kernel, Failure> {
         let enforced = self.shield.bans()?.into_iter();
-        Ok(enforced
-            .map(|held| ((held.ban.target, held.ban.scope), held.dropped_packets))
-            .collect())
+        Ok(Kernel {
+            dropped: enforced
+                .map(|held| (reconcile::target(&held), held.dropped_packets))
+                .collect(),
+            allowed: Allowlist(self.shield.allowed()?.into_iter().collect()),
+        })
+    }
+}
+
+/// What the kernel holds, to be looked up by a ban.
+struct Kernel {
+    dropped: HashMap<Target, u64>,
+    allowed: Allowlist,
+}
+
+struct Allowlist(BTreeSet<IpNet>);
+
+impl Kernel {
+    fn view(&self, ban: &Ban) -> BanView {
+        let around = self.allowed.around(&ban.prefix);
+        let allowed = around.map_or_else(
+            || self.allowed.within(&ban.prefix).take(SHOWN).collect(),
+            |_| vec![ban.prefix],
+        );
+        let dropped = self.dropped.get(&Target::of(ban));
+        BanView {
+            dropped_packets: dropped.copied().unwrap_or_default(),
+            allowed,
+            ..plain_view(ban)
+        }
+    }
+}
+
+impl Allowlist {
+    /// What allows all of a prefix.
+    fn around(&self, prefix: &IpNet) -> Option<IpNet> {
+        let wider = std::iter::successors(Some(*prefix), IpNet::supernet);
+        wider.into_iter().find(|wider| self.0.contains(wider))
+    }
+
+    /// What allows a part of a prefix.
+    fn within(&self, prefix: &IpNet) -> impl Iterator<Item = IpNet> {
+        let (first, last) = (prefix.network(), IpNet::from(prefix.broadcast()));
+        let first = IpNet::new(first, 0).unwrap_or(*prefix);
+        self.0
+            .range(first..=last)
+            .copied()
+            .filter(|part| prefix.contains(part))
     }
 }
 
@@ -191,20 +232,6 @@ pub const fn xdp_mode(mode: XdpMode) -> &'static str {
     match mode {
         XdpMode::Native => "native",
         XdpMode::Generic => "generic",
-    }
-}
-
-fn view(ban: &Ban, dropped: &DroppedBy) -> BanView {
-    let target = sipward_shield::Target {
-        prefix: ban.prefix,
-        port: ban.port,
-    };
-    let dropped_packets = dropped
-        .get(&(target, super::guard::scope(ban.scope)))
-        .copied();
-    BanView {
-        dropped_packets: dropped_packets.unwrap_or_default(),
-        ..plain_view(ban)
     }
 }
 
@@ -230,6 +257,7 @@ fn plain_view(ban: &Ban) -> BanView {
         signature: ban.signature.clone(),
         origin: ban.origin.name().to_owned(),
         dropped_packets: 0,
+        allowed: Vec::new(),
         ended: None,
         ended_by: None,
     }
