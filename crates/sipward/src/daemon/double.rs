@@ -28,6 +28,10 @@ pub struct State {
     pub trusted: BTreeSet<IpAddr>,
     pub events: Vec<Event>,
     pub is_full: bool,
+    /// Refuses what configurations allow.
+    pub has_no_allowlist: bool,
+    /// What the signatures in force decide, packed.
+    pub signatures: Vec<u32>,
     pub is_attached: bool,
     generation: u32,
 }
@@ -44,8 +48,9 @@ impl Shield for Double {
         Ok(())
     }
 
-    fn set_signatures(&mut self, _: &Tables) -> Result<u32, Error> {
+    fn set_signatures(&mut self, tables: &Tables) -> Result<u32, Error> {
         let mut state = self.state();
+        state.signatures.clone_from(&tables.cells);
         state.generation += 1;
         Ok(state.generation)
     }
@@ -76,7 +81,11 @@ impl Shield for Double {
     }
 
     fn allow(&mut self, prefix: IpNet) -> Result<(), Error> {
-        self.state().allowed.insert(prefix);
+        let mut state = self.state();
+        if state.has_no_allowlist {
+            return Err(Error::Full(0));
+        }
+        state.allowed.insert(prefix);
         Ok(())
     }
 

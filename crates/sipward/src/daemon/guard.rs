@@ -69,16 +69,22 @@ impl Guard {
     }
 
     /// Puts another configuration in force. Everything that can be wrong with it is found before
-    /// anything changes.
+    /// anything changes; where the kernel or the ledger refuses, the one in force is put back.
     ///
     /// # Errors
     /// As [`Self::new`].
     pub fn reload(&mut self, config: Config) -> Result<(), Failure> {
         let tables = signatures::compile(&config.signatures)?;
-        self.config = config;
-        self.engine.set_config(self.config.engine());
-        self.enforce_policy(tables)?;
-        reconcile::allowed(self)
+        let before = (self.config.clone(), self.events.tables().cloned());
+        let Err(error) = self.put_in_force(config, tables) else {
+            return Ok(());
+        };
+        if let (config, Some(tables)) = before
+            && let Err(error) = self.put_in_force(config, tables)
+        {
+            tracing::error!("the configuration before cannot be put back: {error}");
+        }
+        Err(error)
     }
 
     /// Takes what a sensor saw. Every observation of every sensor comes in here.
@@ -261,6 +267,14 @@ impl Guard {
     fn ban_of(&self, target: &Target) -> Option<Ban> {
         let why = self.engine.why(target.prefix.addr(), clock::now());
         why.bans.into_iter().find(|ban| Target::of(ban) == *target)
+    }
+
+    fn put_in_force(&mut self, config: Config, tables: Tables) -> Result<(), Failure> {
+        self.config = config;
+        self.enforce_policy(tables)?;
+        reconcile::allowed(self)?;
+        self.engine.set_config(self.config.engine());
+        Ok(())
     }
 
     fn enforce_policy(&mut self, tables: Tables) -> Result<(), Failure> {

@@ -55,6 +55,11 @@ impl KernelEvents {
         self.signatures.truncate(GENERATIONS);
     }
 
+    /// The signatures in force.
+    pub fn tables(&self) -> Option<&Tables> {
+        self.signatures.front().map(|(_, tables)| tables)
+    }
+
     /// What an event says, and the signature that hit; none where it says nothing to us.
     fn read<'a>(&'a self, event: &'a Event) -> Option<(KernelDrop<'a>, Option<Field>)> {
         let signature = self.signature(event);

@@ -502,6 +502,36 @@ fn a_bad_signature_file_on_reload_changes_nothing() {
 }
 
 #[test]
+fn a_reload_that_the_kernel_refuses_leaves_the_running_configuration_in_force() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let in_force = |bench: &Bench| {
+        let state = bench.shield.state();
+        (
+            state.policy.clone(),
+            state.signatures.clone(),
+            state.allowed.clone(),
+        )
+    };
+    let before = in_force(&bench);
+    let mut config = Config {
+        mode: crate::config::GuardMode::Observe,
+        ..Config::default()
+    };
+    config.signatures.profile = crate::config::Profile::Strict;
+    config.allow.addresses = vec!["192.0.2.7".parse().unwrap()];
+    bench.shield.state().has_no_allowlist = true;
+    guard.reload(config.clone()).unwrap_err();
+    assert_eq!(in_force(&bench), before);
+    assert_eq!(guard.config(), &Config::default());
+
+    bench.shield.state().has_no_allowlist = false;
+    guard.reload(config.clone()).unwrap();
+    assert_ne!(in_force(&bench), before);
+    assert_eq!(guard.config(), &config);
+}
+
+#[test]
 fn a_lost_interface_is_told() {
     let bench = Bench::new();
     bench.shield.state().is_attached = true;
