@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::namespace::Namespace;
-use crate::process::{Finished, Process};
+use crate::process::{Finished, Process, wait_until};
 
 const START: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(30);
@@ -74,12 +74,17 @@ impl<'a> Guard<'a> {
         drop(self.process.take());
     }
 
-    /// What a reboot leaves: no pin, and so no link.
+    /// What a reboot leaves: no pin, and so no link. The kernel lets a link go some time after its
+    /// pin, and drops packets until then: that is waited for.
     ///
     /// # Errors
-    /// If there was none.
+    /// If there was none, or the link stays.
     pub fn lose_pins(&self) -> Result<()> {
-        fs::remove_dir_all(&self.pin_dir).context("removing the pins")
+        fs::remove_dir_all(&self.pin_dir).context("removing the pins")?;
+        wait_until("the link to go with its pin", START, || {
+            let link = self.namespace.run("ip link show eth0");
+            link.is_ok_and(|link| !link.contains("xdp"))
+        })
     }
 
     /// Ends it as a service manager does.
