@@ -32,6 +32,9 @@ pub const DEFAULT_TEXT: &str = include_str!("config/default.toml");
 /// Where the configuration is looked for when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sipward/sipward.toml";
 
+/// Ports on which packets are read at most: so many fit into the filter of the tap in any case.
+const MOST_PORTS: usize = 1_000;
+
 /// The configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -419,6 +422,14 @@ impl Config {
                     ));
                 }
             }
+        }
+        let ports = &self.ports;
+        let read = ports.sip_udp.len() + ports.sip_tcp.len() + ports.sip_ws.len();
+        if read > MOST_PORTS {
+            problems.push(Problem::new(
+                "ports",
+                format!("{read} ports for SIP are more than can be watched: at most {MOST_PORTS}"),
+            ));
         }
     }
 }

@@ -9,8 +9,10 @@ mod locks;
 mod machine;
 mod notify;
 mod orders;
+mod packets;
 mod reconcile;
 mod run;
+mod taps;
 mod views;
 
 pub use guard::Guard;

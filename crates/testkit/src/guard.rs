@@ -35,9 +35,17 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// If it is not ready after 60 s; with what it said.
     pub fn start(program: &Path, namespace: &'a Namespace) -> Result<Self> {
+        Self::start_with(program, namespace, "")
+    }
+
+    /// As [`Guard::start`], with more lines of configuration: tables, or keys of the first one.
+    ///
+    /// # Errors
+    /// As [`Guard::start`].
+    pub fn start_with(program: &Path, namespace: &'a Namespace, more: &str) -> Result<Self> {
         let pin_dir = Path::new("/sys/fs/bpf").join(namespace.name());
         let folder = TempDir::new()?;
-        let config = format!("pin-dir = \"{}\"\n", pin_dir.display());
+        let config = format!("pin-dir = \"{}\"\n{more}", pin_dir.display());
         fs::write(folder.path().join("sipward.toml"), config)?;
         let mut guard = Self {
             program: program.canonicalize()?,

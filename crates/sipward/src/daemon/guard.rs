@@ -8,7 +8,7 @@ use sipward_engine::{Ban, Command, Engine, Observation, Protection, Time};
 use sipward_shield::{self as shield, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
-use super::{evidence, kernel_events::KernelEvents, machine, reconcile};
+use super::{evidence, kernel_events::KernelEvents, machine, packets::Packets, reconcile};
 use crate::{
     clock::{self, Clocks},
     config::Config,
@@ -28,6 +28,7 @@ pub struct Guard {
     pub(super) ledger: Ledger,
     pub(super) started: Instant,
     pub(super) events: KernelEvents,
+    pub(super) packets: Packets,
     /// What the engine decided and nobody has carried out.
     decided: VecDeque<Command>,
     pending: Vec<Entry>,
@@ -43,6 +44,7 @@ impl Guard {
         let tables = signatures::compile(&config.signatures)?;
         let mut guard = Self {
             engine: Engine::new(config.engine(), seed()),
+            packets: Packets::new(&config.ports),
             config,
             shield,
             ledger,
@@ -104,9 +106,9 @@ impl Guard {
         }
     }
 
-    /// Lets the time pass.
-    pub fn handle_timeout(&mut self) {
-        self.engine.handle_timeout(clock::now());
+    /// Lets the time pass up to `until`.
+    pub fn handle_timeout(&mut self, until: Time) {
+        self.engine.handle_timeout(until);
     }
 
     /// When [`Self::handle_timeout`] must be called.
@@ -270,6 +272,9 @@ impl Guard {
     }
 
     fn put_in_force(&mut self, config: Config, tables: Tables) -> Result<(), Failure> {
+        if config.ports != self.config.ports {
+            self.packets.set_ports(&config.ports);
+        }
         self.config = config;
         self.enforce_policy(tables)?;
         reconcile::allowed(self)?;

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, mem, net::SocketAddr};
 
-use sipward_engine::{KernelDrop, Observation, Reason, SignatureHit, Transport};
+use sipward_engine::{KernelDrop, Observation, Reason, SignatureHit, Time, Transport};
 use sipward_shield::Event;
 use sipward_signature::{CompiledSignature, Field, Tables};
 
@@ -25,8 +25,9 @@ pub struct KernelEvents {
 }
 
 impl Guard {
-    /// Takes what the kernel has reported; returns how many events that were.
-    pub fn take_events(&mut self) -> usize {
+    /// Takes what the kernel has reported; returns how many events that were. None is taken as
+    /// later than `until`.
+    pub fn take_events(&mut self, until: Time) -> usize {
         let mut waiting = Vec::new();
         let count = self.shield.drain_events(&mut |event| waiting.push(event));
         let mut events = mem::take(&mut self.events);
@@ -38,7 +39,7 @@ impl Guard {
             };
             let clocks = Clocks::now();
             let at = clocks.unix(event.at).unwrap_or(clocks.unix);
-            self.observe(&Observation::KernelDrop(drop), at);
+            self.observe(&Observation::KernelDrop(drop), at.min(until));
             if let Some(field) = field {
                 self.add_evidence(&event.sample, field);
             }

@@ -8,7 +8,7 @@
 //! 4. the state folder is held, the ledger opened, the folder of pins held;
 //! 5. signals wait for the loop, and the control socket is bound; who asks now waits for the
 //!    answer;
-//! 6. the program is loaded, over the pinned maps or new ones;
+//! 6. the program is loaded, over the pinned maps or new ones, and the taps behind it are opened;
 //! 7. policy, signatures, bans and allowlist are made those of configuration and ledger, each
 //!    difference is logged, and then the program goes on the interfaces;
 //! 8. one line says that sipward is ready, and the service manager hears it.
@@ -26,7 +26,7 @@ use nix::net::if_::if_nametoindex;
 use sipward_engine::Time;
 use sipward_shield::xdp::{self, Xdp};
 use tokio::{
-    io::{Interest, unix::AsyncFd},
+    io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{Interval, MissedTickBehavior, interval, sleep},
@@ -36,6 +36,8 @@ use super::{
     Guard, default_interfaces,
     locks::{FolderLock, InterfaceLock},
     notify,
+    packets::tap_ports,
+    taps::{self, Taps},
 };
 use crate::{
     clock,
@@ -116,7 +118,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let _entered = runtime.enter();
     // A signal that comes during the rest of the start waits for the loop, which detaches.
     let signals = Signals::listen()?;
-    let control = Control::bind(&options.socket)?;
+    let mut control = Control::bind(&options.socket)?;
 
     let shield = Xdp::open(&xdp::Options {
         pin_dir: config.pin_dir.clone(),
@@ -128,16 +130,21 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             })
             .collect(),
     })?;
-    let events = shield.events_fd().try_clone_to_owned();
-    #[expect(
-        deprecated,
-        reason = "its successor is unsafe, for descriptors that others may close; we own this one"
-    )]
-    let events = events.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE));
+    let events = taps::readable(shield.events_fd().try_clone_to_owned());
     let events = events.map_err(|error| no_wait(&error))?;
 
+    let taps = Taps::open(&interfaces, &tap_ports(&config.ports))?;
     let guard = Guard::new(config, Box::new(shield), ledger)?;
-    let daemon = Daemon::new(options, guard, events, signals, control);
+    let daemon = Daemon {
+        options,
+        events,
+        taps,
+        guard,
+        more_waits: false,
+        tasks: control.serve(),
+        signals,
+        _control: control,
+    };
     runtime.block_on(daemon.guard())
 }
 
@@ -145,9 +152,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 struct Daemon<'a> {
     options: &'a Options,
     events: AsyncFd<OwnedFd>,
+    taps: Taps,
     guard: Guard,
-    /// The last turn found events: there may be more, which make nothing ready again.
-    events_come: bool,
+    /// The last turn left something: it makes nothing ready again.
+    more_waits: bool,
     tasks: mpsc::Receiver<Task>,
     signals: Signals,
     _control: Control,
@@ -182,28 +190,13 @@ enum Wake {
     Time,
 }
 
-impl<'a> Daemon<'a> {
-    fn new(
-        options: &'a Options,
-        guard: Guard,
-        events: AsyncFd<OwnedFd>,
-        signals: Signals,
-        mut control: Control,
-    ) -> Self {
-        Self {
-            options,
-            events,
-            guard,
-            events_come: false,
-            tasks: control.serve(),
-            signals,
-            _control: control,
-        }
-    }
-
+impl Daemon<'_> {
     /// The loop. Each turn does, in this order: what a signal asks for, at most sixteen tasks of
-    /// the control socket, the kernel's events, what time has brought, the engine's commands in
-    /// the kernel, and all of it into the ledger at once.
+    /// the control socket, at most 256 frames of the taps, each decision in the kernel at once,
+    /// the kernel's events, what time has brought, and all of it into the ledger.
+    ///
+    /// Time passes only up to the oldest frame that waits: an answer that was in time counts,
+    /// however late it is read.
     async fn guard(mut self) -> Result<(), Failure> {
         let mut look = interval(LOOK);
         let mut tidy = interval(TIDY);
@@ -219,12 +212,16 @@ impl<'a> Daemon<'a> {
                 Wake::Look => {
                     self.guard.look_at_machine();
                     self.guard.check_interfaces();
+                    self.taps.check(&mut self.guard);
                 }
                 Wake::Tidy => self.guard.tidy(),
                 Wake::Events | Wake::Time => {}
             }
-            self.events_come = self.guard.take_events() > 0;
-            self.guard.handle_timeout();
+            let waits = self.taps.take(&mut self.guard);
+            let until = waits.unwrap_or_else(clock::now);
+            let events = self.guard.take_events(until);
+            self.more_waits = events > 0 || waits.is_some();
+            self.guard.handle_timeout(until);
             self.guard.carry_out();
             self.guard.write_ledger();
         }
@@ -241,7 +238,10 @@ impl<'a> Daemon<'a> {
             _ = self.signals.interrupt.recv() => Wake::Stop,
             _ = self.signals.hangup.recv() => Wake::Reload,
             Some(task) = self.tasks.recv() => Wake::Task(task),
-            () = ready(()), if self.events_come => Wake::Events,
+            _ = look.tick() => Wake::Look,
+            _ = tidy.tick() => Wake::Tidy,
+            () = ready(()), if self.more_waits => Wake::Events,
+            () = self.taps.readable() => Wake::Events,
             ready = self.events.readable() => {
                 // Taken after this: what comes meanwhile makes it ready again.
                 if let Ok(mut ready) = ready {
@@ -249,8 +249,6 @@ impl<'a> Daemon<'a> {
                 }
                 Wake::Events
             }
-            _ = look.tick() => Wake::Look,
-            _ = tidy.tick() => Wake::Tidy,
             () = until(timeout) => Wake::Time,
         }
     }
@@ -292,7 +290,9 @@ impl<'a> Daemon<'a> {
             tracing::warn!("interfaces, xdp-mode and pin-dir change with the next start only");
             (config.interfaces, config.xdp_mode, config.pin_dir) = fixed(running);
         }
-        self.guard.reload(config)
+        self.guard.reload(config)?;
+        let ports = &self.guard.config().ports;
+        self.taps.set_ports(&tap_ports(ports))
     }
 
     fn say_ready(&self) {

@@ -116,8 +116,8 @@ fn scan(source: &str, name: &str) -> Event {
 }
 
 fn turn(guard: &mut Guard) {
-    guard.take_events();
-    guard.handle_timeout();
+    guard.take_events(clock::now());
+    guard.handle_timeout(clock::now());
     guard.carry_out();
     guard.write_ledger();
 }

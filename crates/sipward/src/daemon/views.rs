@@ -48,6 +48,7 @@ impl Guard {
             .map(|reason| counters.of(*reason).passed)
             .sum();
         let now = clock::now();
+        let (events, unmatched) = self.packets.events();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: self.config.mode,
@@ -92,7 +93,11 @@ impl Guard {
                     events: self.events.taken,
                     unmatched: self.events.unmatched,
                 },
-                packets: Sensor::OFF,
+                packets: Sensor {
+                    state: SensorState::On,
+                    events,
+                    unmatched,
+                },
                 asterisk_log: Sensor::OFF,
                 ami: Sensor::OFF,
             },

@@ -1,0 +1,93 @@
+//! What the taps see as the engine's observations.
+
+use sipward_engine::{Direction, Time};
+use sipward_shield::{self as shield, TapFrame, TapPorts};
+use sipward_wire::{LinkType, Packet};
+
+use super::guard::Guard;
+use crate::{
+    config::PortLists,
+    sensors::{Frame, PacketSensor, SipPorts},
+};
+
+/// The sensor of packets, and what it is given.
+#[derive(Debug)]
+pub struct Packets {
+    /// None while it is at work.
+    sensor: Option<Box<PacketSensor>>,
+    /// Frames given to it.
+    pub frames: u64,
+    /// Frames that the taps lost.
+    pub lost: u64,
+}
+
+impl Packets {
+    /// Reads what these ports say.
+    pub fn new(ports: &PortLists) -> Self {
+        Self {
+            sensor: Some(Box::new(sensor(ports))),
+            frames: 0,
+            lost: 0,
+        }
+    }
+
+    /// Reads what other ports say from now on.
+    pub fn set_ports(&mut self, ports: &PortLists) {
+        self.sensor = Some(Box::new(sensor(ports)));
+    }
+
+    /// What it gave to the engine, and what it could not read.
+    pub fn events(&self) -> (u64, u64) {
+        self.sensor.as_ref().map_or((0, 0), |sensor| {
+            let counters = sensor.counters();
+            (
+                counters.messages + counters.unreachable,
+                counters.not_sip + counters.cut,
+            )
+        })
+    }
+}
+
+impl Guard {
+    /// Takes a frame that was seen behind the shield.
+    pub fn take_frame(&mut self, frame: &TapFrame<'_>) {
+        let Some(mut sensor) = self.packets.sensor.take() else {
+            return;
+        };
+        self.packets.frames += 1;
+        let packet = Packet::parse(LinkType::Ethernet, frame.bytes);
+        let seen = Frame {
+            number: self.packets.frames,
+            at: Time(frame.at),
+            link: LinkType::Ethernet,
+            bytes: frame.bytes,
+            is_cut: frame.is_cut,
+            direction: Some(match frame.direction {
+                shield::Direction::In => Direction::Inbound,
+                shield::Direction::Out => Direction::Outbound,
+            }),
+        };
+        sensor.take_packet(&seen, &packet, &mut |observation, at| {
+            self.observe(observation, at);
+        });
+        self.packets.sensor = Some(sensor);
+    }
+}
+
+/// What the taps have to look at.
+pub fn tap_ports(ports: &PortLists) -> TapPorts {
+    TapPorts {
+        udp: ports.sip_udp.clone(),
+        tcp: [ports.sip_tcp.as_slice(), &ports.sip_ws].concat(),
+    }
+}
+
+fn sensor(ports: &PortLists) -> PacketSensor {
+    let ports = SipPorts {
+        udp: ports.sip_udp.clone(),
+        tcp: ports.sip_tcp.clone(),
+        websocket: ports.sip_ws.clone(),
+    };
+    // Each frame of a tap says itself which way it went.
+    PacketSensor::new(ports, Vec::new())
+}

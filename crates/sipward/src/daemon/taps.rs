@@ -1,0 +1,141 @@
+//! The taps on the guarded interfaces, read together in the order of time.
+
+use std::{
+    future::poll_fn,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use sipward_engine::Time;
+use sipward_shield::{Tap, TapPorts};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::Guard;
+use crate::exit::Failure;
+
+/// Frames in one turn at most: signals and the control socket wait no longer than these take.
+const FRAMES: usize = 256;
+/// How often lost frames are warned of at most.
+const WARN: Duration = Duration::from_secs(60);
+
+/// The taps.
+pub struct Taps {
+    taps: Vec<Waking>,
+    warned: Option<Instant>,
+    warned_of: u64,
+}
+
+/// A tap that wakes the loop.
+struct Waking {
+    tap: Tap,
+    ready: AsyncFd<OwnedFd>,
+    lost: u64,
+}
+
+impl Waking {
+    fn open(interface: &str, ports: &TapPorts) -> Result<Self, Failure> {
+        let tap = Tap::open(interface, ports)?;
+        let ready = readable(tap.as_fd().try_clone_to_owned())
+            .map_err(|error| Failure::unsupported(format!("cannot wait for packets: {error}")))?;
+        Ok(Self {
+            tap,
+            ready,
+            lost: 0,
+        })
+    }
+}
+
+impl Taps {
+    /// Opens a tap on each interface.
+    ///
+    /// # Errors
+    /// One cannot be opened.
+    pub fn open(interfaces: &[String], ports: &TapPorts) -> Result<Self, Failure> {
+        let open = |name: &String| Waking::open(name, ports);
+        Ok(Self {
+            taps: interfaces.iter().map(open).collect::<Result<_, _>>()?,
+            warned: None,
+            warned_of: 0,
+        })
+    }
+
+    /// Looks at other ports from now on.
+    ///
+    /// # Errors
+    /// Too many; the taps after the one that refused go on as they were.
+    pub fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Failure> {
+        for waking in &mut self.taps {
+            waking.tap.set_ports(ports)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a tap has something to give.
+    pub async fn readable(&self) {
+        poll_fn(|context| {
+            let mut any = Poll::Pending;
+            for waking in &self.taps {
+                if let Poll::Ready(Ok(mut ready)) = waking.ready.poll_read_ready(context) {
+                    // Frames are taken after this: what comes meanwhile makes it ready again.
+                    ready.clear_ready();
+                    any = Poll::Ready(());
+                }
+            }
+            any
+        })
+        .await;
+    }
+
+    /// Gives the guard the frames that wait, at most 256, and has it act on each at once. Returns
+    /// the time of the next frame where more wait.
+    pub fn take(&mut self, guard: &mut Guard) -> Option<Time> {
+        for _ in 0..FRAMES {
+            let (_, oldest) = self.oldest()?;
+            if let Some(frame) = oldest.tap.next_frame() {
+                guard.take_frame(&frame);
+            }
+            guard.carry_out();
+        }
+        self.oldest().map(|(at, _)| Time(at))
+    }
+
+    /// Counts what was lost, and warns of it now and then.
+    pub fn check(&mut self, guard: &mut Guard) {
+        for waking in &mut self.taps {
+            match waking.tap.statistics() {
+                Ok(statistics) => waking.lost = statistics.lost,
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        let lost = self.taps.iter().map(|waking| waking.lost).sum();
+        guard.packets.lost = lost;
+        if lost > self.warned_of && self.warned.is_none_or(|at| at.elapsed() >= WARN) {
+            tracing::warn!(
+                "{} packets came faster than they could be read: detectors did not see them \
+                 (enforcement does not depend on it)",
+                lost - self.warned_of
+            );
+            self.warned = Some(Instant::now());
+            self.warned_of = lost;
+        }
+    }
+
+    /// The tap whose next frame is the oldest, and when that was seen.
+    fn oldest(&mut self) -> Option<(u64, &mut Waking)> {
+        self.taps
+            .iter_mut()
+            .filter_map(|waking| Some((waking.tap.next_at()?, waking)))
+            .min_by_key(|(at, _)| *at)
+    }
+}
+
+/// Waits for a descriptor to become readable.
+pub fn readable(fd: io::Result<OwnedFd>) -> io::Result<AsyncFd<OwnedFd>> {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe, for descriptors that others may close; we own this one"
+    )]
+    fd.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE))
+}
