@@ -12,7 +12,9 @@ mod man;
 mod run;
 mod signatures;
 mod status;
+mod suspects;
 mod table;
+mod trusted;
 mod unban;
 mod why;
 
@@ -44,6 +46,7 @@ Examples:
   sipward run --interface eth0           guard one interface, in the foreground
   sipward status                         is it guarding, and what has it dropped?
   sipward bans                           who is banned, until when, and why
+  sipward suspects                       who is on the way to a ban?
   sipward why 203.0.113.7                what did this address do?
   sipward unban 203.0.113.7              let it in again
   sipward allow 198.51.100.0/24          never drop anything from there
@@ -68,10 +71,12 @@ enum Command {
     Ban(ban::Arguments),
     Unban(unban::Arguments),
     Bans(bans::Arguments),
+    Suspects(suspects::Arguments),
     Why(why::Arguments),
     Allow(allow::AllowArguments),
     Disallow(allow::DisallowArguments),
     Allowed(allow::AllowedArguments),
+    Trusted(trusted::Arguments),
     Signatures(signatures::Arguments),
     Explain(explain::Arguments),
     Audit(audit::Arguments),
@@ -89,10 +94,12 @@ impl Command {
             Self::Ban(arguments) => arguments.run(),
             Self::Unban(arguments) => arguments.run(),
             Self::Bans(arguments) => arguments.run(),
+            Self::Suspects(arguments) => arguments.run(),
             Self::Why(arguments) => arguments.run(),
             Self::Allow(arguments) => arguments.run(),
             Self::Disallow(arguments) => arguments.run(),
             Self::Allowed(arguments) => arguments.run(),
+            Self::Trusted(arguments) => arguments.run(),
             Self::Signatures(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
             Self::Audit(arguments) => arguments.run(),

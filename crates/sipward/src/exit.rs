@@ -92,6 +92,14 @@ impl Answer {
         }
     }
 
+    /// No data, and why.
+    pub fn note(text: impl Into<String>) -> Self {
+        Self {
+            notes: vec![text.into()],
+            ..Self::data("")
+        }
+    }
+
     /// One JSON document.
     pub fn json<T: serde::Serialize>(value: &T) -> Result<Self, Failure> {
         let mut text = serde_json::to_string_pretty(value)

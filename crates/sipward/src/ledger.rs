@@ -200,7 +200,20 @@ impl Ledger {
         let (first, last) = rows::ends(prefix);
         let sql = "select * from alert where first <= ?2 and last >= ?1
                    order by at desc, id desc limit ?3";
-        let mut alerts = self.select(sql, params![first, last, limit], rows::alert)?;
+        self.with_evidence(sql, params![first, last, limit])
+    }
+
+    /// As [`Self::alerts`], about this account.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn alerts_of_account(&self, account: &str, limit: u32) -> Result<Vec<Alert>, Failure> {
+        let sql = "select * from alert where account = ?1 order by at desc, id desc limit ?2";
+        self.with_evidence(sql, params![account, limit])
+    }
+
+    fn with_evidence(&self, sql: &str, of: &[&dyn ToSql]) -> Result<Vec<Alert>, Failure> {
+        let mut alerts = self.select(sql, of, rows::alert)?;
         for (id, alert) in &mut alerts {
             let sql = "select * from evidence where alert = ?1 order by rowid";
             alert.evidence = self.select(sql, params![*id], rows::evidence)?;

@@ -108,10 +108,7 @@ impl AllowedArguments {
             return Answer::json(&allowed);
         }
         if allowed.is_empty() {
-            return Ok(Answer {
-                notes: vec!["nobody is allowed".to_owned()],
-                ..Answer::data("")
-            });
+            return Ok(Answer::note("nobody is allowed"));
         }
         Ok(Answer::data(text(&allowed)))
     }

@@ -43,10 +43,7 @@ impl Arguments {
             } else {
                 "nobody is banned"
             };
-            return Ok(Answer {
-                notes: vec![nobody.to_owned()],
-                ..Answer::data("")
-            });
+            return Ok(Answer::note(nobody));
         }
         Ok(Answer::data(text(&bans, Timestamp::now())))
     }

@@ -5,8 +5,10 @@ use clap_complete::Shell;
 use jiff::Timestamp;
 use test_case::test_case;
 
-use super::{Cli, allow, bans, status, why};
-use crate::control::api::{AllowedView, BanView, Status, WhyView};
+use super::{Cli, allow, bans, status, suspects, trusted, why};
+use crate::control::api::{
+    AccountView, AllowedView, BanView, Status, SuspectView, TrustedView, WhyView,
+};
 
 fn now() -> Timestamp {
     "2026-11-22T16:00:00Z".parse().unwrap()
@@ -34,10 +36,12 @@ fn the_command_line_is_consistent() {
 #[test_case("ban"; "ban")]
 #[test_case("unban"; "unban")]
 #[test_case("bans"; "bans")]
+#[test_case("suspects"; "suspects")]
 #[test_case("why"; "why")]
 #[test_case("allow"; "allow")]
 #[test_case("disallow"; "disallow")]
 #[test_case("allowed"; "allowed")]
+#[test_case("trusted"; "trusted")]
 #[test_case("signatures"; "signatures")]
 #[test_case("explain"; "explain")]
 #[test_case("audit"; "audit")]
@@ -100,9 +104,25 @@ fn bad_usage_is_refused_with(words: &[&str], part: &str) {
     assert!(error.contains(part), "{error}");
 }
 
-#[test]
-fn why_takes_a_range() {
-    Cli::try_parse_from(["sipward", "why", "10.0.0.1-10.0.0.9"]).unwrap();
+#[test_case("10.0.0.1-10.0.0.9", Some("address"); "a range")]
+#[test_case("2001:db8::7", Some("address"); "IPv6")]
+#[test_case("100", Some("account"); "digits")]
+#[test_case("alice", Some("account"); "a name")]
+#[test_case("bade", Some("account"); "a name of hexadecimal digits")]
+#[test_case("100-200", Some("account"); "digits and a dash")]
+#[test_case("alice@192.0.2.1", Some("account"); "a name at an address")]
+#[test_case("+4930.1234", Some("account"); "a number with a plus")]
+#[test_case("192.0.2.256", None; "an address with a slip")]
+#[test_case("192.0.2", None; "half an address")]
+#[test_case("2001:db8::/130", None; "a prefix with a slip")]
+#[test_case("", None; "nothing")]
+fn why_takes_addresses_and_accounts(text: &str, kind: Option<&str>) {
+    let read = text.parse::<why::Subject>().ok();
+    let kind_of = |subject| match subject {
+        why::Subject::Address(_) => "address",
+        why::Subject::Account(_) => "account",
+    };
+    assert_eq!(read.map(kind_of), kind);
 }
 
 #[test_case(Shell::Bash; "bash")]
@@ -186,6 +206,89 @@ fn why_tells_the_story() {
     insta::assert_snapshot!("why", utc(&why::text(&why, now())));
 }
 
+fn suspect() -> SuspectView {
+    serde_json::from_value(serde_json::json!({
+        "address": "203.0.113.7", "detector": "password-guessing", "count": 3, "fires_at": 5,
+        "last": "2026-11-22T15:50:00Z",
+        "evidence": [
+            { "at": "2026-11-22T15:50:00Z",
+                "summary": "REGISTER sip:192.0.2.1 SIP/2.0 as 100: 403 Forbidden, wrong password" },
+            { "at": "2026-11-22T15:50:00Z",
+                "summary": "REGISTER sip:192.0.2.1 SIP/2.0 as 101: 403 Forbidden, wrong password" },
+        ],
+    }))
+    .unwrap()
+}
+
+fn login() -> TrustedView {
+    serde_json::from_value(serde_json::json!({
+        "address": "198.51.100.10", "by": "registration", "username": "100",
+        "user_agent": "snom\\x1b[2J", "since": "2026-11-22T15:50:00Z",
+        "last": "2026-11-22T16:00:00Z", "until": "2026-11-22T16:10:30Z",
+    }))
+    .unwrap()
+}
+
+#[test]
+fn the_suspects_read() {
+    let fresh = SuspectView {
+        address: "2001:db8::7".parse().unwrap(),
+        detector: "unanswered-invite".to_owned(),
+        count: 1,
+        evidence: Vec::new(),
+        ..suspect()
+    };
+    insta::assert_snapshot!("suspects", utc(&suspects::text(&[suspect(), fresh])));
+}
+
+#[test]
+fn the_trusted_read() {
+    let peer = TrustedView {
+        address: "2001:db8:51::1".parse().unwrap(),
+        by: "peer".to_owned(),
+        username: None,
+        user_agent: None,
+        ..login()
+    };
+    insta::assert_snapshot!("trusted", utc(&trusted::text(&[login(), peer])));
+}
+
+#[test]
+fn why_of_one_who_is_not_banned_tells_what_it_is_suspected_of() {
+    let why: WhyView = serde_json::from_value(serde_json::json!({
+        "address": "203.0.113.7", "banned": false, "bans": [], "mode": "protect",
+        "allowed": false, "trusted": true, "logins": [login()], "suspicions": [suspect()],
+        "protected": null, "alerts": [],
+    }))
+    .unwrap();
+    insta::assert_snapshot!("why_suspect", utc(&why::text(&why, now())));
+}
+
+#[test]
+fn why_of_an_account_tells_its_story() {
+    let why: AccountView = serde_json::from_value(serde_json::json!({
+        "account": "100", "banned": true, "mode": "protect", "logins": [login()],
+        "bans": [ban("203.0.113.7/32")],
+        "alerts": [{
+            "at": "2026-11-22T15:50:00Z", "source": "203.0.113.7/32",
+            "detector": "password-guessing", "proven": true, "summary": "guesses passwords",
+            "evidence": suspect().evidence,
+        }],
+    }))
+    .unwrap();
+    insta::assert_snapshot!("why_account", utc(&why::account_text(&why, now())));
+
+    let unknown = AccountView {
+        banned: false,
+        bans: Vec::new(),
+        logins: Vec::new(),
+        alerts: Vec::new(),
+        ..why
+    };
+    let text = why::account_text(&unknown, now());
+    insta::assert_snapshot!("why_account_unknown", text);
+}
+
 #[test]
 fn why_says_plainly_that_allow_wins() {
     let prefix = "203.0.113.7/32";
@@ -205,7 +308,7 @@ fn why_says_plainly_that_allow_wins() {
     assert!(text.contains(wins), "{text}");
     assert!(!text.contains("every packet"), "{text}");
 
-    let text = why::text(&of(false, &["203.0.113.7/32"]), now());
+    let text = why::text(&of(false, &["203.0.113.7/31"]), now());
     assert!(text.contains("but allow wins:"), "{text}");
 }
 

@@ -1,30 +1,34 @@
-use std::{cmp::Reverse, fmt::Write};
+use std::{cmp::Reverse, fmt::Write, str::FromStr};
 
 use clap::Args;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::{Daemon, bans, table};
+use super::{Daemon, bans, suspects, table};
 use crate::{
     address::{self, Address},
     clock,
     config::{BanScope, GuardMode},
-    control::api::{AlertView, BanView, WhyView},
+    control::{
+        api::{AccountView, AlertView, BanView, TrustedView, WhyView},
+        client::{Client, in_query},
+    },
     exit::{Answer, Failure},
 };
 
-/// What an address did, what is in force against it, and how to undo it
+/// What an address did or what befell an account, what is in force, and how to undo it
 ///
-/// Ends with 1 where the address is not banned.
+/// Ends with 1 where no ban is in force.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sipward why 203.0.113.7
-  sipward why 203.0.113.0/24 --json")]
+  sipward why 203.0.113.0/24 --json
+  sipward why alice")]
 pub struct Arguments {
-    /// 203.0.113.7, 2001:db8::/48 or 203.0.113.7-203.0.113.20
-    #[arg(value_name = "ADDRESS")]
-    address: Address,
+    /// 203.0.113.7, 2001:db8::/48, 203.0.113.7-203.0.113.20, or the name of an account
+    #[arg(value_name = "ADDRESS|ACCOUNT")]
+    subject: Subject,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -32,30 +36,72 @@ pub struct Arguments {
     daemon: Daemon,
 }
 
+/// Whom a question is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Address(Address),
+    Account(String),
+}
+
+impl FromStr for Subject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_name = |byte: u8| !byte.is_ascii_hexdigit() && !b".:/-".contains(&byte);
+        let marked = text.contains([':', '/'])
+            || text.contains('.') && text.starts_with(|c: char| c.is_ascii_digit());
+        if text.is_empty() || marked && !text.bytes().any(is_name) {
+            // What can only be meant as an address is told what is wrong with it.
+            return text.parse().map(Self::Address);
+        }
+        Ok(text
+            .parse()
+            .map_or_else(|_| Self::Account(text.to_owned()), Self::Address))
+    }
+}
+
 impl Arguments {
     pub fn run(self) -> Result<Answer, Failure> {
         let client = self.daemon.client();
-        let ask = |prefix: &IpNet| client.get::<WhyView>(&format!("/v1/why?prefix={prefix}"));
-        let (first, rest) = self
-            .address
-            .prefixes()
-            .split_first()
-            .ok_or_else(|| Failure::input(format!("{} is no address", self.address)))?;
-        let mut why = ask(first)?;
-        for prefix in rest {
-            why = both(why, ask(prefix)?, &self.address);
+        match &self.subject {
+            Subject::Address(address) => {
+                let why = of_address(&client, address)?;
+                self.answer(&why, why.banned, text)
+            }
+            Subject::Account(name) => {
+                let path = format!("/v1/why/account?account={}", in_query(name));
+                let why: AccountView = client.get(&path)?;
+                self.answer(&why, why.banned, account_text)
+            }
         }
-        let answer = if self.json {
-            Answer::json(&why)?
-        } else {
-            Answer::data(text(&why, Timestamp::now()))
-        };
-        Ok(if why.banned {
-            answer
-        } else {
-            answer.negative()
-        })
     }
+
+    fn answer<T: serde::Serialize>(
+        &self,
+        why: &T,
+        banned: bool,
+        text: fn(&T, Timestamp) -> String,
+    ) -> Result<Answer, Failure> {
+        let answer = if self.json {
+            Answer::json(why)?
+        } else {
+            Answer::data(text(why, Timestamp::now()))
+        };
+        Ok(if banned { answer } else { answer.negative() })
+    }
+}
+
+fn of_address(client: &Client, address: &Address) -> Result<WhyView, Failure> {
+    let ask = |prefix: &IpNet| client.get::<WhyView>(&format!("/v1/why?prefix={prefix}"));
+    let (first, rest) = address
+        .prefixes()
+        .split_first()
+        .ok_or_else(|| Failure::input(format!("{address} is no address")))?;
+    let mut why = ask(first)?;
+    for prefix in rest {
+        why = both(why, ask(prefix)?, address);
+    }
+    Ok(why)
 }
 
 /// What is known of two parts of a range, as of one.
@@ -79,6 +125,8 @@ pub(super) fn both(one: WhyView, other: WhyView, range: &Address) -> WhyView {
         bans: union(one.bans, other.bans, |a, b| target(a) == target(b)),
         allowed: one.allowed && other.allowed,
         trusted: one.trusted || other.trusted,
+        logins: union(one.logins, other.logins, PartialEq::eq),
+        suspicions: union(one.suspicions, other.suspicions, PartialEq::eq),
         protected: one.protected.or(other.protected),
         alerts,
     }
@@ -91,7 +139,28 @@ pub(super) fn text(why: &WhyView, now: Timestamp) -> String {
     for alert in &why.alerts {
         let _ = event(&mut out, alert);
     }
-    let _ = remedy(&mut out, why);
+    if !why.bans.is_empty() {
+        let address = &why.address;
+        let _ = writeln!(out, "\nto let it in again:  sipward unban {address}");
+        let _ = writeln!(out, "never to drop it:    sipward allow {address}");
+    }
+    out
+}
+
+pub(super) fn account_text(why: &AccountView, now: Timestamp) -> String {
+    let mut out = String::new();
+    let account = &why.account;
+    // As in `text`.
+    let _ = account_state(&mut out, why, now);
+    for alert in &why.alerts {
+        let _ = event(&mut out, alert);
+    }
+    if why.banned {
+        let _ = writeln!(
+            out,
+            "\nto end these bans:  sipward unban --account {account}"
+        );
+    }
     out
 }
 
@@ -101,9 +170,9 @@ fn state(out: &mut String, why: &WhyView, now: Timestamp) -> std::fmt::Result {
         writeln!(out, "{address} is not banned.")?;
     }
     for ban in &why.bans {
-        in_force(out, why, ban, now)?;
+        in_force(out, address, ban, why.mode, now)?;
     }
-    if why.allowed && why.bans.is_empty() {
+    if why.allowed {
         writeln!(
             out,
             "{address} is on the allowlist: nothing of it is dropped."
@@ -115,43 +184,95 @@ fn state(out: &mut String, why: &WhyView, now: Timestamp) -> std::fmt::Result {
             "{address} has logged in lately: it has the larger rate."
         )?;
     }
+    logins(out, &why.logins)?;
     if let Some(protected) = &why.protected {
         writeln!(out, "No detector bans it: {protected}.")?;
     }
-    if why.alerts.is_empty() {
+    for suspicion in &why.suspicions {
+        writeln!(
+            out,
+            "{} is suspected by the detector {}, {}, last {}:",
+            suspicion.address,
+            suspicion.detector,
+            suspects::progress(suspicion),
+            clock::local(suspicion.last)
+        )?;
+        for evidence in &suspicion.evidence {
+            writeln!(out, "  {}  {}", clock::local(evidence.at), evidence.summary)?;
+        }
+    }
+    if why.alerts.is_empty() && why.suspicions.is_empty() {
         writeln!(out, "Nothing that it did was noted.")?;
     }
     Ok(())
 }
 
-fn in_force(out: &mut String, why: &WhyView, ban: &BanView, now: Timestamp) -> std::fmt::Result {
-    let address = &why.address;
+fn account_state(out: &mut String, why: &AccountView, now: Timestamp) -> std::fmt::Result {
+    let account = &why.account;
+    if why.bans.is_empty() {
+        writeln!(out, "No ban in force concerns the account {account}.")?;
+    }
+    for ban in &why.bans {
+        in_force(out, account, ban, why.mode, now)?;
+    }
+    logins(out, &why.logins)?;
+    if why.logins.is_empty() {
+        writeln!(out, "Nobody who is trusted now logged in with it last.")?;
+    }
+    if why.alerts.is_empty() {
+        writeln!(out, "Nothing that was done to it was noted.")?;
+    }
+    Ok(())
+}
+
+fn logins(out: &mut String, logins: &[TrustedView]) -> std::fmt::Result {
+    for login in logins {
+        let (address, by, last) = (login.address, &login.by, clock::local(login.last));
+        write!(out, "  {address}: {by}, last {last}")?;
+        if let Some(username) = &login.username {
+            write!(out, ", as {username}")?;
+        }
+        if let Some(agent) = &login.user_agent {
+            write!(out, ", User-Agent: {agent}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn in_force(
+    out: &mut String,
+    subject: &str,
+    ban: &BanView,
+    mode: GuardMode,
+    now: Timestamp,
+) -> std::fmt::Result {
     let who = bans::who(ban);
-    if who == *address {
-        write!(out, "{address} is banned")?;
+    if who == subject {
+        write!(out, "{who} is banned")?;
     } else {
-        write!(out, "{address}: {who} is banned")?;
+        write!(out, "{subject}: {who} is banned")?;
     }
     match ban.until {
         None => write!(out, " for ever")?,
         Some(_) => write!(out, " until {}", table::until(ban.until, now))?,
     }
-    let what = match ban.scope {
-        BanScope::All => "every packet",
-        BanScope::Sip => "every packet to the SIP ports",
-    };
-    let dropped = match why.mode {
-        GuardMode::Protect => "is dropped",
-        GuardMode::Observe => "would be dropped (observe mode)",
-    };
     let count = table::count(ban.dropped_packets);
-    if why.allowed {
+    if ban.allowed.contains(&ban.prefix) {
         // The allowlist is looked at before the bans.
         writeln!(
             out,
             ", and it is allowed: allow wins, nothing of it is dropped ({count} were before)."
         )?;
     } else {
+        let what = match ban.scope {
+            BanScope::All => "every packet",
+            BanScope::Sip => "every packet to the SIP ports",
+        };
+        let dropped = match mode {
+            GuardMode::Protect => "is dropped",
+            GuardMode::Observe => "would be dropped (observe mode)",
+        };
         writeln!(out, ": {what} {dropped}, {count} so far.")?;
         if !ban.allowed.is_empty() {
             writeln!(out, "  but allow wins: {}", bans::passing(ban))?;
@@ -192,15 +313,6 @@ fn event(out: &mut String, alert: &AlertView) -> std::fmt::Result {
     }
     if let Some(spared) = &alert.spared {
         writeln!(out, "  not banned for it: {spared}")?;
-    }
-    Ok(())
-}
-
-fn remedy(out: &mut String, why: &WhyView) -> std::fmt::Result {
-    let address = &why.address;
-    if !why.bans.is_empty() {
-        writeln!(out, "\nto let it in again:  sipward unban {address}")?;
-        writeln!(out, "never to drop it:    sipward allow {address}")?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What is said over the control socket, which is also what `--json` prints.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -206,10 +208,69 @@ pub struct WhyView {
     pub allowed: bool,
     /// Whether it has logged in lately.
     pub trusted: bool,
+    /// Its logins, each address with its last one.
+    #[serde(default)]
+    pub logins: Vec<TrustedView>,
+    /// What it is suspected of.
+    #[serde(default)]
+    pub suspicions: Vec<SuspectView>,
     /// Why it is never banned by itself, where it is not.
     pub protected: Option<String>,
     /// What it did, the latest first.
     pub alerts: Vec<AlertView>,
+}
+
+/// `why` of an account
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountView {
+    /// What was asked for.
+    pub account: String,
+    /// Whether a ban is in force that concerns it.
+    pub banned: bool,
+    /// Those bans.
+    pub bans: Vec<BanView>,
+    /// Whether bans drop, or are only counted.
+    pub mode: GuardMode,
+    /// Who logged in with it last, in the order of the addresses.
+    pub logins: Vec<TrustedView>,
+    /// What was done to it or with it, the latest first.
+    pub alerts: Vec<AlertView>,
+}
+
+/// An element of `suspects`: what one detector has counted against one source, short of firing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspectView {
+    /// The address; of IPv6, the last one of its /64 that was counted.
+    pub address: IpAddr,
+    /// The detector.
+    pub detector: String,
+    /// What it has counted.
+    pub count: u32,
+    /// At which count it fires.
+    pub fires_at: u32,
+    /// When it counted last.
+    pub last: Timestamp,
+    /// The latest things it saw, oldest first.
+    pub evidence: Vec<EvidenceView>,
+}
+
+/// An element of `trusted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedView {
+    /// The address.
+    pub address: IpAddr,
+    /// How it proved itself last: `registration`, `login`, `call` or `peer`.
+    pub by: String,
+    /// The account of the last success.
+    pub username: Option<String>,
+    /// The User-Agent of the last success.
+    pub user_agent: Option<String>,
+    /// The first success.
+    pub since: Timestamp,
+    /// The last success.
+    pub last: Timestamp,
+    /// When the trust ends unless renewed.
+    pub until: Timestamp,
 }
 
 /// A detector fired.
@@ -361,4 +422,11 @@ pub struct BansQuery {
 pub struct WhyQuery {
     /// The address or prefix.
     pub prefix: IpNet,
+}
+
+/// Query of `why` of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountQuery {
+    /// Its name as it is shown.
+    pub account: String,
 }

@@ -1,6 +1,7 @@
 //! The commands' end of the control socket.
 
 use std::{
+    fmt::Write,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -142,12 +143,37 @@ impl Client {
     }
 }
 
+/// A value as part of a path's query: everything but letters, digits and `-._~` in percent form
+/// (RFC 3986 §2.1).
+#[must_use]
+pub fn in_query(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => {
+                // Writing to a string does not fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{Client, LARGEST_REQUEST};
+    use super::{Client, LARGEST_REQUEST, in_query};
     use crate::exit::Exit;
+
+    #[test]
+    fn a_name_in_a_query_is_that_name_and_nothing_else() {
+        assert_eq!(in_query("Ana-1_a.b~"), "Ana-1_a.b~");
+        assert_eq!(in_query("a&b=c d+é%"), "a%26b%3Dc%20d%2B%C3%A9%25");
+    }
 
     #[test]
     fn a_request_that_is_too_large_is_not_sent() {

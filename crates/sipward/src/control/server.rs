@@ -31,7 +31,8 @@ use tokio::{
 };
 
 use super::api::{
-    AllowRequest, BanRequest, BansQuery, LARGEST_REQUEST, Refusal, UnbanRequest, WhyQuery,
+    AccountQuery, AllowRequest, BanRequest, BansQuery, LARGEST_REQUEST, Refusal, UnbanRequest,
+    WhyQuery,
 };
 use crate::{
     daemon::Guard,
@@ -198,6 +199,24 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
                     owner.ask(move |guard| guard.why(&query.prefix)).await
                 },
             ),
+        )
+        .route(
+            "/v1/why/account",
+            get(
+                async |State(owner): State<Loop>, Query(query): Query<AccountQuery>| {
+                    owner
+                        .ask(move |guard| guard.why_account(&query.account))
+                        .await
+                },
+            ),
+        )
+        .route(
+            "/v1/suspects",
+            get(async |State(owner): State<Loop>| owner.ask(|guard| Ok(guard.suspects())).await),
+        )
+        .route(
+            "/v1/trusted",
+            get(async |State(owner): State<Loop>| owner.ask(|guard| Ok(guard.trusted())).await),
         )
         .route(
             "/v1/allowed",

@@ -1,5 +1,7 @@
 //! The guard over a shield in memory: what the kernel, the ledger and the engine are each told.
 
+mod stories;
+
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},

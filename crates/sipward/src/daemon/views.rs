@@ -1,23 +1,23 @@
-//! What the daemon tells of itself.
+//! What the daemon tells of itself and of what is in force.
 
 use std::collections::{BTreeSet, HashMap};
 
 use ipnet::IpNet;
-use sipward_engine::{Alert, Ban, Detector, overlap};
+use sipward_engine::{Ban, Detector};
 use sipward_shield::{Reason, XdpMode};
 
 use super::{guard::Guard, reconcile};
 use crate::{
     clock::{self, timestamp},
     control::api::{
-        AlertView, AllowedView, BanView, BansQuery, Dropped, Enforcement, EnforcementState,
-        EvidenceView, Interface, Packets, Sensor, SensorState, Sensors, Status, WhyView, WouldDrop,
+        AllowedView, BanView, BansQuery, Dropped, Enforcement, EnforcementState, Interface,
+        Packets, Sensor, SensorState, Sensors, Status, WouldDrop,
     },
     exit::Failure,
     ledger::{PastBan, Target},
 };
 
-/// Past bans, and alerts, that one answer tells of.
+/// Past bans that one answer tells of.
 const MOST: u32 = 1_000;
 
 /// Allowed parts of a ban that are named at most.
@@ -119,41 +119,6 @@ impl Guard {
         Ok(in_force.map(|ban| kernel.view(ban)).collect())
     }
 
-    /// `why`
-    ///
-    /// # Errors
-    /// The kernel or the ledger cannot be asked.
-    pub fn why(&self, prefix: &IpNet) -> Result<WhyView, Failure> {
-        let now = clock::now();
-        let kernel = self.kernel()?;
-        let concerning = self
-            .engine
-            .bans()
-            .filter(|ban| overlap(&ban.prefix, prefix));
-        let bans: Vec<BanView> = concerning
-            .filter(|ban| ban.is_in_force(now))
-            .map(|ban| kernel.view(ban))
-            .collect();
-        let alerts = self.ledger.alerts(prefix, MOST)?;
-        Ok(WhyView {
-            address: crate::address::show(prefix),
-            banned: bans.iter().any(|ban| ban.prefix.contains(prefix)),
-            bans,
-            mode: self.config.mode,
-            allowed: kernel.allowed.around(prefix).is_some(),
-            trusted: self
-                .engine
-                .trusted(now)
-                .any(|trusted| prefix.contains(&trusted.address)),
-            protected: self
-                .engine
-                .protected()
-                .conflict(prefix)
-                .map(|why| why.to_string()),
-            alerts: alerts.into_iter().map(alert_view).collect(),
-        })
-    }
-
     /// `allowed`
     ///
     /// # Errors
@@ -178,7 +143,7 @@ impl Guard {
         Ok(allowed)
     }
 
-    fn kernel(&self) -> Result<Kernel, Failure> {
+    pub(super) fn kernel(&self) -> Result<Kernel, Failure> {
         let enforced = self.shield.bans()?.into_iter();
         Ok(Kernel {
             dropped: enforced
@@ -190,15 +155,15 @@ impl Guard {
 }
 
 /// What the kernel holds, to be looked up by a ban.
-struct Kernel {
+pub(super) struct Kernel {
     dropped: HashMap<Target, u64>,
-    allowed: Allowlist,
+    pub(super) allowed: Allowlist,
 }
 
-struct Allowlist(BTreeSet<IpNet>);
+pub(super) struct Allowlist(BTreeSet<IpNet>);
 
 impl Kernel {
-    fn view(&self, ban: &Ban) -> BanView {
+    pub(super) fn view(&self, ban: &Ban) -> BanView {
         let around = self.allowed.around(&ban.prefix);
         let allowed = around.map_or_else(
             || self.allowed.within(&ban.prefix).take(SHOWN).collect(),
@@ -215,7 +180,7 @@ impl Kernel {
 
 impl Allowlist {
     /// What allows all of a prefix.
-    fn around(&self, prefix: &IpNet) -> Option<IpNet> {
+    pub(super) fn around(&self, prefix: &IpNet) -> Option<IpNet> {
         let wider = std::iter::successors(Some(*prefix), IpNet::supernet);
         wider.into_iter().find(|wider| self.0.contains(wider))
     }
@@ -265,24 +230,5 @@ fn plain_view(ban: &Ban) -> BanView {
         allowed: Vec::new(),
         ended: None,
         ended_by: None,
-    }
-}
-
-fn alert_view(alert: Alert) -> AlertView {
-    AlertView {
-        at: timestamp(alert.at),
-        source: alert.source,
-        detector: alert.detector.name().to_owned(),
-        proven: alert.proven,
-        summary: alert.summary,
-        spared: alert.spared,
-        evidence: alert
-            .evidence
-            .into_iter()
-            .map(|evidence| EvidenceView {
-                at: timestamp(evidence.at),
-                summary: evidence.summary,
-            })
-            .collect(),
     }
 }

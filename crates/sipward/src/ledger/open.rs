@@ -19,7 +19,11 @@ pub const FILE_NAME: &str = "ledger.db";
 const APPLICATION: i32 = 0x5349_5057;
 
 /// What brings the schema from each version to the next; `user_version` counts those done.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("drops.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("drops.sql"),
+    include_str!("accounts.sql"),
+];
 
 impl Ledger {
     /// Opens the ledger in `folder`, which is made (mode 0700) where it does not exist, as is the

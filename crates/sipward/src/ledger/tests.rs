@@ -216,6 +216,15 @@ fn alerts_are_found_by_any_prefix_that_overlaps(asked: &str, found: bool) {
 }
 
 #[test]
+fn alerts_are_found_by_their_account() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    ledger.write(&[Entry::Alert(alert())]).unwrap();
+    assert_eq!(ledger.alerts_of_account("100", 10).unwrap(), [alert()]);
+    assert_eq!(ledger.alerts_of_account("10", 10).unwrap(), []);
+}
+
+#[test]
 fn the_allowlist_is_kept_with_its_first_date() {
     let folder = TempDir::new().unwrap();
     let mut ledger = open(&folder);

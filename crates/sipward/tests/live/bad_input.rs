@@ -187,7 +187,10 @@ fn without_a_daemon_a_command_says_how_to_start_one() {
     for command in [
         "status",
         "bans",
+        "suspects",
         "why 192.0.2.1",
+        "why alice",
+        "trusted",
         "ban 192.0.2.1",
         "unban --all",
         "allowed",

@@ -1,0 +1,1 @@
+create index alert_account on alert (account) where account is not null;
