@@ -182,6 +182,7 @@ impl Engine {
         match observation {
             Observation::KernelDrop(drop) => self.observe_drop(drop),
             Observation::Message(message) => self.observe_message(message),
+            Observation::Signature(seen) => self.observe_signature(seen),
             Observation::Unreachable(unreachable) => {
                 let client = canonical(unreachable.destination);
                 let now = self.now;

@@ -1,12 +1,14 @@
-//! Events of the kernel's program.
+//! Events of the kernel's program, and what it could not see.
+
+use std::net::SocketAddr;
 
 use crate::{
     Reason, Source,
     command::{Evidence, Place},
-    detect::{scanner_signature, tripwire},
+    detect::{Firing, scanner_signature, tripwire},
     engine::Engine,
     judge::Judgement,
-    observation::{KernelDrop, Transport},
+    observation::{KernelDrop, SignatureSeen, Transport},
     tally::Seen,
     traffic::canonical,
 };
@@ -15,9 +17,12 @@ impl Engine {
     pub(crate) fn observe_drop(&mut self, drop: &KernelDrop<'_>) {
         let now = self.now;
         let firing = match drop.reason {
-            Reason::Signature => {
-                scanner_signature::observe(drop, &self.config.scanner_signature, now)
-            }
+            Reason::Signature => drop.signature.and_then(|hit| {
+                let proven = drop.transport == Transport::Tcp && drop.established;
+                let place = drop.packet.map_or(Place::Kernel, Place::Packet);
+                let config = &self.config.scanner_signature;
+                scanner_signature::observe(hit, proven, place, drop.sample, config, now)
+            }),
             Reason::Tripwire => {
                 let config = &self.config.tripwire;
                 let address = drop.source.ip();
@@ -43,13 +48,33 @@ impl Engine {
             | Reason::Banned
             | Reason::TinyFragment => None,
         };
-        let Some(firing) = firing else {
-            return;
-        };
-        let client = canonical(drop.source);
+        if let Some(firing) = firing {
+            self.judge_packet(drop.source, firing);
+        }
+    }
+
+    /// A signature in what one packet does not show: as if the kernel had found it.
+    pub(crate) fn observe_signature(&mut self, seen: &SignatureSeen<'_>) {
+        let proven = seen.transport == Transport::Tcp && seen.established;
+        let config = &self.config.scanner_signature;
+        let firing = scanner_signature::observe(
+            seen.hit,
+            proven,
+            seen.place,
+            seen.message,
+            config,
+            self.now,
+        );
+        if let Some(firing) = firing {
+            self.judge_packet(seen.source, firing);
+        }
+    }
+
+    fn judge_packet(&mut self, source: SocketAddr, firing: Firing) {
+        let client = canonical(source);
         let proven = firing.proven;
         // One forged packet must not count against a whole neighbourhood.
-        if self.judge(client, firing, now) == Judgement::Raised && proven {
+        if self.judge(client, firing, self.now) == Judgement::Raised && proven {
             self.note_campaign(Source::of(client.ip()), proven);
         }
     }

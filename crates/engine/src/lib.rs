@@ -57,7 +57,7 @@ pub use engine::{Engine, Lifted, Restored, Statistics};
 pub use ladder::LadderConfig;
 pub use observation::{
     Confidence, Direction, KernelDrop, LogEvent, LogKind, LogTransport, Message, Observation,
-    SignatureHit, Transport, Unreachable,
+    SignatureHit, SignatureSeen, Transport, Unreachable,
 };
 pub use protected::{Protected, ProtectedPrefix, Protection};
 pub use reason::Reason;

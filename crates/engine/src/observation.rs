@@ -14,6 +14,8 @@ pub enum Observation<'a> {
     KernelDrop(KernelDrop<'a>),
     /// A SIP message, or what begins like one, went in or out.
     Message(Message<'a>),
+    /// A signature in what one packet does not show, so that the kernel's program passed it.
+    Signature(SignatureSeen<'a>),
     /// An ICMP message says that a packet of the server did not arrive.
     Unreachable(Unreachable),
     /// A line of a log, or an event of the manager interface.
@@ -58,6 +60,24 @@ pub struct SignatureHit<'a> {
     pub name: &'a str,
     /// How sure it is.
     pub confidence: Confidence,
+}
+
+/// A signature in a message that came in fragments, in segments, or longer than what is scanned of
+/// a packet. The message itself is an observation of its own and comes after this one.
+#[derive(Clone, Debug)]
+pub struct SignatureSeen<'a> {
+    /// Source address and port.
+    pub source: SocketAddr,
+    /// UDP or a stream.
+    pub transport: Transport,
+    /// It belongs to a stream whose handshake was completed.
+    pub established: bool,
+    /// What was found.
+    pub hit: SignatureHit<'a>,
+    /// Where the message was complete.
+    pub place: Place,
+    /// The message.
+    pub message: &'a [u8],
 }
 
 /// Which way a message went.

@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use sipward_engine::{
-    Ban, Command, Confidence, Config, Detector, Engine, KernelDrop, Observation, Origin,
-    Protection, Reason, Restored, Scope, SignatureHit, Time, Transport, Trusted, TrustedBy, Unban,
-    UnbanCause,
+    Ban, Command, Confidence, Config, Detector, Engine, KernelDrop, Observation, Origin, Place,
+    Protection, Reason, Restored, Scope, SignatureHit, SignatureSeen, Time, Transport, Trusted,
+    TrustedBy, Unban, UnbanCause,
 };
 use test_case::test_case;
 
@@ -144,6 +144,37 @@ fn a_scanner_over_udp_loses_the_sip_ports_for_ten_minutes() {
     );
     assert_eq!((ban.port, ban.scope, ban.proven), (None, Scope::Sip, false));
     assert_eq!(ban.until, Some(START + minutes(10)));
+}
+
+#[test_case(false; "in fragments")]
+#[test_case(true; "in an established connection")]
+fn a_signature_that_no_single_packet_shows_bans_as_one_that_does(established: bool) {
+    let transport = if established {
+        Transport::Tcp
+    } else {
+        Transport::Udp
+    };
+    let dropped = KernelDrop {
+        transport,
+        established,
+        ..scanner("203.0.113.7:5061")
+    };
+    let passed = SignatureSeen {
+        source: dropped.source,
+        transport,
+        established,
+        hit: dropped.signature.unwrap(),
+        place: Place::Packet(9),
+        message: dropped.sample,
+    };
+    let mut engine = engine();
+    engine.observe(&Observation::Signature(passed), START);
+    let seen = commands(&mut engine);
+    assert_eq!(bans(&seen), bans(&see(&mut self::engine(), dropped, START)));
+    let [Command::Alert(alert), _] = &seen[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(alert.evidence[0].place, Place::Packet(9));
 }
 
 #[test]

@@ -8,9 +8,14 @@
 //!        └─ ICMP unreachable ────────────────────────────────────────────────► Observation
 //! ```
 
+mod fragments;
 mod packets;
+mod streams;
+mod websocket;
 
-pub use packets::{Counters, Frame, PacketSensor, SipPorts};
+pub use fragments::FragmentCounters;
+pub use packets::{Counters, Frame, PacketSensor, Sink, SipPorts};
+pub use streams::StreamCounters;
 
 #[cfg(test)]
 mod tests;

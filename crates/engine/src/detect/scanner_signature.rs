@@ -6,13 +6,14 @@
 //! ```
 //!
 //! A datagram with a scanner's name can be forged by anyone, so over UDP it is unproven by
-//! definition; so is a TCP segment outside a connection whose handshake was seen.
+//! definition; so is a TCP segment outside a connection whose handshake was seen. What the kernel
+//! could not see in one packet, the tap sees when it has put the message together.
 
 use crate::{
     Detector, Time,
     command::{Evidence, Place},
     detect::Firing,
-    observation::{Confidence, KernelDrop, Transport},
+    observation::{Confidence, SignatureHit},
     text::escape_at_most,
 };
 
@@ -29,13 +30,18 @@ impl Default for Config {
     }
 }
 
-/// Judges a packet that was dropped for its signature.
-pub(crate) fn observe(drop: &KernelDrop<'_>, config: &Config, now: Time) -> Option<Firing> {
-    let hit = drop.signature?;
+/// Judges a packet or a message with a signature.
+pub(crate) fn observe(
+    hit: SignatureHit<'_>,
+    proven: bool,
+    place: Place,
+    payload: &[u8],
+    config: &Config,
+    now: Time,
+) -> Option<Firing> {
     if !config.enabled || hit.confidence != Confidence::Certain {
         return None;
     }
-    let proven = drop.transport == Transport::Tcp && drop.established;
     Some(Firing {
         detector: Detector::ScannerSignature,
         proven,
@@ -45,8 +51,8 @@ pub(crate) fn observe(drop: &KernelDrop<'_>, config: &Config, now: Time) -> Opti
         mild: false,
         evidence: vec![Evidence {
             at: now,
-            place: drop.packet.map_or(Place::Kernel, Place::Packet),
-            summary: first_line(drop.sample),
+            place,
+            summary: first_line(payload),
         }],
     })
 }

@@ -3,13 +3,21 @@
 use std::net::{IpAddr, SocketAddr};
 
 use sipward_engine::{
-    Direction, Message, Observation, Place, Time, Transport as SipTransport, Unreachable,
+    Direction, Message, Observation, Place, SignatureHit, SignatureSeen, Time,
+    Transport as SipTransport, Unreachable, policy::SCAN_MAX,
 };
+use sipward_signature::{ScanMode, Tables};
 use sipward_wire::{
     LinkType, Packet, Transport,
     icmp::Icmp,
-    ip,
+    ip::{self, Ip},
     sip::{self, Anomalies, Method, PayloadKind, StartLine},
+    tcp::Tcp,
+};
+
+use super::{
+    fragments::{FragmentCounters, Fragments},
+    streams::{Framing, Segment, StreamCounters, Streams},
 };
 
 /// A frame as the tap or a recording has it.
@@ -53,6 +61,12 @@ pub struct Counters {
     pub cut: u64,
     /// Reports that a packet of the server did not arrive.
     pub unreachable: u64,
+    /// Signatures in what one packet did not show.
+    pub signatures: u64,
+    /// Datagrams that came in fragments.
+    pub fragments: FragmentCounters,
+    /// Connections.
+    pub streams: StreamCounters,
 }
 
 /// Receives what was observed, and when.
@@ -63,7 +77,37 @@ pub type Sink<'s> = dyn FnMut(&Observation<'_>, Time) + 's;
 pub struct PacketSensor {
     ports: SipPorts,
     servers: Vec<IpAddr>,
+    fragments: Fragments,
+    streams: Streams,
+    reader: Reader,
+}
+
+/// Reads messages, wherever they came from.
+#[derive(Debug, Default)]
+struct Reader {
+    tables: Option<Tables>,
     counters: Counters,
+}
+
+/// The way of a message.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    direction: Direction,
+    source: SocketAddr,
+    destination: SocketAddr,
+    transport: SipTransport,
+    established: bool,
+}
+
+/// How much of a message there is, and whether the kernel has looked at all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// As it came in one packet.
+    Packet,
+    /// The same, and the end was not captured.
+    Cut,
+    /// Put together.
+    Reassembled,
 }
 
 impl PacketSensor {
@@ -74,14 +118,45 @@ impl PacketSensor {
         Self {
             ports,
             servers,
-            counters: Counters::default(),
+            fragments: Fragments::default(),
+            streams: Streams::default(),
+            reader: Reader::default(),
         }
+    }
+
+    /// Looks for these signatures in what one packet does not show: in fragments, in segments,
+    /// and beyond what the kernel scans. Only `certain` ones are told.
+    pub fn set_signatures(&mut self, tables: Tables) {
+        self.reader.tables = Some(tables);
     }
 
     /// What was seen so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters {
+            fragments: self.fragments.counters(),
+            streams: self.streams.counters(),
+            ..self.reader.counters
+        }
+    }
+
+    /// Whether this TCP connection's remote end has shown that it gets what is sent to its
+    /// address: for the kernel's word about a packet that it dropped there.
+    #[must_use]
+    pub fn is_established(&self, remote: SocketAddr, local: SocketAddr) -> bool {
+        self.streams.is_established(remote, local)
+    }
+
+    /// Bytes kept of what is not whole yet, overhead included.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.fragments.bytes() + self.streams.bytes()
+    }
+
+    /// Connections that are remembered.
+    #[cfg(test)]
+    pub fn connections(&self) -> usize {
+        self.streams.connections()
     }
 
     /// Takes a frame and gives what it completes: nothing, a message, more than one.
@@ -92,19 +167,56 @@ impl PacketSensor {
 
     /// As [`Self::take`], for a frame that was parsed already.
     pub fn take_packet(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, sink: &mut Sink<'_>) {
-        self.counters.frames += 1;
+        self.reader.counters.frames += 1;
         let Some(ip) = packet.ip else {
             return;
         };
-        if ip.fragment.is_some_and(|fragment| !fragment.is_whole()) {
+        let is_cut = ip.truncated || frame.is_cut;
+        let Some(fragment) = ip.fragment.filter(|fragment| !fragment.is_whole()) else {
+            let extent = if is_cut { Extent::Cut } else { Extent::Packet };
+            self.whole(frame, &ip, packet, extent, sink);
+            return;
+        };
+        if is_cut || !self.is_of_server(frame, &ip) {
             return;
         }
+        if let Some(whole) = self.fragments.take(&ip, &fragment, frame.at) {
+            let packet = Packet::of_reassembled(&whole.first, &whole.payload);
+            self.whole(frame, &whole.first, &packet, Extent::Reassembled, sink);
+        }
+    }
+
+    fn whole(
+        &mut self,
+        frame: &Frame<'_>,
+        ip: &Ip<'_>,
+        packet: &Packet<'_>,
+        extent: Extent,
+        sink: &mut Sink<'_>,
+    ) {
         match packet.transport {
             Transport::Udp(udp) => {
                 let source = SocketAddr::new(ip.source, udp.source_port);
                 let destination = SocketAddr::new(ip.destination, udp.destination_port);
-                let is_cut = ip.truncated || frame.is_cut;
-                self.datagram(frame, source, destination, udp.payload, is_cut, sink);
+                let payload = udp.payload;
+                let Some(direction) = self.direction(frame, source, destination, payload) else {
+                    return;
+                };
+                let way = Way {
+                    direction,
+                    source,
+                    destination,
+                    transport: SipTransport::Udp,
+                    established: false,
+                };
+                self.reader.read(frame, &way, payload, extent, sink);
+            }
+            Transport::Tcp(tcp) if extent != Extent::Cut => {
+                let source = SocketAddr::new(ip.source, tcp.source_port);
+                let destination = SocketAddr::new(ip.destination, tcp.destination_port);
+                if let Some(segment) = self.segment(frame, source, destination, tcp) {
+                    self.take_segment(frame, &segment, sink);
+                }
             }
             Transport::Icmp(icmp) => self.icmp(frame, ip.source, &icmp, sink),
             Transport::Tcp(_)
@@ -114,39 +226,32 @@ impl PacketSensor {
         }
     }
 
-    fn datagram(
-        &mut self,
-        frame: &Frame<'_>,
-        source: SocketAddr,
-        destination: SocketAddr,
-        payload: &[u8],
-        is_cut: bool,
-        sink: &mut Sink<'_>,
-    ) {
-        let Some(direction) = self.direction(frame, source, destination, payload) else {
-            return;
+    fn take_segment(&mut self, frame: &Frame<'_>, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+        let Segment { remote, local, .. } = *segment;
+        let reader = &mut self.reader;
+        let mut deliver = |direction, message: &[u8], established| {
+            let (source, destination) = match direction {
+                Direction::Inbound => (remote, local),
+                Direction::Outbound => (local, remote),
+            };
+            let way = Way {
+                direction,
+                source,
+                destination,
+                transport: SipTransport::Tcp,
+                established,
+            };
+            reader.read(frame, &way, message, Extent::Reassembled, sink);
         };
-        if !begins_like_sip(payload) {
-            self.counters.not_sip += 1;
-            return;
-        }
-        let message = sip::Message::parse(payload);
-        // What was not captured would look as if the sender had left it out.
-        if is_cut && message.anomalies().contains(Anomalies::NO_EMPTY_LINE) {
-            self.counters.cut += 1;
-            return;
-        }
-        self.counters.messages += 1;
-        let observation = Observation::Message(Message {
-            direction,
-            source,
-            destination,
-            transport: SipTransport::Udp,
-            established: false,
-            place: Place::Packet(frame.number),
-            sip: &message,
-        });
-        sink(&observation, frame.at);
+        self.streams.take(segment, frame.at, &mut deliver);
+    }
+
+    /// Whether a fragment, which may have no ports, comes from a server or goes to one.
+    fn is_of_server(&self, frame: &Frame<'_>, ip: &Ip<'_>) -> bool {
+        frame.direction.is_some()
+            || [ip.source, ip.destination]
+                .iter()
+                .any(|address| self.servers.contains(address))
     }
 
     fn icmp(&mut self, frame: &Frame<'_>, reporter: IpAddr, icmp: &Icmp<'_>, sink: &mut Sink<'_>) {
@@ -168,7 +273,7 @@ impl PacketSensor {
         if !is_own || !is_sip {
             return;
         }
-        self.counters.unreachable += 1;
+        self.reader.counters.unreachable += 1;
         let observation = Observation::Unreachable(Unreachable {
             reporter,
             destination,
@@ -201,6 +306,124 @@ impl PacketSensor {
             (true, true) => Some(Direction::Inbound),
             (false, false) => None,
         }
+    }
+
+    /// A segment of a connection to a SIP port of a server, or of one that a server has opened to
+    /// the SIP port of somebody else.
+    fn segment<'a>(
+        &self,
+        frame: &Frame<'_>,
+        source: SocketAddr,
+        destination: SocketAddr,
+        tcp: Tcp<'a>,
+    ) -> Option<Segment<'a>> {
+        let framing = |end: SocketAddr| {
+            if self.ports.tcp.contains(&end.port()) {
+                Some(Framing::Sip)
+            } else if self.ports.websocket.contains(&end.port()) {
+                Some(Framing::WebSocket)
+            } else {
+                None
+            }
+        };
+        let (to, from) = (framing(destination), framing(source));
+        let inbound = |framing| Segment {
+            remote: source,
+            local: destination,
+            direction: Direction::Inbound,
+            framing,
+            tcp,
+        };
+        let outbound = |framing| Segment {
+            remote: destination,
+            local: source,
+            direction: Direction::Outbound,
+            framing,
+            tcp,
+        };
+        match frame.direction {
+            Some(Direction::Inbound) => to.or(from).map(inbound),
+            Some(Direction::Outbound) => from.or(to).map(outbound),
+            None => {
+                let is_server = |end: SocketAddr| self.servers.contains(&end.ip());
+                let (from_own, to_own) = (is_server(source), is_server(destination));
+                match (to, from) {
+                    (Some(framing), _) if to_own => Some(inbound(framing)),
+                    (_, Some(framing)) if from_own => Some(outbound(framing)),
+                    (_, Some(framing)) if to_own => Some(inbound(framing)),
+                    (Some(framing), _) if from_own => Some(outbound(framing)),
+                    (_, _) => None,
+                }
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Reads a message and tells of it; before that of a signature which the kernel cannot have
+    /// seen.
+    fn read(
+        &mut self,
+        frame: &Frame<'_>,
+        way: &Way,
+        payload: &[u8],
+        extent: Extent,
+        sink: &mut Sink<'_>,
+    ) {
+        if !begins_like_sip(payload) {
+            self.counters.not_sip += 1;
+            return;
+        }
+        let message = sip::Message::parse(payload);
+        // What was not captured would look as if the sender had left it out.
+        let is_cut = extent == Extent::Cut;
+        if is_cut && message.anomalies().contains(Anomalies::NO_EMPTY_LINE) {
+            self.counters.cut += 1;
+            return;
+        }
+        if way.direction == Direction::Inbound
+            && (extent == Extent::Reassembled || payload.len() > SCAN_MAX)
+        {
+            self.scan(frame, way, payload, sink);
+        }
+        self.counters.messages += 1;
+        let observation = Observation::Message(Message {
+            direction: way.direction,
+            source: way.source,
+            destination: way.destination,
+            transport: way.transport,
+            established: way.established,
+            place: Place::Packet(frame.number),
+            sip: &message,
+        });
+        sink(&observation, frame.at);
+    }
+
+    fn scan(&mut self, frame: &Frame<'_>, way: &Way, payload: &[u8], sink: &mut Sink<'_>) {
+        let mode = ScanMode {
+            trusted: true,
+            ..ScanMode::DATAGRAM
+        };
+        let signature = self.tables.as_ref().and_then(|tables| {
+            let slot = tables.scan(payload, mode)?;
+            tables.signature(slot)
+        });
+        let Some(signature) = signature else {
+            return;
+        };
+        self.counters.signatures += 1;
+        let observation = Observation::Signature(SignatureSeen {
+            source: way.source,
+            transport: way.transport,
+            established: way.established,
+            hit: SignatureHit {
+                name: &signature.name,
+                confidence: signature.confidence,
+            },
+            place: Place::Packet(frame.number),
+            message: payload,
+        });
+        sink(&observation, frame.at);
     }
 }
 

@@ -1,10 +1,17 @@
 //! Frames in, observations out.
 
 mod datagrams;
+mod fragments;
+mod streams;
+mod websocket;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::LazyLock,
+};
 
 use sipward_engine::{Direction, Observation, Place, Time, Transport};
+use sipward_signature::{Profile, SignatureSet, Tables};
 use sipward_wire::LinkType;
 
 use super::{Frame, PacketSensor, SipPorts};
@@ -25,6 +32,8 @@ pub enum Seen {
         text: Vec<u8>,
     },
     Unreachable(IpAddr, SocketAddr),
+    /// Its name, whether the sender is proven to own the address, and the packet.
+    Signature(String, bool, u64),
 }
 
 impl Seen {
@@ -44,7 +53,7 @@ impl Seen {
     pub fn text(&self) -> &[u8] {
         match self {
             Self::Message { text, .. } => text,
-            Self::Unreachable(..) => &[],
+            Self::Unreachable(..) | Self::Signature(..) => &[],
         }
     }
 }
@@ -77,6 +86,28 @@ impl Bench {
     pub fn show(&mut self, bytes: &[u8]) -> &mut Self {
         let frame = self.frame(bytes);
         self.show_frame(&frame)
+    }
+
+    /// With the built-in signatures.
+    pub fn with_signatures() -> Self {
+        static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+            let tables = SignatureSet::builtin().compile(Profile::Standard, &[]);
+            tables.unwrap()
+        });
+        let mut bench = Self::new();
+        bench.sensor.set_signatures(TABLES.clone());
+        bench
+    }
+
+    /// The messages, in their order.
+    pub fn texts(&self) -> Vec<&[u8]> {
+        let texts = self.seen.iter().map(Seen::text);
+        texts.filter(|text| !text.is_empty()).collect()
+    }
+
+    pub fn signatures(&self) -> Vec<&Seen> {
+        let is_signature = |seen: &&Seen| matches!(seen, Seen::Signature(..));
+        self.seen.iter().filter(is_signature).collect()
     }
 
     pub fn frame<'a>(&mut self, bytes: &'a [u8]) -> Frame<'a> {
@@ -120,6 +151,12 @@ fn note(observation: &Observation<'_>) -> Seen {
         Observation::Unreachable(unreachable) => {
             Seen::Unreachable(unreachable.reporter, unreachable.destination)
         }
+        Observation::Signature(seen) => {
+            let Place::Packet(packet) = seen.place else {
+                panic!("a signature was seen in a packet: {:?}", seen.place);
+            };
+            Seen::Signature(seen.hit.name.to_owned(), seen.established, packet)
+        }
         Observation::KernelDrop(_) | Observation::Log(_) => {
             panic!("no frame says this: {observation:?}")
         }
@@ -145,3 +182,17 @@ pub fn unauthorized(call: &str) -> Vec<u8> {
     )
     .into_bytes()
 }
+
+/// A scanner's request, its name behind `padding` bytes of other headers.
+pub fn scan(padding: usize) -> Vec<u8> {
+    let padding = "x".repeat(padding);
+    format!(
+        "OPTIONS sip:100@198.51.100.1 SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.7:5070;branch=z9hG4bKs\r\n\
+         X-Padding: {padding}\r\nFrom: <sip:1@x>;tag=1\r\nTo: <sip:1@x>\r\nCall-ID: s\r\nCSeq: 1 OPTIONS\r\n\
+         User-Agent: friendly-scanner\r\nContent-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// What the signature of [`scan`] is called.
+pub const SCANNER: &str = "sipvicious-friendly-scanner";

@@ -3,7 +3,7 @@ use sipward_testkit::packet::{Packet, protocol};
 use sipward_wire::LinkType;
 use test_case::test_case;
 
-use super::{Bench, CLIENT, SERVER, Seen, register, unauthorized};
+use super::{Bench, CLIENT, SCANNER, SERVER, Seen, register, scan, unauthorized};
 use crate::sensors::Frame;
 
 #[test]
@@ -69,7 +69,7 @@ fn of_two_servers_each_is_asked_and_answers() {
         .iter()
         .map(|seen| match seen {
             Seen::Message { direction, .. } => *direction,
-            Seen::Unreachable(..) => panic!("{seen:?}"),
+            Seen::Unreachable(..) | Seen::Signature(..) => panic!("{seen:?}"),
         })
         .collect();
     assert_eq!(directions, [Direction::Inbound, Direction::Outbound]);
@@ -167,4 +167,16 @@ fn reports_about_other_packets_say_nothing(source: &str, destination: &str) {
         .build();
     bench.show(&icmp);
     assert_eq!(bench.seen, []);
+}
+
+#[test]
+fn a_name_beyond_what_the_kernel_scans_is_found() {
+    let mut bench = Bench::with_signatures();
+    for padding in [100, 4_000] {
+        let frame = Packet::udp(CLIENT, SERVER).payload(&scan(padding)).build();
+        bench.show(&frame);
+    }
+    let found = Seen::Signature(SCANNER.to_owned(), false, 2);
+    assert_eq!(bench.signatures(), [&found]);
+    assert_eq!(bench.texts(), [scan(100), scan(4_000)]);
 }
