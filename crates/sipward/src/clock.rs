@@ -24,6 +24,12 @@ pub fn timestamp(at: Time) -> Timestamp {
     Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
 }
 
+/// The moment, to the nanosecond.
+#[must_use]
+pub fn exact(at: Time) -> Timestamp {
+    Timestamp::from_nanosecond(at.0.into()).unwrap_or(Timestamp::MAX)
+}
+
 /// For people: local time, to the second.
 #[must_use]
 pub fn local(at: Timestamp) -> String {

@@ -187,7 +187,7 @@ fn explanation(
     };
     Explanation {
         packet: recorded.number,
-        at: recorded.at,
+        at: recorded.at.map(clock::exact),
         source: packet.and_then(|packet| end(packet.source_socket(), packet.source())),
         destination: packet
             .and_then(|packet| end(packet.destination_socket(), packet.destination())),

@@ -2,8 +2,8 @@
 
 use std::{fs::File, path::Path};
 
-use jiff::{SignedDuration, Timestamp};
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader, traits::PcapNGPacketBlock};
+use sipward_engine::Time;
 use sipward_wire::LinkType;
 
 use crate::exit::Failure;
@@ -17,7 +17,9 @@ pub struct Recorded<'a> {
     /// Counted from 1, as tcpdump and Wireshark do.
     pub number: u64,
     /// When it was captured; none where the file does not say.
-    pub at: Option<Timestamp>,
+    pub at: Option<Time>,
+    /// Where its block begins in the file.
+    pub offset: u64,
     /// How the bytes begin; none for a link type that is not read here.
     pub link_type: Option<LinkType>,
     /// The captured bytes.
@@ -37,8 +39,9 @@ pub fn read(
 ) -> Result<(), Failure> {
     let failure = |what: &str| Failure::input(format!("{}: {what}", path.display()));
     let file = File::open(path).map_err(|error| failure(&error.to_string()))?;
-    let mut reader = create_reader(BUFFER, file)
-        .map_err(|_| failure("this is no capture: it is neither pcap nor pcapng"))?;
+    let mut reader = create_reader(BUFFER, file).map_err(|_| {
+        failure("this is no capture: at byte 0 it is neither pcap nor pcapng (a compressed one must be unpacked first)")
+    })?;
     let mut state = State::default();
     loop {
         match reader.next() {
@@ -47,22 +50,16 @@ pub fn read(
                     sink(packet)?;
                 }
                 reader.consume(length);
+                state.offset += length as u64;
             }
             Err(PcapError::Eof) => return Ok(()),
             Err(PcapError::Incomplete(_)) => {
-                let broken = || failure(&format!("breaks off after packet {}", state.packets));
                 // Without this check a file that breaks off would be read for ever.
-                if reader.reader_exhausted() {
-                    return Err(broken());
+                if reader.reader_exhausted() || reader.refill().is_err() {
+                    return Err(failure(&state.place("breaks off")));
                 }
-                reader.refill().map_err(|_| broken())?;
             }
-            Err(_) => {
-                return Err(failure(&format!(
-                    "is damaged after packet {}",
-                    state.packets
-                )));
-            }
+            Err(_) => return Err(failure(&state.place("is damaged"))),
         }
     }
 }
@@ -71,6 +68,7 @@ pub fn read(
 #[derive(Debug, Default)]
 struct State {
     packets: u64,
+    offset: u64,
     /// Of pcap, which has one only, and of pcapng by number, anew in each section.
     interfaces: Vec<Interface>,
 }
@@ -83,6 +81,13 @@ struct Interface {
 }
 
 impl State {
+    fn place(&self, what: &str) -> String {
+        format!(
+            "{what} at byte {}, after packet {}",
+            self.offset, self.packets
+        )
+    }
+
     fn packet<'a>(&mut self, block: &'a PcapBlockOwned<'_>) -> Option<Recorded<'a>> {
         match block {
             PcapBlockOwned::LegacyHeader(header) => {
@@ -148,7 +153,7 @@ impl State {
 
     fn recorded<'a>(
         &mut self,
-        at: Option<Timestamp>,
+        at: Option<Time>,
         link_type: Option<LinkType>,
         bytes: &'a [u8],
         length: u32,
@@ -158,6 +163,7 @@ impl State {
         Recorded {
             number: self.packets,
             at,
+            offset: self.offset,
             link_type,
             bytes,
             is_cut,
@@ -166,16 +172,15 @@ impl State {
 }
 
 impl Interface {
-    fn time(&self, units: u64) -> Option<Timestamp> {
-        let per_second = u128::from(self.units_per_second);
-        let nanoseconds = u128::from(units) * 1_000_000_000 / per_second;
-        let since = SignedDuration::from_nanos_i128(i128::try_from(nanoseconds).ok()?);
-        let offset = SignedDuration::from_secs(self.offset_seconds);
-        Timestamp::UNIX_EPOCH
-            .checked_add(since)
-            .ok()?
-            .checked_add(offset)
-            .ok()
+    /// None for a moment that is not between 1970 and 2554.
+    fn time(&self, units: u64) -> Option<Time> {
+        let (seconds, rest) = (units / self.units_per_second, units % self.units_per_second);
+        let rest = u128::from(rest) * 1_000_000_000 / u128::from(self.units_per_second);
+        let nanoseconds = seconds
+            .checked_add_signed(self.offset_seconds)?
+            .checked_mul(1_000_000_000)?
+            .checked_add(u64::try_from(rest).ok()?)?;
+        Some(Time(nanoseconds))
     }
 }
 
