@@ -37,6 +37,16 @@
 /* the headers have ended. */
 #define INFO_END (1ull << 17)
 
+/* What is listed of an IPv4 /24 or an IPv6 /48. */
+#define LISTED_ALLOWED 1
+#define LISTED_BANNED 2
+#define LISTED_PORT_BANNED 4
+#define LISTED_PREFIX_BANNED 8
+#define LISTED_TRUSTED 16
+/* Networks are told apart by so many bits, in blocks of so many bytes. */
+#define LISTED_BITS 20
+#define LISTED_BLOCK 256
+
 enum reason {
 	NOT_IP,
 	NOT_UNDERSTOOD,
@@ -91,12 +101,18 @@ struct policy {
 	__u8 tcp[65536];
 };
 
-/* Which of the two policies and of the two tables is in force, and which lookups are worth it. */
+/* Which of the two policies and of the two tables is in force. */
 struct active {
 	__u32 policy;
 	__u32 tables;
-	__u32 port_bans;
-	__u32 prefix_bans;
+	__u32 listed; /* flags that hold for every network: a prefix is too wide to mark each */
+	__u32 reserved;
+};
+
+/* Flags of networks, by a hash of theirs: none set says that no lookup there finds anything. They
+ * are set before an entry is made and cleared after it is gone. */
+struct listed {
+	__u8 flags[LISTED_BLOCK];
 };
 
 /* The automaton that sipward-signature compiles, laid out by src/automaton.rs. */
@@ -185,6 +201,7 @@ struct event {
 
 _Static_assert(sizeof(struct policy) == 5 * 16 + 8 + 2 * 65536, "policy");
 _Static_assert(sizeof(struct active) == 16, "active");
+_Static_assert(sizeof(struct listed) == LISTED_BLOCK, "listed");
 _Static_assert(sizeof(struct tables) ==
 		       16 + 256 + SIGNATURES_MAX + 2 * TABLE_CELLS + COLUMNS_MASK + 1,
 	       "tables");

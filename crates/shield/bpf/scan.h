@@ -17,6 +17,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "abi.h"
+#include "parse.h"
 
 /* A segment takes so many bytes through the automaton, and then looks over so many words. */
 #define SEGMENT_BYTES 16
@@ -29,7 +30,9 @@
 
 #define EVERY_BYTE(byte) (0x0101010101010101ull * (byte))
 
+/* What the verifier had better not follow. */
 struct scan {
+	struct packet packet;
 	__u32 offset;
 	__u32 len;
 	__u16 row;

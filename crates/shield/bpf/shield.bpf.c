@@ -20,6 +20,7 @@
 #define RETRANSMISSION_MIN (400 * MILLISECOND)
 #define RETRANSMISSION_MAX (32000 * MILLISECOND)
 #define HASH_WORDS 32
+#define COPY_BLOCK 64
 
 /* Events beyond this rate are counted as lost: a flood must not become a flood of events. */
 static const struct rate event_rate = {
@@ -47,6 +48,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct tables);
 } signature_tables SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, (1 << LISTED_BITS) / LISTED_BLOCK);
+	__type(key, __u32);
+	__type(value, struct listed);
+} listed SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -144,20 +152,40 @@ struct {
 	__uint(max_entries, 1048576);
 } events SEC(".maps");
 
-/* What judge() knows of the packet beside the packet itself. */
+/* What judge() knows. */
 struct judgement {
 	const struct policy *policy;
 	const struct tables *tables;
 	const struct active *active;
 	struct scan *scan;
-	struct packet packet;
+	struct packet *packet;
 	__u64 now;
 	enum port_class class;
+	__u32 listed;
 	bool trusted;
 };
 
-static __always_inline bool is_allowed(const struct packet *packet)
+/* What may be listed of the source's network: a lookup that cannot find anything is not made. */
+static __always_inline __u32 listed_of(const struct judgement *this)
 {
+	const struct address *source = &this->packet->source;
+	__u64 network = this->packet->ipv4 ? source->low >> 32 & 0xffffff :
+					    source->high & 0xffffffffffff;
+	__u32 hash = network * 0x9e3779b97f4a7c15ull >> (64 - LISTED_BITS);
+	__u32 block = hash / LISTED_BLOCK;
+	const struct listed *flags = bpf_map_lookup_elem(&listed, &block);
+
+	if (!flags)
+		return ~0u;
+	return flags->flags[hash % LISTED_BLOCK] | this->active->listed;
+}
+
+static __always_inline bool is_allowed(const struct judgement *this)
+{
+	const struct packet *packet = this->packet;
+
+	if (!(this->listed & LISTED_ALLOWED))
+		return false;
 	if (packet->ipv4) {
 		struct prefix4 key = { .prefix_len = 32 };
 
@@ -185,24 +213,24 @@ static __always_inline bool in_force(struct ban *ban, const struct judgement *th
 
 static __always_inline bool is_banned(const struct judgement *this)
 {
-	const struct packet *packet = &this->packet;
+	const struct packet *packet = this->packet;
 	struct ban_key key = { .address = packet->source, .prefix_len = 128 };
 
-	if (in_force(bpf_map_lookup_elem(&bans, &key), this))
+	if (this->listed & LISTED_BANNED && in_force(bpf_map_lookup_elem(&bans, &key), this))
 		return true;
-	if (this->active->port_bans && packet->source_port) {
+	if (this->listed & LISTED_PORT_BANNED && packet->source_port) {
 		key.port = packet->source_port;
 		if (in_force(bpf_map_lookup_elem(&bans, &key), this))
 			return true;
 		key.port = 0;
 	}
-	if (!packet->ipv4) {
+	if (this->listed & LISTED_BANNED && !packet->ipv4) {
 		key.address.low = 0;
 		key.prefix_len = 64;
 		if (in_force(bpf_map_lookup_elem(&bans, &key), this))
 			return true;
 	}
-	if (!this->active->prefix_bans)
+	if (!(this->listed & LISTED_PREFIX_BANNED))
 		return false;
 	if (packet->ipv4) {
 		struct prefix4 prefix = { .prefix_len = 32 };
@@ -218,7 +246,7 @@ static __always_inline bool is_banned(const struct judgement *this)
 
 static __always_inline enum port_class class_of(const struct judgement *this)
 {
-	const struct packet *packet = &this->packet;
+	const struct packet *packet = this->packet;
 	__u32 port = packet->destination_port;
 
 	if (packet->fragment == LATER_FRAGMENT_OF)
@@ -250,7 +278,7 @@ static __always_inline struct address source_of(const struct packet *packet)
 static __always_inline bool is_response_or_keep_alive(struct xdp_md *ctx,
 						      const struct packet *packet)
 {
-	__u8 head[8];
+	__u8 head[8] __attribute__((aligned(8)));
 
 	if (packet->payload_len <= sizeof(head))
 		return true;
@@ -286,13 +314,13 @@ static __always_inline __u64 payload_hash(struct xdp_md *ctx, const struct packe
 static __always_inline bool is_retransmission(struct xdp_md *ctx, const struct judgement *this,
 					      struct source *source)
 {
-	struct refusal key = { .source = source_of(&this->packet) };
+	struct refusal key = { .source = source_of(this->packet) };
 	__u64 *refused_ns;
 	__u64 age;
 
 	if (source->retransmitted_ns && this->now - source->retransmitted_ns <= RETRANSMISSION_MAX)
 		return true;
-	key.hash = payload_hash(ctx, &this->packet, this->scan);
+	key.hash = payload_hash(ctx, this->packet, this->scan);
 	refused_ns = bpf_map_lookup_elem(&refusals, &key);
 	age = refused_ns ? this->now - *refused_ns : RETRANSMISSION_MAX + 1;
 	if (age > RETRANSMISSION_MAX) {
@@ -308,7 +336,7 @@ static __always_inline bool is_retransmission(struct xdp_md *ctx, const struct j
 /* Takes a token for a SIP packet, or names the bucket that has none left. */
 static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, struct judgement *this)
 {
-	const struct packet *packet = &this->packet;
+	const struct packet *packet = this->packet;
 	const struct policy *policy = this->policy;
 	struct address key = source_of(packet);
 	struct source *source;
@@ -319,10 +347,14 @@ static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, struct judg
 	    !packet->payload_len && !(packet->tcp_flags & TCP_SYN))
 		return CLEAN;
 
-	source = bpf_map_lookup_elem(&trusted, &key);
-	this->trusted = source != NULL;
-	if (source)
-		return over_rate(&source->requests_ns, &policy->trusted, this->now) ? RATE : CLEAN;
+	this->now = bpf_ktime_get_boot_ns();
+	if (this->listed & LISTED_TRUSTED) {
+		source = bpf_map_lookup_elem(&trusted, &key);
+		this->trusted = source != NULL;
+		if (source)
+			return over_rate(&source->requests_ns, &policy->trusted, this->now) ? RATE :
+											  CLEAN;
+	}
 	if (packet->fragment == FIRST_FRAGMENT && packet->payload_len < FIRST_FRAGMENT_MIN)
 		return TINY_FRAGMENT;
 
@@ -351,9 +383,9 @@ static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, struct judg
 	return CLEAN;
 }
 
-static __always_inline bool over_ssh_rate(const struct judgement *this)
+static __always_inline bool over_ssh_rate(struct judgement *this)
 {
-	const struct packet *packet = &this->packet;
+	const struct packet *packet = this->packet;
 	struct connection key = {
 		.source = source_of(packet),
 		.destination = packet->destination,
@@ -362,6 +394,7 @@ static __always_inline bool over_ssh_rate(const struct judgement *this)
 
 	if ((packet->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK)) != TCP_SYN)
 		return false;
+	this->now = bpf_ktime_get_boot_ns();
 	due = bpf_map_lookup_elem(&ssh_sources, &key);
 	if (!due) {
 		__u64 first = this->now + this->policy->ssh.interval_ns;
@@ -372,10 +405,44 @@ static __always_inline bool over_ssh_rate(const struct judgement *this)
 	return over_rate(due, &this->policy->ssh, this->now);
 }
 
+static __always_inline void copy_block(__u64 *to, const __u64 *from)
+{
+#pragma unroll
+	for (int i = 0; i < COPY_BLOCK / 8; i++)
+		to[i] = from[i];
+}
+
+/* Copies a payload of up to SCAN_MAX bytes: in blocks from the linear part where it is there, since
+ * each return of a helper costs as much as copying 500 bytes. */
+static __always_inline int load_payload(struct xdp_md *ctx, const struct packet *packet,
+					__u8 *to, __u32 len)
+{
+	const void *from = (void *)(long)ctx->data;
+	const void *end = (void *)(long)ctx->data_end;
+	__u32 offset = packet->payload;
+	__u32 at = 0;
+
+	if (offset > LINEAR_MAX || from + offset + len > end || len < COPY_BLOCK)
+		return bpf_xdp_load_bytes(ctx, offset, to, len);
+	from += offset;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SCAN_MAX / COPY_BLOCK && at + COPY_BLOCK <= len; i++) {
+		if (from + at + COPY_BLOCK > end)
+			return -1;
+		copy_block((void *)to + at, from + at);
+		at += COPY_BLOCK;
+	}
+	at = (len - COPY_BLOCK) & (SCAN_MAX - 1);
+	if (from + at + COPY_BLOCK > end)
+		return -1;
+	copy_block((void *)to + at, from + at);
+	return 0;
+}
+
 /* The signature step: CLEAN, CLEAN_LONG or SIGNATURE. */
 static __always_inline enum reason scan_sip(struct xdp_md *ctx, const struct judgement *this)
 {
-	const struct packet *packet = &this->packet;
+	const struct packet *packet = this->packet;
 	struct scan *scan = this->scan;
 	__u32 len = packet->payload_len;
 
@@ -384,7 +451,7 @@ static __always_inline enum reason scan_sip(struct xdp_md *ctx, const struct jud
 	if (len > SCAN_MAX)
 		len = SCAN_MAX;
 	len = provably_at_most(len, SCAN_MAX);
-	if (bpf_xdp_load_bytes(ctx, packet->payload, scan->payload, len))
+	if (load_payload(ctx, packet, scan->payload, len))
 		return NOT_UNDERSTOOD;
 	scan->len = len;
 	scan->stream = packet->protocol == PROTOCOL_TCP;
@@ -400,7 +467,7 @@ static __always_inline enum reason scan_sip(struct xdp_md *ctx, const struct jud
 /* The policy: the first answer that fits is the packet's reason. */
 static __always_inline enum reason judge(struct xdp_md *ctx, struct judgement *this)
 {
-	enum parsed parsed = (enum parsed)parse(ctx, &this->packet);
+	enum parsed parsed = (enum parsed)parse(ctx, this->packet);
 	enum reason reason;
 
 	switch (parsed) {
@@ -412,20 +479,16 @@ static __always_inline enum reason judge(struct xdp_md *ctx, struct judgement *t
 	case PARSED_ALL:
 		break;
 	}
-	if (is_allowed(&this->packet))
+	this->listed = listed_of(this);
+	if (is_allowed(this))
 		return ALLOWED;
 	this->class = parsed == PARSED_ALL ? class_of(this) : CLASS_NONE;
 	if (is_banned(this))
 		return BANNED;
 	if (parsed == PARSED_ADDRESSES)
 		return NOT_UNDERSTOOD;
-	if (this->packet.fragment == LATER_FRAGMENT_OF)
+	if (this->packet->fragment == LATER_FRAGMENT_OF)
 		return LATER_FRAGMENT;
-	if (this->class == CLASS_NONE)
-		return NOT_PROTECTED;
-
-	/* The clock costs as much as all lookups so far; what is not protected does not pay it. */
-	this->now = bpf_ktime_get_boot_ns();
 	switch (this->class) {
 	case CLASS_NONE:
 		return NOT_PROTECTED;
@@ -469,18 +532,19 @@ static __always_inline bool is_drop(enum reason reason)
 static __always_inline void report(struct xdp_md *ctx, const struct judgement *this,
 				   enum reason reason, bool dropped)
 {
-	const struct packet *packet = &this->packet;
+	const struct packet *packet = this->packet;
 	__u32 shared = 1;
 	__u64 *due = bpf_map_lookup_elem(&common, &shared);
 	__u32 len = packet->payload_len;
+	__u64 now = bpf_ktime_get_boot_ns();
 	struct event *event;
 
-	if (!due || over_rate(due, &event_rate, this->now))
+	if (!due || over_rate(due, &event_rate, now))
 		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)
 		return;
-	event->at_ns = this->now;
+	event->at_ns = now;
 	event->source = packet->source;
 	event->destination = packet->destination;
 	event->source_port = packet->source_port;
@@ -523,6 +587,8 @@ int shield(struct xdp_md *ctx)
 	this.scan = bpf_map_lookup_elem(&scans, &zero);
 	if (!this.policy || !this.tables || !this.scan)
 		return XDP_PASS;
+	this.packet = &this.scan->packet;
+	__builtin_memset(this.packet, 0, sizeof(*this.packet));
 
 	reason = judge(ctx, &this);
 	dropped = is_drop(reason) && !this.policy->observe;

@@ -14,6 +14,8 @@ pub const ROW_UNIT: usize = 64;
 pub const TABLE_CELLS: usize = 65536 * ROW_UNIT / 2;
 pub const COLUMNS_MASK: usize = 1023;
 pub const SIGNATURES_MAX: usize = 8192;
+pub const LISTED_BITS: u32 = 20;
+pub const LISTED_BLOCK: usize = 256;
 
 const IPV4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
@@ -89,8 +91,14 @@ pub const fn class_number(class: PortClass) -> u8 {
 pub struct Active {
     pub policy: u32,
     pub tables: u32,
-    pub port_bans: u32,
-    pub prefix_bans: u32,
+    pub listed: u32,
+    pub reserved: u32,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ListedAbi {
+    pub flags: [u8; LISTED_BLOCK],
 }
 
 #[derive(Clone, Copy)]
@@ -164,6 +172,7 @@ pub struct EventAbi {
 const _: () = assert!(size_of::<Address>() == 16);
 const _: () = assert!(size_of::<PolicyAbi>() == 5 * 16 + 8 + 2 * 65536);
 const _: () = assert!(size_of::<Active>() == 16);
+const _: () = assert!(size_of::<ListedAbi>() == LISTED_BLOCK);
 const _: () = assert!(
     size_of::<TablesAbi>() == 16 + 256 + SIGNATURES_MAX + 2 * TABLE_CELLS + COLUMNS_MASK + 1
 );
@@ -181,7 +190,7 @@ macro_rules! pod {
     )+};
 }
 pod!(
-    Address, PolicyAbi, Active, TablesAbi, BanKey, BanAbi, SourceAbi, CountAbi
+    Address, PolicyAbi, Active, ListedAbi, TablesAbi, BanKey, BanAbi, SourceAbi, CountAbi
 );
 
 /// The shape of a pinned map: name, type, key and value size in bytes, entries, flags.
@@ -231,6 +240,14 @@ pub const PINNED_MAPS: &[MapShape] = &[
     shape("active", ARRAY, 4, size_of::<Active>(), 1, 0),
     shape("policies", ARRAY, 4, size_of::<PolicyAbi>(), 2, 0),
     shape("signature_tables", ARRAY, 4, size_of::<TablesAbi>(), 2, 0),
+    shape(
+        "listed",
+        ARRAY,
+        4,
+        LISTED_BLOCK,
+        (1 << LISTED_BITS) / LISTED_BLOCK as u32,
+        0,
+    ),
     shape("allowed4", LPM_TRIE, 8, 8, 65536, NO_PREALLOC),
     shape("allowed6", LPM_TRIE, 20, 8, 65536, NO_PREALLOC),
     shape(

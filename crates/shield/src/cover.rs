@@ -39,9 +39,9 @@ pub struct Cover {
 }
 
 impl Cover {
-    /// The number of prefixes.
-    pub fn len(&self) -> usize {
-        self.own.len()
+    /// The prefixes, in order.
+    pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
+        self.own.keys().copied()
     }
 
     /// The own ends of a prefix.

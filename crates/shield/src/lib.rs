@@ -9,6 +9,7 @@ mod cover;
 mod delegate;
 mod entries;
 mod error;
+mod listed;
 mod maps;
 mod program;
 mod simulator;

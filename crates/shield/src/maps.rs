@@ -1,6 +1,9 @@
 //! The kernel's maps behind the words of [`crate::Shield`].
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aya::{
     Ebpf,
@@ -20,6 +23,7 @@ use crate::{
         Slot, ends_of, event_of, found, full_or, in_force_alone, in_map, key4, key6, list, net,
         slot_of, source_key, take, target_of, with_end, zeroed,
     },
+    listed::{Kind, Listed},
 };
 
 /// Events taken in one go: under a flood more come than are taken, and somebody has to act.
@@ -29,6 +33,7 @@ pub struct Maps {
     active: Array<MapData, Active>,
     policies: Array<MapData, PolicyAbi>,
     tables: Array<MapData, TablesAbi>,
+    listed: Listed,
     allowed4: LpmTrie<MapData, [u8; 4], u64>,
     allowed6: LpmTrie<MapData, [u8; 16], u64>,
     bans: HashMap<MapData, BanKey, BanAbi>,
@@ -37,6 +42,7 @@ pub struct Maps {
     trusted: HashMap<MapData, Address, SourceAbi>,
     counts: PerCpuArray<MapData, CountAbi>,
     events: RingBuf<MapData>,
+    allowed: BTreeSet<IpNet>,
     cover: Cover,
     generation: u32,
 }
@@ -49,6 +55,7 @@ impl Maps {
             policies: Array::try_from(take(ebpf, "policies")?).map_err(in_map("policies"))?,
             tables: Array::try_from(take(ebpf, "signature_tables")?)
                 .map_err(in_map("signature_tables"))?,
+            listed: Listed::new(Array::try_from(take(ebpf, "listed")?).map_err(in_map("listed"))?),
             allowed4: LpmTrie::try_from(take(ebpf, "allowed4")?).map_err(in_map("allowed4"))?,
             allowed6: LpmTrie::try_from(take(ebpf, "allowed6")?).map_err(in_map("allowed6"))?,
             bans: HashMap::try_from(take(ebpf, "bans")?).map_err(in_map("bans"))?,
@@ -59,6 +66,7 @@ impl Maps {
             trusted: HashMap::try_from(take(ebpf, "trusted")?).map_err(in_map("trusted"))?,
             counts: PerCpuArray::try_from(take(ebpf, "counts")?).map_err(in_map("counts"))?,
             events: RingBuf::try_from(take(ebpf, "events")?).map_err(in_map("events"))?,
+            allowed: BTreeSet::new(),
             cover: Cover::default(),
             generation: 0,
         };
@@ -68,8 +76,8 @@ impl Maps {
         }
         // An earlier process may have died between two of a cover's entries.
         maps.write_entries(&maps.cover.entries(), None)?;
-        maps.count_port_bans()?;
-        maps.count_prefix_bans()?;
+        maps.allowed = maps.allowed_entries()?;
+        maps.list_entries()?;
         // Generations of an earlier process would name the wrong signatures: begin elsewhere.
         let boot_ms = BootTime::now().0 / 1_000_000;
         maps.generation = u32::try_from(boot_ms & 0xffff_ffff).unwrap_or_default();
@@ -122,20 +130,24 @@ impl Maps {
         match slot_of(&ban.target)? {
             Slot::Single(key) => {
                 let seen = found(self.bans.get(&key, 0)).map_err(in_map("bans"))?;
-                let fresh = seen.is_none() && key.port != 0;
+                let fresh = seen.is_none();
                 let value = with_end(seen.unwrap_or_default(), ban.scope, ban.until);
-                self.bans
-                    .insert(key, in_force_alone(value), 0)
-                    .map_err(|error| full_or("bans", error))?;
                 if fresh {
-                    self.count_port_bans()
-                } else {
-                    Ok(())
+                    self.list(kind_of(&key), ban.target.prefix)?;
                 }
+                let inserted = self.bans.insert(key, in_force_alone(value), 0);
+                if inserted.is_err() && fresh {
+                    // The error that counts is the other; a flag too many only costs time.
+                    let _ = self.unlist(kind_of(&key), ban.target.prefix);
+                }
+                inserted.map_err(|error| full_or("bans", error))
             }
             Slot::Prefix(prefix) => {
                 let seen = self.prefix_ban(prefix)?;
                 let own = with_end(seen.unwrap_or_default(), ban.scope, ban.until);
+                if seen.is_none() {
+                    self.list(Kind::PrefixBanned, prefix)?;
+                }
                 let entries = self.cover.set(prefix, ends_of(&own));
                 let written = self.write_entries(&entries, seen.is_none().then_some(prefix));
                 if written.is_err() {
@@ -144,9 +156,11 @@ impl Maps {
                         Some(seen) => self.cover.set(prefix, ends_of(&seen)),
                         None => self.cover.remove(&prefix),
                     };
+                    if seen.is_none() {
+                        let _ = self.unlist(Kind::PrefixBanned, prefix);
+                    }
                 }
-                written?;
-                self.count_prefix_bans()
+                written
             }
         }
     }
@@ -160,9 +174,7 @@ impl Maps {
                 let value = with_end(seen, scope, BootTime(0));
                 if value.own_all_until_ns == 0 && value.own_sip_until_ns == 0 {
                     found(self.bans.remove(&key)).map_err(in_map("bans"))?;
-                    if key.port != 0 {
-                        self.count_port_bans()?;
-                    }
+                    self.unlist(kind_of(&key), target.prefix)?;
                     return Ok(seen.dropped);
                 }
                 self.bans
@@ -176,14 +188,15 @@ impl Maps {
                 };
                 let own = with_end(seen, scope, BootTime(0));
                 let ends = ends_of(&own);
-                let entries = if ends == Ends::default() {
-                    self.remove_prefix(prefix)?;
-                    self.cover.remove(&prefix)
-                } else {
-                    self.cover.set(prefix, ends)
-                };
+                if ends != Ends::default() {
+                    let entries = self.cover.set(prefix, ends);
+                    self.write_entries(&entries, None)?;
+                    return Ok(seen.dropped);
+                }
+                self.remove_prefix(prefix)?;
+                let entries = self.cover.remove(&prefix);
                 self.write_entries(&entries, None)?;
-                self.count_prefix_bans()?;
+                self.unlist(Kind::PrefixBanned, prefix)?;
                 Ok(seen.dropped)
             }
         }
@@ -203,7 +216,12 @@ impl Maps {
     }
 
     pub fn allow(&mut self, prefix: IpNet) -> Result<(), Error> {
-        match prefix.trunc() {
+        let prefix = prefix.trunc();
+        if self.allowed.contains(&prefix) {
+            return Ok(());
+        }
+        self.list(Kind::Allowed, prefix)?;
+        let inserted = match prefix {
             IpNet::V4(net) => self
                 .allowed4
                 .insert(&key4(net), 1, 0)
@@ -212,11 +230,21 @@ impl Maps {
                 .allowed6
                 .insert(&key6(net), 1, 0)
                 .map_err(in_map("allowed6")),
+        };
+        if inserted.is_err() {
+            let _ = self.unlist(Kind::Allowed, prefix);
+            return inserted;
         }
+        self.allowed.insert(prefix);
+        Ok(())
     }
 
     pub fn disallow(&mut self, prefix: IpNet) -> Result<(), Error> {
-        match prefix.trunc() {
+        let prefix = prefix.trunc();
+        if !self.allowed.contains(&prefix) {
+            return Ok(());
+        }
+        match prefix {
             IpNet::V4(net) => {
                 found(self.allowed4.remove(&key4(net))).map_err(in_map("allowed4"))?;
             }
@@ -224,21 +252,12 @@ impl Maps {
                 found(self.allowed6.remove(&key6(net))).map_err(in_map("allowed6"))?;
             }
         }
-        Ok(())
+        self.allowed.remove(&prefix);
+        self.unlist(Kind::Allowed, prefix)
     }
 
     pub fn allowed(&self) -> Result<Vec<IpNet>, Error> {
-        let mut prefixes = Vec::new();
-        for key in self.allowed4.keys() {
-            let key = key.map_err(in_map("allowed4"))?;
-            prefixes.extend(net(key.data(), key.prefix_len()));
-        }
-        for key in self.allowed6.keys() {
-            let key = key.map_err(in_map("allowed6"))?;
-            prefixes.extend(net(key.data(), key.prefix_len()));
-        }
-        prefixes.sort_unstable();
-        Ok(prefixes)
+        Ok(self.allowed_entries()?.into_iter().collect())
     }
 
     pub fn trust(&mut self, source: IpAddr) -> Result<(), Error> {
@@ -250,14 +269,20 @@ impl Maps {
             // A fresh entry would refill the bucket.
             return Ok(());
         }
-        self.trusted
-            .insert(key, SourceAbi::default(), 0)
-            .map_err(in_map("trusted"))
+        self.list(Kind::Trusted, source.into())?;
+        let inserted = self.trusted.insert(key, SourceAbi::default(), 0);
+        if inserted.is_err() {
+            let _ = self.unlist(Kind::Trusted, source.into());
+        }
+        inserted.map_err(in_map("trusted"))
     }
 
     pub fn distrust(&mut self, source: IpAddr) -> Result<(), Error> {
-        found(self.trusted.remove(&source_key(source))).map_err(in_map("trusted"))?;
-        Ok(())
+        let removed = found(self.trusted.remove(&source_key(source))).map_err(in_map("trusted"))?;
+        match removed {
+            Some(()) => self.unlist(Kind::Trusted, source.into()),
+            None => Ok(()),
+        }
     }
 
     pub fn trusted(&self) -> Result<Vec<IpAddr>, Error> {
@@ -338,30 +363,58 @@ impl Maps {
         self.active.set(0, active, 0).map_err(in_map("active"))
     }
 
-    /// Tells the kernel whether the lookup of source ports is worth its while.
-    fn count_port_bans(&mut self) -> Result<(), Error> {
-        let mut port_bans = 0;
-        for key in self.bans.keys() {
-            port_bans += u32::from(key.map_err(in_map("bans"))?.port != 0);
-        }
-        let active = self.active()?;
-        self.set_active(Active {
-            port_bans,
-            ..active
-        })
+    /// Has the kernel look for an entry that is about to be made.
+    fn list(&mut self, kind: Kind, prefix: IpNet) -> Result<(), Error> {
+        self.listed.add(kind, prefix)?;
+        self.set_listed_everywhere()
     }
 
-    /// Tells the kernel whether the lookup of prefixes is worth its while.
-    fn count_prefix_bans(&mut self) -> Result<(), Error> {
-        let prefix_bans = u32::try_from(self.cover.len()).unwrap_or(u32::MAX);
+    /// Spares the kernel the lookup of an entry that is gone, where there is no other.
+    fn unlist(&mut self, kind: Kind, prefix: IpNet) -> Result<(), Error> {
+        self.listed.remove(kind, prefix)?;
+        self.set_listed_everywhere()
+    }
+
+    /// Counts all entries anew: who died between flag and entry has left one too many.
+    fn list_entries(&mut self) -> Result<(), Error> {
+        for key in self.bans.keys() {
+            let key = key.map_err(in_map("bans"))?;
+            self.listed.count(kind_of(&key), target_of(&key).prefix);
+        }
+        for prefix in self.cover.prefixes() {
+            self.listed.count(Kind::PrefixBanned, prefix);
+        }
+        for prefix in &self.allowed {
+            self.listed.count(Kind::Allowed, *prefix);
+        }
+        for key in self.trusted.keys() {
+            let key = key.map_err(in_map("trusted"))?;
+            self.listed.count(Kind::Trusted, IpAddr::from(key).into());
+        }
+        self.listed.write_all()?;
+        self.set_listed_everywhere()
+    }
+
+    fn set_listed_everywhere(&mut self) -> Result<(), Error> {
+        let listed = u32::from(self.listed.everywhere());
         let active = self.active()?;
-        if active.prefix_bans == prefix_bans {
+        if active.listed == listed {
             return Ok(());
         }
-        self.set_active(Active {
-            prefix_bans,
-            ..active
-        })
+        self.set_active(Active { listed, ..active })
+    }
+
+    fn allowed_entries(&self) -> Result<BTreeSet<IpNet>, Error> {
+        let mut prefixes = BTreeSet::new();
+        for key in self.allowed4.keys() {
+            let key = key.map_err(in_map("allowed4"))?;
+            prefixes.extend(net(key.data(), key.prefix_len()));
+        }
+        for key in self.allowed6.keys() {
+            let key = key.map_err(in_map("allowed6"))?;
+            prefixes.extend(net(key.data(), key.prefix_len()));
+        }
+        Ok(prefixes)
     }
 
     fn prefix_ban(&self, prefix: IpNet) -> Result<Option<BanAbi>, Error> {
@@ -419,5 +472,14 @@ impl Maps {
             entries.extend(net(key.data(), key.prefix_len()).map(|prefix| (prefix, value)));
         }
         Ok(entries)
+    }
+}
+
+/// What a ban of a single address is to the flags.
+fn kind_of(key: &BanKey) -> Kind {
+    if key.port == 0 {
+        Kind::Banned
+    } else {
+        Kind::PortBanned
     }
 }

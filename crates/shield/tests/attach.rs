@@ -1,10 +1,21 @@
 //! The program on real interfaces, in network namespaces of its own: what stays when its process
 //! dies, what a later start adopts, and what it refuses.
+#![allow(
+    clippy::print_stdout,
+    reason = "how often a race was met, and the word of a process to its parent"
+)]
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
 
-use std::{fs, net::UdpSocket, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::UdpSocket,
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
 
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, Map, MapData};
 use sipward_shield::{
     Ban, BootTime, Error, Limits, Mode, Policy, PortClass, Ports, Rate, Scope, Shield as _, Target,
     XdpMode,
@@ -135,17 +146,20 @@ fn policy() -> Policy {
 }
 
 fn ban(xdp: &mut Xdp) {
-    let target = Target {
-        prefix: "192.0.2.7/32".parse().unwrap(),
-        port: None,
-    };
     let until = BootTime(BootTime::now().0 + 3_600_000_000_000);
     xdp.ban(&Ban {
-        target,
+        target: neighbour(),
         scope: Scope::Sip,
         until,
     })
     .unwrap();
+}
+
+fn neighbour() -> Target {
+    Target {
+        prefix: "192.0.2.7/32".parse().unwrap(),
+        port: None,
+    }
 }
 
 #[test]
@@ -175,6 +189,68 @@ fn protection_stays_when_the_process_dies_and_the_next_adopts_it() {
     xdp.detach().unwrap();
     assert!(net.reaches());
     assert!(!net.pin_dir.exists());
+}
+
+/// Where the process that is to be killed keeps its pins.
+const VICTIM: &str = "SIPWARD_TEST_VICTIM";
+
+#[test]
+fn a_ban_that_a_killed_process_has_set_bites_whenever_it_was_killed() {
+    if let Some(pin_dir) = std::env::var_os(VICTIM) {
+        return ban_and_unban(pin_dir.into());
+    }
+    let Some(net) = Net::new() else { return };
+    let (mut set, mut not_set) = (0, 0);
+    for round in 0..20 {
+        let mut victim = net
+            .pbx
+            .command(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "--nocapture",
+                std::thread::current().name().unwrap(),
+            ])
+            .env(VICTIM, &net.pin_dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Each line is a ban or an end of one: killed right after a few, it is in the next.
+        let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+        let bans = lines.map_while(Result::ok).filter(|line| line == BAN);
+        assert_eq!(bans.take(1 + round % 7).count(), 1 + round % 7);
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+
+        let pin = net.pin_dir.join("layout-1/bans");
+        let bans = Map::HashMap(MapData::from_pin(pin).unwrap());
+        let bans = aya::maps::HashMap::<_, [u8; 24], [u8; 40]>::try_from(bans).unwrap();
+        let is_set = bans.keys().next().is_some();
+        assert_eq!(net.reaches(), !is_set, "round {round}");
+        *(if is_set { &mut set } else { &mut not_set }) += 1;
+    }
+    println!("killed with the ban set {set} times, and {not_set} times without");
+}
+
+const BAN: &str = "ban";
+
+/// Goes on until killed.
+fn ban_and_unban(pin_dir: PathBuf) {
+    let interface = Interface {
+        name: "wan".to_owned(),
+        mode: None,
+    };
+    let mut xdp = Xdp::open(&Options {
+        pin_dir,
+        interfaces: vec![interface],
+    })
+    .unwrap();
+    xdp.set_policy(&policy()).unwrap();
+    xdp.attach().unwrap();
+    loop {
+        ban(&mut xdp);
+        println!("{BAN}");
+        xdp.unban(&neighbour(), Scope::Sip).unwrap();
+    }
 }
 
 #[test]

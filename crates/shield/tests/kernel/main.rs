@@ -8,6 +8,7 @@
 mod bans;
 mod common;
 mod evasions;
+mod listed;
 mod rates;
 mod releases;
 mod verdicts;
