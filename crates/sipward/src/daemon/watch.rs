@@ -79,6 +79,8 @@ impl Watchers {
                 Concerns::Ends(message.source.ip(), message.destination.ip()),
                 || WatchLine::Message(passed(message, at)),
             ),
+            // The message and the alert are lines of their own.
+            Observation::Signature(_) => {}
             Observation::Unreachable(report) => self.offer(
                 Concerns::Ends(report.destination.ip(), report.reporter),
                 || WatchLine::Unreachable {
