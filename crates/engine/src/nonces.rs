@@ -30,6 +30,8 @@ pub(crate) struct Issued {
     pub method: Method,
     /// Hash of the identity that the challenged request claimed.
     pub claimant: u64,
+    /// Hash of the username that was accepted with it last.
+    pub accepted_for: Option<u64>,
 }
 
 /// What is known of the nonce in somebody's credentials.
@@ -37,7 +39,9 @@ pub(crate) struct Issued {
 pub(crate) enum Freshness {
     /// Sent to this address not long ago: the sender received it, so the address is its own.
     Fresh,
-    /// Sent to this address long ago, never, or to another address.
+    /// Sent to this address long ago, never, or to another address; or this user was accepted
+    /// with it before. A phone that keeps its nonce is refused when the PBX has forgotten it:
+    /// chan_sip after 32 s, and without `stale=true`.
     Old,
 }
 
@@ -56,6 +60,14 @@ impl Nonces {
         let hash = self.hash(to, nonce);
         self.nonces.insert(hash, issued);
         self.ends.push(issued.at, (hash, issued.at));
+    }
+
+    /// Notes that the user was accepted with the nonce.
+    pub fn accept(&mut self, from: IpAddr, nonce: &[u8], user: u64) {
+        let hash = self.hash(from, nonce);
+        if let Some(issued) = self.nonces.get_mut(&hash) {
+            issued.accepted_for = Some(user);
+        }
     }
 
     /// The nonce as it was sent to this address.

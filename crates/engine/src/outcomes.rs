@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use sipward_wire::sip::{Digest, Method};
+use sipward_wire::sip::Method;
 
 use crate::{
     Detector, Source,
@@ -209,6 +209,12 @@ impl Engine {
             return;
         }
         let request = transaction.request.clone();
+        if let Some(credentials) = &request.credentials
+            && let Some(nonce) = credentials.digest().nonce()
+        {
+            let user = credentials.username.hash;
+            self.nonces.accept(request.client.ip(), nonce, user);
+        }
         let by = match (by, self.trust.get(request.client.ip(), self.now)) {
             // A trunk that calls stays a trunk; a client that registers is none.
             (TrustedBy::Call | TrustedBy::Login, Some(trusted)) => match trusted.by {
@@ -546,10 +552,7 @@ impl Engine {
             return None;
         }
         self.dictionary_budget.fill(leak, self.now);
-        let digest = Digest {
-            scheme: b"Digest",
-            raw: &credentials.header,
-        };
-        self.dictionary.find(&digest, request.method, self.key)
+        self.dictionary
+            .find(&credentials.digest(), request.method, self.key)
     }
 }

@@ -225,6 +225,7 @@ impl Engine {
             at: self.now,
             method: cseq.method,
             claimant: self.key.of_caseless(claimant.unwrap_or_default()),
+            accepted_for: None,
         };
         for nonce in response
             .challenges()
@@ -312,15 +313,18 @@ impl Engine {
     ) -> Option<Credentials> {
         let digest = digest_of(sip)?;
         let issued = self.nonces.find(client.ip(), digest.nonce()?);
-        let is_fresh =
-            |issued: &Issued| self.now.since(issued.at) <= self.config.password_guessing.fresh;
+        let username = self.name(digest.username().unwrap_or_default());
+        let is_fresh = |issued: &Issued| {
+            self.now.since(issued.at) <= self.config.password_guessing.fresh
+                && issued.accepted_for != Some(username.hash)
+        };
         Some(Credentials {
-            username: self.name(digest.username().unwrap_or_default()),
             freshness: if issued.as_ref().is_some_and(is_fresh) {
                 Freshness::Fresh
             } else {
                 Freshness::Old
             },
+            username,
             bound: issued
                 .is_some_and(|issued| (issued.method, issued.claimant) == (method, claimant)),
             header: shortened(digest.raw, CREDENTIALS),
@@ -337,10 +341,7 @@ impl Engine {
 
 /// What 401 or 407 says of the credentials in the request.
 fn refusal(credentials: &Credentials, response: &sip::Message<'_>) -> Outcome {
-    let sent = sip::Digest {
-        scheme: b"Digest",
-        raw: &credentials.header,
-    };
+    let sent = credentials.digest();
     let mut challenges = response.challenges().peekable();
     if challenges.peek().is_none() {
         return Outcome::WrongPassword;

@@ -276,6 +276,16 @@ impl Request {
     }
 }
 
+impl Credentials {
+    /// They themselves.
+    pub fn digest(&self) -> Digest<'_> {
+        Digest {
+            scheme: b"Digest",
+            raw: &self.header,
+        }
+    }
+}
+
 /// The digest credentials of a request; those with an empty nonce or response are none (IMS
 /// handsets announce themselves so).
 pub(crate) fn digest_of<'a>(message: &sip::Message<'a>) -> Option<Digest<'a>> {

@@ -177,6 +177,31 @@ fn nonce_caching_trunks_and_phones_for_a_day(driver: Driver, method: &'static st
     scene.play(hours(25)).is_peaceful();
 }
 
+/// Chan_sip forgets a nonce within a minute, and does not call it stale.
+#[test]
+fn a_dozen_phones_keep_a_nonce_that_the_server_forgets_within_a_minute() {
+    let mut scene = scene(Driver::ChanSip, 12);
+    let uri = "sip:198.51.100.1";
+    for round in 0..5u32 {
+        let start = seconds(36) * round;
+        scene.play(start);
+        for n in 0..12 {
+            let mut job = phone(n, "REGISTER").at(start + millis(50) * n);
+            job.call = Some(format!("{round}-{n}"));
+            if let Some(before) = round.checked_sub(1) {
+                let nonce = scene.pbx.nonce(&format!("{before}-{n}"));
+                let user = 100 + n;
+                let response = digest(&user.to_string(), &secret(n), "REGISTER", uri, nonce);
+                job.first_authorization = Some(format!(
+                    "Authorization: Digest username=\"{user}\", realm=\"asterisk\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\"\r\n"
+                ));
+            }
+            scene.add(job);
+        }
+    }
+    scene.play(minutes(5)).is_peaceful();
+}
+
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
 fn ims_handsets_with_an_empty_first_nonce(driver: Driver) {

@@ -57,6 +57,11 @@ impl Pbx {
         }
     }
 
+    /// The nonce that the dialog was challenged with last.
+    pub fn nonce(&self, call: &str) -> &str {
+        &self.calls[call]
+    }
+
     pub fn answer(&mut self, client: SocketAddr, request: &Message<'_>) -> Vec<Answer> {
         let method = request.method().expect("a request");
         let statuses = match method {
