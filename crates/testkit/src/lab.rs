@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::link::{Cable, PacketSocket};
+use crate::link::{Cable, Delay, PacketSocket};
 use crate::namespace::Namespace;
 
 /// The PBX's IPv4 address.
@@ -52,7 +52,7 @@ impl Lab {
     /// # Errors
     /// Without root, or without iproute2.
     pub fn new() -> Result<Self> {
-        Self::with_far_phones(Duration::ZERO)
+        Self::with_phones_behind(Delay::default())
     }
 
     /// Builds it with the phones this far away: a round trip between them and everybody else
@@ -61,6 +61,17 @@ impl Lab {
     /// # Errors
     /// As [`Lab::new`], and without ethtool.
     pub fn with_far_phones(round_trip: Duration) -> Result<Self> {
+        Self::with_phones_behind(Delay {
+            round_trip,
+            jitter: Duration::ZERO,
+        })
+    }
+
+    /// The same with jitter.
+    ///
+    /// # Errors
+    /// As [`Lab::with_far_phones`].
+    pub fn with_phones_behind(delay: Delay) -> Result<Self> {
         let [pbx, attacker, phones, router] =
             ["pbx", "attacker", "phones", "router"].map(Namespace::new);
         let (pbx, attacker, phones, router) = (pbx?, attacker?, phones?, router?);
@@ -88,13 +99,13 @@ impl Lab {
         ];
         let mut cable = None;
         for (side, name, v4, gateway_v4, v6, gateway_v6) in sides {
-            if name == "phones" && !round_trip.is_zero() {
+            if name == "phones" && delay != Delay::default() {
                 let far = Namespace::new("cable")?;
                 side.veth("eth0", &far, "near")?;
                 router.veth(name, &far, "far")?;
                 side.offload("eth0", "tx", false)?;
                 router.offload(name, "tx", false)?;
-                cable = Some((Cable::lay(&far, ["near", "far"], round_trip / 2)?, far));
+                cable = Some((Cable::lay(&far, ["near", "far"], delay)?, far));
             } else {
                 side.veth("eth0", &router, name)?;
             }

@@ -14,6 +14,8 @@ pub mod packet;
 pub mod pcap;
 pub mod phone;
 pub mod process;
+pub mod recording;
 pub mod require;
 pub mod scanner;
 pub mod stream;
+pub mod user_agent;

@@ -63,6 +63,15 @@ impl PacketSocket {
     }
 }
 
+/// How long a cable is, so to speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delay {
+    /// From one end to the other and back, at least.
+    pub round_trip: Duration,
+    /// Each frame takes up to this much longer on its way; the order stays.
+    pub jitter: Duration,
+}
+
 /// A cable between two interfaces of one namespace: what comes in at one end leaves at the other
 /// after a delay, both ways. Not every kernel has netem, which would do the same.
 #[derive(Debug)]
@@ -77,7 +86,7 @@ impl Cable {
     ///
     /// # Errors
     /// If there are no such interfaces.
-    pub fn lay(namespace: &Namespace, ends: [&str; 2], delay: Duration) -> Result<Self> {
+    pub fn lay(namespace: &Namespace, ends: [&str; 2], delay: Delay) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut cable = Self {
             stop,
@@ -92,10 +101,12 @@ impl Cable {
             let stop = Arc::clone(&cable.stop);
             cable.threads.push(std::thread::spawn(move || {
                 let mut buffer = vec![0; LONGEST_FRAME];
+                let mut frames = 0;
                 while !stop.load(Ordering::Relaxed) {
                     match recv(input.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                         Ok(length) => {
-                            let due = Instant::now() + delay;
+                            frames += 1;
+                            let due = Instant::now() + delay.one_way(frames);
                             if sender.send((due, buffer[..length].to_vec())).is_err() {
                                 return;
                             }
@@ -115,6 +126,16 @@ impl Cable {
             }));
         }
         Ok(cable)
+    }
+}
+
+impl Delay {
+    /// For the frame of this number: anything between none and all of the jitter, and the same
+    /// in every run. The cable keeps the order by itself, since a frame waits for the one before.
+    fn one_way(self, frame: u32) -> Duration {
+        // Steps of the golden ratio are spread evenly and never repeat.
+        let share = (f64::from(frame) * 0.618_033_988_75).fract();
+        self.round_trip / 2 + self.jitter.mul_f64(share)
     }
 }
 

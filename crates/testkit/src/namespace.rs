@@ -135,7 +135,8 @@ impl Namespace {
     /// What `ip` says.
     pub fn own_all(&self, prefix: &str) -> Result<()> {
         self.run(&format!("ip route add local {prefix} dev lo"))?;
-        Ok(())
+        // IPv4 takes the route for an address, IPv6 does not.
+        self.set("net/ipv6/ip_nonlocal_bind", "1")
     }
 
     /// Sets the maximum transmission unit, in bytes.

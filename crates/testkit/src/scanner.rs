@@ -5,6 +5,21 @@ use std::process::Command;
 use crate::namespace::Namespace;
 use crate::require::{Need, sipvicious_folder};
 
+/// Runs one of SIPVicious's tools with other names than its own in what it sends, as most of
+/// those who use it do. Arguments: tool, `User-Agent`, the tool's own.
+const DISGUISE: &str = "\
+import importlib, sys
+from sipvicious.libs import svhelper
+tool, name = sys.argv[1:3]
+send = svhelper.mysendto
+def disguised(sock, data, dst):
+    data = data.replace('friendly-scanner', name).replace('sipvicious', 'reception')
+    return send(sock, data, dst)
+svhelper.mysendto = disguised
+sys.argv = [tool] + sys.argv[3:]
+importlib.import_module('sipvicious.' + tool).main()
+";
+
 /// A scanner that attackers use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scanner {
@@ -46,5 +61,20 @@ impl Scanner {
                 command
             }
         }
+    }
+
+    /// The same for a tool of SIPVicious that calls itself something harmless; `None` for the
+    /// others, which need no such help.
+    #[must_use]
+    pub fn disguised(self, namespace: &Namespace, user_agent: &str) -> Option<Command> {
+        let tool = match self {
+            Self::Svmap => "svmap",
+            Self::Svwar => "svwar",
+            Self::Svcrack => "svcrack",
+            Self::Sipsak | Self::Nmap => return None,
+        };
+        let mut command = namespace.command(sipvicious_folder().join("python3"));
+        command.args(["-c", DISGUISE, tool, user_agent]);
+        Some(command)
     }
 }

@@ -41,6 +41,8 @@ const MODULES: &[&str] = &[
     "res_pjsip_mwi_body_generator",
     "res_pjsip_nat",
     "res_pjsip_outbound_authenticator_digest",
+    // The states of extensions are not loaded without it.
+    "res_pjsip_outbound_publish",
     "res_pjsip_outbound_registration",
     "res_pjsip_pidf_body_generator",
     "res_pjsip_pubsub",
