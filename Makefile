@@ -18,10 +18,12 @@ test: install-build-deps
 	tools/install-test-deps
 	tools/run-tests
 
-# The cost of a packet beside the guide's list, in one run. Best on a machine with nothing to do.
+# The cost of a packet beside the guide's list, and the speed of a replay beside tshark, each in one
+# run. Best on a machine with nothing to do.
 bench: install-build-deps
 	tools/install-test-deps packages
 	cargo bench --quiet -p sipward-shield --bench packet -- $(ARGS)
+	cargo bench --quiet -p sipward --bench replay -- $(ARGS)
 
 build: install-build-deps
 	cargo build --release --locked -p sipward

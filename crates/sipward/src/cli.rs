@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod explain;
 mod man;
+mod replay;
 mod run;
 mod signatures;
 mod status;
@@ -16,7 +17,6 @@ mod suspects;
 mod table;
 mod trusted;
 mod unban;
-mod watch;
 mod why;
 
 use std::{
@@ -49,7 +49,6 @@ Examples:
   sipward bans                           who is banned, until when, and why
   sipward suspects                       who is on the way to a ban?
   sipward why 203.0.113.7                what did this address do?
-  sipward watch                          what happens, live
   sipward unban 203.0.113.7              let it in again
   sipward allow 198.51.100.0/24          never drop anything from there
 
@@ -75,12 +74,12 @@ enum Command {
     Bans(bans::Arguments),
     Suspects(suspects::Arguments),
     Why(why::Arguments),
-    Watch(watch::Arguments),
     Allow(allow::AllowArguments),
     Disallow(allow::DisallowArguments),
     Allowed(allow::AllowedArguments),
     Trusted(trusted::Arguments),
     Signatures(signatures::Arguments),
+    Replay(replay::Arguments),
     Explain(explain::Arguments),
     Audit(audit::Arguments),
     CheckConfig(check_config::Arguments),
@@ -99,12 +98,12 @@ impl Command {
             Self::Bans(arguments) => arguments.run(),
             Self::Suspects(arguments) => arguments.run(),
             Self::Why(arguments) => arguments.run(),
-            Self::Watch(arguments) => arguments.run(),
             Self::Allow(arguments) => arguments.run(),
             Self::Disallow(arguments) => arguments.run(),
             Self::Allowed(arguments) => arguments.run(),
             Self::Trusted(arguments) => arguments.run(),
             Self::Signatures(arguments) => arguments.run(),
+            Self::Replay(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
             Self::Audit(arguments) => arguments.run(),
             Self::CheckConfig(arguments) => arguments.run(),

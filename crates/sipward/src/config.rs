@@ -15,6 +15,7 @@ use std::{
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use sipward_engine::policy;
 use sipward_shield::{Limits, Policy, PortClass, Ports, Rate};
 
 pub use detect::Detect;
@@ -23,6 +24,7 @@ pub use values::{BanScope, GuardMode, RateText, XdpChoice};
 
 use crate::{
     address::{self, Address},
+    sensors::SipPorts,
     span::Span,
 };
 
@@ -77,6 +79,18 @@ pub struct PortLists {
     pub iax2: Vec<u16>,
     /// Ports that nobody uses, over UDP and TCP.
     pub tripwire: Vec<u16>,
+}
+
+impl PortLists {
+    /// The ports on which SIP can be read.
+    #[must_use]
+    pub fn sip(&self) -> SipPorts {
+        SipPorts {
+            udp: self.sip_udp.clone(),
+            tcp: self.sip_tcp.clone(),
+            websocket: self.sip_ws.clone(),
+        }
+    }
 }
 
 /// `[limits]`
@@ -282,6 +296,39 @@ impl Config {
                 unknown: limit(limits.unknown.rate, limits.unknown.burst),
                 trusted: limit(limits.trusted.rate, limits.trusted.burst),
                 ssh: limit(limits.ssh.rate, limits.ssh.burst),
+            },
+        }
+    }
+
+    /// The same for the twin of the kernel's policy.
+    #[must_use]
+    pub fn policy_twin(&self) -> policy::PolicyConfig {
+        let Policy { ports, limits, .. } = self.policy();
+        let limit = |rate: Rate| policy::Rate {
+            packets: rate.packets,
+            per_seconds: rate.per_seconds,
+            burst: rate.burst,
+        };
+        let class = |(port, class)| {
+            let class = match class {
+                PortClass::Sip => policy::PortClass::Sip,
+                PortClass::SipOpaque => policy::PortClass::SipOpaque,
+                PortClass::Ssh => policy::PortClass::Ssh,
+                PortClass::Tripwire => policy::PortClass::Tripwire,
+            };
+            (port, class)
+        };
+        policy::PolicyConfig {
+            ports: policy::Ports {
+                udp: ports.udp.into_iter().map(class).collect(),
+                tcp: ports.tcp.into_iter().map(class).collect(),
+            },
+            limits: policy::Limits {
+                sip: limit(limits.sip),
+                responses: limit(limits.responses),
+                unknown: limit(limits.unknown),
+                trusted: limit(limits.trusted),
+                ssh: limit(limits.ssh),
             },
         }
     }

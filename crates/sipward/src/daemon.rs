@@ -15,7 +15,6 @@ mod run;
 mod stories;
 mod taps;
 mod views;
-mod watch;
 
 pub use guard::Guard;
 pub use machine::default_interfaces;

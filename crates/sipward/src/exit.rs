@@ -78,7 +78,8 @@ pub struct Answer {
     pub data: String,
     /// Remarks for the reader, for stderr, one a line.
     pub notes: Vec<String>,
-    /// [`Exit::Done`] or [`Exit::Negative`].
+    /// [`Exit::Done`], [`Exit::Negative`], or [`Exit::Input`] where the data is not all that was asked
+    /// for.
     pub exit: Exit,
 }
 

@@ -19,6 +19,7 @@ pub mod exit;
 pub mod explain;
 pub mod ledger;
 pub mod pcap;
+pub mod replay;
 pub mod sensors;
 pub mod signatures;
 pub mod span;

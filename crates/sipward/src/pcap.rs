@@ -59,6 +59,7 @@ pub fn read(
                     return Err(failure(&state.place("breaks off")));
                 }
             }
+            Err(PcapError::UnexpectedEof) => return Err(failure(&state.place("breaks off"))),
             Err(_) => return Err(failure(&state.place("is damaged"))),
         }
     }

@@ -2,12 +2,13 @@
 
 use sipward_engine::{Direction, Time};
 use sipward_shield::{self as shield, TapFrame, TapPorts};
+use sipward_signature::Tables;
 use sipward_wire::{LinkType, Packet};
 
 use super::guard::Guard;
 use crate::{
     config::PortLists,
-    sensors::{Frame, PacketSensor, SipPorts},
+    sensors::{Frame, PacketSensor},
 };
 
 /// The sensor of packets, and what it is given.
@@ -24,8 +25,10 @@ pub struct Packets {
 impl Packets {
     /// Reads what these ports say.
     pub fn new(ports: &PortLists) -> Self {
+        // Each frame of a tap says itself which way it went.
+        let sensor = PacketSensor::new(ports.sip(), Vec::new());
         Self {
-            sensor: Some(Box::new(sensor(ports))),
+            sensor: Some(Box::new(sensor)),
             frames: 0,
             lost: 0,
         }
@@ -33,7 +36,16 @@ impl Packets {
 
     /// Reads what other ports say from now on.
     pub fn set_ports(&mut self, ports: &PortLists) {
-        self.sensor = Some(Box::new(sensor(ports)));
+        if let Some(sensor) = &mut self.sensor {
+            sensor.set_ports(ports.sip());
+        }
+    }
+
+    /// Looks for these signatures in what the kernel's program cannot see.
+    pub fn set_signatures(&mut self, tables: Tables) {
+        if let Some(sensor) = &mut self.sensor {
+            sensor.set_signatures(tables);
+        }
     }
 
     /// What it gave to the engine, and what it could not read.
@@ -80,14 +92,4 @@ pub fn tap_ports(ports: &PortLists) -> TapPorts {
         udp: ports.sip_udp.clone(),
         tcp: [ports.sip_tcp.as_slice(), &ports.sip_ws].concat(),
     }
-}
-
-fn sensor(ports: &PortLists) -> PacketSensor {
-    let ports = SipPorts {
-        udp: ports.sip_udp.clone(),
-        tcp: ports.sip_tcp.clone(),
-        websocket: ports.sip_ws.clone(),
-    };
-    // Each frame of a tap says itself which way it went.
-    PacketSensor::new(ports, Vec::new())
 }

@@ -214,7 +214,7 @@ fn past_view(past: PastBan) -> BanView {
     }
 }
 
-pub(super) fn plain_view(ban: &Ban) -> BanView {
+fn plain_view(ban: &Ban) -> BanView {
     BanView {
         prefix: ban.prefix,
         port: ban.port,

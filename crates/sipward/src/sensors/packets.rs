@@ -124,6 +124,11 @@ impl PacketSensor {
         }
     }
 
+    /// Reads what these ports say from now on.
+    pub fn set_ports(&mut self, ports: SipPorts) {
+        self.ports = ports;
+    }
+
     /// Looks for these signatures in what one packet does not show: in fragments, in segments,
     /// and beyond what the kernel scans. Only `certain` ones are told.
     pub fn set_signatures(&mut self, tables: Tables) {

@@ -9,4 +9,3 @@ mod orders;
 mod place;
 mod scanner;
 mod survival;
-mod views;

@@ -8,6 +8,7 @@ use sipward_testkit::{guard::Guard, namespace::Namespace};
 
 mod demo;
 mod evasions;
+mod hidden;
 mod restarts;
 mod scanners;
 
