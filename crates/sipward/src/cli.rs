@@ -17,6 +17,7 @@ mod suspects;
 mod table;
 mod trusted;
 mod unban;
+mod watch;
 mod why;
 
 use std::{
@@ -49,6 +50,7 @@ Examples:
   sipward bans                           who is banned, until when, and why
   sipward suspects                       who is on the way to a ban?
   sipward why 203.0.113.7                what did this address do?
+  sipward watch                          what happens, live
   sipward unban 203.0.113.7              let it in again
   sipward allow 198.51.100.0/24          never drop anything from there
 
@@ -74,6 +76,7 @@ enum Command {
     Bans(bans::Arguments),
     Suspects(suspects::Arguments),
     Why(why::Arguments),
+    Watch(watch::Arguments),
     Allow(allow::AllowArguments),
     Disallow(allow::DisallowArguments),
     Allowed(allow::AllowedArguments),
@@ -98,6 +101,7 @@ impl Command {
             Self::Bans(arguments) => arguments.run(),
             Self::Suspects(arguments) => arguments.run(),
             Self::Why(arguments) => arguments.run(),
+            Self::Watch(arguments) => arguments.run(),
             Self::Allow(arguments) => arguments.run(),
             Self::Disallow(arguments) => arguments.run(),
             Self::Allowed(arguments) => arguments.run(),

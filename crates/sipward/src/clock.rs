@@ -38,6 +38,14 @@ pub fn local(at: Timestamp) -> String {
         .to_string()
 }
 
+/// For people who watch: local time of day, to the millisecond.
+#[must_use]
+pub fn time_of_day(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::system())
+        .strftime("%H:%M:%S%.3f")
+        .to_string()
+}
+
 /// UNIX time and boot time, read at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clocks {

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod client;
 pub mod server;
+pub mod watch;
 
 /// Where the daemon listens when nobody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sipward/control.sock";

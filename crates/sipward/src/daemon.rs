@@ -15,6 +15,7 @@ mod run;
 mod stories;
 mod taps;
 mod views;
+mod watch;
 
 pub use guard::Guard;
 pub use machine::default_interfaces;

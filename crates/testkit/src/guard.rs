@@ -123,6 +123,15 @@ impl<'a> Guard<'a> {
         Process::run(self.command(name).args(rest), ANSWER)
     }
 
+    /// Starts a command that goes on by itself, `watch` for example.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn(&self, arguments: &[&str]) -> Result<Process> {
+        let (name, rest) = arguments.split_first().context("an empty command line")?;
+        Process::spawn(self.command(name).args(rest))
+    }
+
     /// What a command prints with `--json`.
     ///
     /// # Errors

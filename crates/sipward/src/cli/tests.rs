@@ -5,9 +5,10 @@ use clap_complete::Shell;
 use jiff::Timestamp;
 use test_case::test_case;
 
-use super::{Cli, allow, bans, status, suspects, trusted, why};
-use crate::control::api::{
-    AccountView, AllowedView, BanView, Status, SuspectView, TrustedView, WhyView,
+use super::{Cli, allow, bans, status, suspects, trusted, watch, why};
+use crate::control::{
+    api::{AccountView, AllowedView, BanView, Status, SuspectView, TrustedView, WhyView},
+    watch::{Verdict, WatchLine},
 };
 
 fn now() -> Timestamp {
@@ -25,6 +26,22 @@ fn utc(text: &str) -> String {
     text
 }
 
+/// As [`utc`], for times of day to the millisecond.
+fn day(text: &str) -> String {
+    let mut text = text.to_owned();
+    for shown in [
+        "15:50:00.000",
+        "15:50:00.123",
+        "15:50:00.124",
+        "15:50:00.125",
+        "16:00:00.000",
+    ] {
+        let at: Timestamp = format!("2026-11-22T{shown}Z").parse().unwrap();
+        text = text.replace(&crate::clock::time_of_day(at), shown);
+    }
+    text
+}
+
 #[test]
 fn the_command_line_is_consistent() {
     Cli::command().debug_assert();
@@ -38,6 +55,7 @@ fn the_command_line_is_consistent() {
 #[test_case("bans"; "bans")]
 #[test_case("suspects"; "suspects")]
 #[test_case("why"; "why")]
+#[test_case("watch"; "watch")]
 #[test_case("allow"; "allow")]
 #[test_case("disallow"; "disallow")]
 #[test_case("allowed"; "allowed")]
@@ -288,6 +306,62 @@ fn why_of_an_account_tells_its_story() {
     };
     let text = why::account_text(&unknown, now());
     insta::assert_snapshot!("why_account_unknown", text);
+}
+
+#[test]
+fn what_happens_reads_line_by_line() {
+    let scan = serde_json::json!({
+        "event": "message", "at": "2026-11-22T15:50:00.123Z", "direction": "in",
+        "source": "203.0.113.7:5060", "destination": "192.0.2.1:5060", "transport": "udp",
+        "verdict": "drop", "reason": "signature", "signature": "sipvicious-friendly-scanner",
+        "method": "OPTIONS", "status": null, "summary": "OPTIONS sip:100@192.0.2.1",
+        "call_id": "1@203.0.113.7", "user_agent": "friendly-scanner\\x1b[2J",
+    });
+    let read = |value: serde_json::Value| -> WatchLine { serde_json::from_value(value).unwrap() };
+    let mut lines = vec![read(scan.clone())];
+    if let WatchLine::Message(mut message) = read(scan) {
+        message.verdict = Verdict::WouldDrop;
+        lines.push(WatchLine::Message(message));
+    }
+    lines.extend(
+        [
+            serde_json::json!({
+                "event": "message", "at": "2026-11-22T15:50:00.124Z", "direction": "in",
+                "source": "198.51.100.10:5060", "destination": "192.0.2.1:5060",
+                "transport": "tcp", "verdict": "pass", "method": "REGISTER", "status": null,
+                "summary": "REGISTER sip:192.0.2.1", "call_id": null, "user_agent": null,
+            }),
+            serde_json::json!({
+                "event": "message", "at": "2026-11-22T15:50:00.125Z", "direction": "out",
+                "source": "[2001:db8:2::1]:5060", "destination": "[2001:db8:51::10]:5060",
+                "transport": "udp", "verdict": "pass", "method": "REGISTER", "status": 401,
+                "summary": "401 Unauthorized", "call_id": null, "user_agent": null,
+            }),
+            serde_json::json!({
+                "event": "unreachable", "at": "2026-11-22T15:50:00Z", "reporter": "203.0.113.7",
+                "destination": "203.0.113.7:5060",
+            }),
+            serde_json::json!({
+                "event": "log", "at": "2026-11-22T15:50:00Z", "source": "203.0.113.7:5060",
+                "text": "Registration from sip:100 failed - Wrong password",
+            }),
+            serde_json::json!({
+                "event": "alert", "at": "2026-11-22T15:50:00Z", "source": "203.0.113.7/32",
+                "detector": "tripwire", "proven": false, "summary": "touched port 5061",
+                "spared": "203.0.113.7 is on the allowlist", "evidence": [],
+            }),
+            serde_json::json!({
+                "event": "unban", "at": "2026-11-22T16:00:00Z", "prefix": "203.0.113.7/32",
+                "port": 5062,
+            }),
+            serde_json::json!({ "event": "lost", "lines": 17 }),
+        ]
+        .map(read),
+    );
+    lines.push(WatchLine::Ban(ban("203.0.113.7/32")));
+    lines.push(WatchLine::Trust(login()));
+    let text: Vec<String> = lines.iter().map(watch::text).collect();
+    insta::assert_snapshot!("watch", day(&utc(&text.join("\n"))));
 }
 
 #[test]

@@ -3,15 +3,21 @@
 use std::{
     fmt::Write,
     io,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, body::Bytes, client::conn::http1, header::CONTENT_TYPE};
+use hyper::{
+    Method, Request, Response,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header::CONTENT_TYPE,
+};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
 
 use super::api::{LARGEST_REQUEST, Refusal};
 use crate::exit::{Exit, Failure};
@@ -64,30 +70,82 @@ impl Client {
         self.call(Method::POST, path, body.into())
     }
 
+    /// Asks for lines, and gives each to `read` as it comes; `begun` is called before the first. It
+    /// ends with `Break` when `read` says so, with `Continue` when the daemon has no more to say.
+    ///
+    /// # Errors
+    /// As [`Self::post`], until it has begun.
+    pub fn stream(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        begun: impl FnOnce(),
+        mut read: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| self.garbled(&error))?;
+        self.runtime()?.block_on(async {
+            let answer = self
+                .in_time(self.open(Method::POST, path, body.into()))
+                .await?;
+            begun();
+            let mut body = answer.into_body();
+            let mut rest = Vec::new();
+            // However the daemon ends, it has no more to say.
+            while let Some(Ok(frame)) = body.frame().await {
+                let Ok(data) = frame.into_data() else {
+                    continue;
+                };
+                rest.extend_from_slice(&data);
+                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    if read(line.trim_ascii_end()).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
     fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<T, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| self.unreachable(&error))?;
-        let answer = runtime.block_on(async {
-            timeout(LONGEST, self.exchange(method, path, body))
-                .await
-                .unwrap_or_else(|_| {
-                    Err(Failure::unreachable(format!(
-                        "the daemon at {} does not answer",
-                        self.socket.display()
-                    )))
-                })
-        })?;
+        let answer = self.runtime()?.block_on(self.in_time(async {
+            let answer = self.open(method, path, body).await?;
+            self.read(answer).await
+        }))?;
         serde_json::from_slice(&answer).map_err(|error| self.garbled(&error))
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+    fn runtime(&self) -> Result<Runtime, Failure> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| self.unreachable(&error))
+    }
+
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        timeout(LONGEST, answer).await.unwrap_or_else(|_| {
+            Err(Failure::unreachable(format!(
+                "the daemon at {} does not answer",
+                self.socket.display()
+            )))
+        })
+    }
+
+    /// Asks, and waits for the head of the answer.
+    async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|error| self.unreachable(&error))?;
@@ -107,14 +165,10 @@ impl Client {
             .await
             .map_err(|error| self.garbled(&error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), LARGEST)
-            .collect()
-            .await
-            .map_err(|error| Failure::unreachable(format!("the daemon's answer: {error}")))?
-            .to_bytes();
         if status.is_success() {
-            return Ok(body);
+            return Ok(response);
         }
+        let body = self.read(response).await?;
         let refusal: Refusal = serde_json::from_slice(&body).map_err(|_| {
             Failure::unreachable(format!(
                 "the daemon at {} does not understand ({status}): it may be of another version",
@@ -122,6 +176,13 @@ impl Client {
             ))
         })?;
         Err(refusal.failure())
+    }
+
+    async fn read(&self, answer: Response<Incoming>) -> Result<Bytes, Failure> {
+        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+        let body =
+            body.map_err(|error| Failure::unreachable(format!("the daemon's answer: {error}")))?;
+        Ok(body.to_bytes())
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {

@@ -1,13 +1,16 @@
 //! The daemon's end of the control socket.
 //!
 //! Only root and the daemon's own user are heard: the socket is mode 0600, and the peer's
-//! credentials are asked of the kernel besides. A request ends after ten seconds at the latest and
-//! is a mebibyte at most. Each becomes a task for the loop that owns everything.
+//! credentials are asked of the kernel besides. A request is answered after ten seconds at the
+//! latest and is a mebibyte at most; only who watches stays. Each becomes a task for the loop that owns everything.
 
 use std::{
+    convert::Infallible,
     fs, io,
     os::unix::fs::{DirBuilderExt, FileTypeExt},
     path::{Path, PathBuf},
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -18,6 +21,10 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
+};
+use hyper::{
+    body::{Bytes, Frame},
+    header::CONTENT_TYPE,
 };
 use nix::{
     sys::stat::{Mode, umask},
@@ -30,9 +37,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::api::{
-    AccountQuery, AllowRequest, BanRequest, BansQuery, LARGEST_REQUEST, Refusal, UnbanRequest,
-    WhyQuery,
+use super::{
+    api::{
+        AccountQuery, AllowRequest, BanRequest, BansQuery, LARGEST_REQUEST, Refusal, UnbanRequest,
+        WhyQuery,
+    },
+    watch::WatchRequest,
 };
 use crate::{
     daemon::Guard,
@@ -159,20 +169,42 @@ impl Loop {
         self,
         what: impl FnOnce(&mut Guard) -> Result<T, Failure> + Send + 'static,
     ) -> Response {
+        match self.call(what).await {
+            Ok(value) => Json(value).into_response(),
+            Err(failure) => refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
+        }
+    }
+
+    async fn call<T: Send + 'static>(
+        self,
+        what: impl FnOnce(&mut Guard) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
         let task: Task = Box::new(move |guard| {
             // Whoever asked may have gone.
             let _ = reply.send(what(guard));
         });
         let stopping = || Failure::unreachable("the daemon is stopping");
-        let answer = match self.0.send(task).await {
+        match self.0.send(task).await {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(stopping())),
             Err(_) => Err(stopping()),
-        };
-        match answer {
-            Ok(value) => Json(value).into_response(),
-            Err(failure) => refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
         }
+    }
+}
+
+/// A body of lines, each as it comes.
+struct Lines(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let line = self.0.poll_recv(context);
+        line.map(|line| line.map(|line| Ok(Frame::data(line))))
     }
 }
 
@@ -252,6 +284,7 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
                 },
             ),
         )
+        .route("/v1/watch", post(watch))
         .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
         .layer(middleware::from_fn(limit_time))
         .with_state(Loop(tasks))
@@ -265,6 +298,23 @@ async fn order<Asked: Send + 'static, T: Serialize + Send + 'static>(
     match body {
         Ok(Json(request)) => owner.ask(move |guard| carry_out(guard, &request)).await,
         Err(rejection) => refuse(rejection.status(), Failure::input(rejection.body_text())),
+    }
+}
+
+async fn watch(State(owner): State<Loop>, body: Body<WatchRequest>) -> Response {
+    let request = match body {
+        Ok(Json(request)) => request,
+        Err(rejection) => {
+            return refuse(rejection.status(), Failure::input(rejection.body_text()));
+        }
+    };
+    match owner.call(|guard| guard.watch(request.prefixes)).await {
+        Ok(lines) => (
+            [(CONTENT_TYPE, "application/x-ndjson")],
+            axum::body::Body::new(Lines(lines)),
+        )
+            .into_response(),
+        Err(failure) => refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
     }
 }
 

@@ -8,7 +8,9 @@ use sipward_engine::{Ban, Command, Engine, Observation, Protection, Time};
 use sipward_shield::{self as shield, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
-use super::{evidence, kernel_events::KernelEvents, machine, packets::Packets, reconcile};
+use super::{
+    evidence, kernel_events::KernelEvents, machine, packets::Packets, reconcile, watch::Watchers,
+};
 use crate::{
     clock::{self, Clocks},
     config::Config,
@@ -29,6 +31,7 @@ pub struct Guard {
     pub(super) started: Instant,
     pub(super) events: KernelEvents,
     pub(super) packets: Packets,
+    pub(super) watchers: Watchers,
     /// What the engine decided and nobody has carried out.
     decided: VecDeque<Command>,
     pending: Vec<Entry>,
@@ -45,6 +48,7 @@ impl Guard {
         let mut guard = Self {
             engine: Engine::new(config.engine(), seed()),
             packets: Packets::new(&config.ports),
+            watchers: Watchers::default(),
             config,
             shield,
             ledger,
@@ -93,6 +97,7 @@ impl Guard {
     pub fn observe(&mut self, observation: &Observation<'_>, at: Time) {
         // What the engine then has to give follows from this observation.
         self.collect();
+        self.watchers.show(observation, at, self.config.mode);
         self.engine.observe(observation, at);
     }
 
@@ -109,6 +114,7 @@ impl Guard {
     /// Lets the time pass up to `until`.
     pub fn handle_timeout(&mut self, until: Time) {
         self.engine.handle_timeout(until);
+        self.watchers.tell_losses();
     }
 
     /// When [`Self::handle_timeout`] must be called.
@@ -291,6 +297,7 @@ impl Guard {
     }
 
     fn enforce(&mut self, command: &Command) -> Result<(), Failure> {
+        self.watchers.tell(command);
         match command {
             Command::Ban(ban) => {
                 tracing::info!("ban {} ({}): {}", ban.prefix, ban.origin.name(), ban.reason);

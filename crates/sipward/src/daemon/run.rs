@@ -14,9 +14,7 @@
 //! 8. one line says that sipward is ready, and the service manager hears it.
 
 use std::{
-    fs,
-    future::ready,
-    io,
+    fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
@@ -29,6 +27,7 @@ use tokio::{
     io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
+    task::yield_now,
     time::{Interval, MissedTickBehavior, interval, sleep},
 };
 
@@ -240,7 +239,8 @@ impl Daemon<'_> {
             Some(task) = self.tasks.recv() => Wake::Task(task),
             _ = look.tick() => Wake::Look,
             _ = tidy.tick() => Wake::Tidy,
-            () = ready(()), if self.more_waits => Wake::Events,
+            // Once everybody else had a turn: in a flood the control socket is answered, too.
+            () = yield_now(), if self.more_waits => Wake::Events,
             () = self.taps.readable() => Wake::Events,
             ready = self.events.readable() => {
                 // Taken after this: what comes meanwhile makes it ready again.

@@ -116,7 +116,7 @@ fn suspect_view(suspicion: Suspicion) -> SuspectView {
     }
 }
 
-fn trusted_view(trusted: &Trusted) -> TrustedView {
+pub(super) fn trusted_view(trusted: &Trusted) -> TrustedView {
     let agent = trusted.user_agent.as_deref();
     TrustedView {
         address: trusted.address,
@@ -129,7 +129,7 @@ fn trusted_view(trusted: &Trusted) -> TrustedView {
     }
 }
 
-fn alert_view(alert: Alert) -> AlertView {
+pub(super) fn alert_view(alert: Alert) -> AlertView {
     AlertView {
         at: timestamp(alert.at),
         source: alert.source,

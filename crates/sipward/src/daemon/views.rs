@@ -214,7 +214,7 @@ fn past_view(past: PastBan) -> BanView {
     }
 }
 
-fn plain_view(ban: &Ban) -> BanView {
+pub(super) fn plain_view(ban: &Ban) -> BanView {
     BanView {
         prefix: ban.prefix,
         port: ban.port,

@@ -191,6 +191,7 @@ fn without_a_daemon_a_command_says_how_to_start_one() {
         "why 192.0.2.1",
         "why alice",
         "trusted",
+        "watch",
         "ban 192.0.2.1",
         "unban --all",
         "allowed",

@@ -9,3 +9,4 @@ mod orders;
 mod place;
 mod scanner;
 mod survival;
+mod views;
