@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    ops::Bound,
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -103,6 +104,12 @@ impl Bans {
 
     pub fn iter(&self) -> impl Iterator<Item = &Ban> {
         self.bans.values()
+    }
+
+    /// The bans behind this one, in the order of their keys.
+    pub fn after(&self, key: Key) -> impl Iterator<Item = &Ban> {
+        let behind = (Bound::Excluded(key), Bound::Unbounded);
+        self.bans.range(behind).map(|(_, ban)| ban)
     }
 
     /// The bans that drop packets of this address, of whatever port, longest prefix first. Looks

@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::{
     Detector, Engine, Source, Time,
-    command::{Ban, Evidence, Trusted},
+    bans::Key,
+    command::{Ban, Evidence, Scope, Trusted},
     protected::ProtectedPrefix,
     sources::SourceState,
 };
@@ -43,6 +46,25 @@ impl Engine {
     /// The bans in force, in the order of their prefixes.
     pub fn bans(&self) -> impl Iterator<Item = &Ban> {
         self.bans.iter()
+    }
+
+    /// The bans behind the one of this prefix, port and scope, in the same order.
+    pub fn bans_after(
+        &self,
+        prefix: IpNet,
+        port: Option<u16>,
+        scope: Scope,
+    ) -> impl Iterator<Item = &Ban> {
+        self.bans.after(Key {
+            prefix,
+            port,
+            scope,
+        })
+    }
+
+    /// The bans that drop packets of this address, of whatever port.
+    pub fn bans_of(&self, address: IpAddr) -> impl Iterator<Item = &Ban> {
+        self.bans.covering(address)
     }
 
     /// Everything that is known of one address at `now`.

@@ -27,6 +27,14 @@ macro_rules! shield_by_maps {
                 self.maps.unban(target, scope)
             }
 
+            fn ban_end(
+                &self,
+                target: &$crate::Target,
+                scope: $crate::Scope,
+            ) -> Result<Option<$crate::BootTime>, $crate::Error> {
+                self.maps.ban_end(target, scope)
+            }
+
             fn bans(&self) -> Result<Vec<$crate::EnforcedBan>, $crate::Error> {
                 self.maps.bans()
             }

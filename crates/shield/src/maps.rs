@@ -202,6 +202,18 @@ impl Maps {
         }
     }
 
+    pub fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, Error> {
+        let held = match slot_of(target)? {
+            Slot::Single(key) => found(self.bans.get(&key, 0)).map_err(in_map("bans"))?,
+            Slot::Prefix(prefix) => self.prefix_ban(prefix)?,
+        };
+        let end = held.map(|ban| match scope {
+            Scope::All => ban.own_all_until_ns,
+            Scope::Sip => ban.own_sip_until_ns,
+        });
+        Ok(end.filter(|end| *end > 0).map(BootTime))
+    }
+
     pub fn bans(&self) -> Result<Vec<EnforcedBan>, Error> {
         let now = BootTime::now().0;
         let mut bans = BTreeMap::new();

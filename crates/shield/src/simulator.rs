@@ -113,6 +113,10 @@ shield_by_maps!(Simulator {
         Ok(Vec::new())
     }
 
+    fn reattach(&mut self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+
     fn detach(&mut self) -> Result<(), Error> {
         Ok(())
     }

@@ -67,6 +67,7 @@ pub struct TapStatistics {
 /// to give, one or two milliseconds after the frame.
 pub struct Tap {
     interface: String,
+    ifindex: u32,
     // Before the socket: the mapping ends first.
     ring: Ring,
     socket: OwnedFd,
@@ -101,6 +102,7 @@ impl Tap {
         })?;
         Ok(Self {
             interface: interface.to_owned(),
+            ifindex,
             ring,
             socket,
             block: 0,
@@ -113,6 +115,12 @@ impl Tap {
     #[must_use]
     pub fn interface(&self) -> &str {
         &self.interface
+    }
+
+    /// Whether another interface has that name now, or none: then this tap sees nothing of it.
+    #[must_use]
+    pub fn is_severed(&self) -> bool {
+        sys::interface_index(&self.interface) != Some(self.ifindex)
     }
 
     /// Sees other ports from now on; frames that wait are still given.

@@ -215,6 +215,10 @@ pub trait Shield: Send {
     /// it has dropped.
     fn unban(&mut self, target: &Target, scope: Scope) -> Result<u64, crate::Error>;
 
+    /// When the ban of exactly this target and scope lapses by what the kernel has; none where it
+    /// has none. Under a wider ban that lasts as long, that one's end may be the answer.
+    fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, crate::Error>;
+
     /// The bans in force, in the order of their targets; lapsed ones are left out.
     fn bans(&self) -> Result<Vec<EnforcedBan>, crate::Error>;
 
@@ -253,6 +257,14 @@ pub trait Shield: Send {
     /// # Errors
     /// What was attached before the call stays as it was, and nothing is attached beside it.
     fn attach(&mut self) -> Result<Vec<String>, crate::Error>;
+
+    /// Puts the program back on each of its interfaces where it is missing, and in the place of
+    /// another one in its link. An interface that is gone is left alone until it is there again.
+    /// Returns what was mended.
+    ///
+    /// # Errors
+    /// The last interface that refused; the others are mended nevertheless.
+    fn reattach(&mut self) -> Result<Vec<String>, crate::Error>;
 
     /// Detaches from every interface and removes every pin: nothing of it stays behind.
     fn detach(&mut self) -> Result<(), crate::Error>;

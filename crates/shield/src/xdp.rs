@@ -75,6 +75,18 @@ struct Link {
     _held: XdpLink,
 }
 
+impl Link {
+    /// The program judges what comes in there.
+    fn is_attached(&self) -> bool {
+        sys::link_state_of(self.state.id).is_ok_and(|state| state == self.state)
+    }
+
+    /// The link is in its place, whatever program is in it.
+    fn is_on_interface(&self) -> bool {
+        sys::link_state_of(self.state.id).is_ok_and(|state| state.ifindex == self.state.ifindex)
+    }
+}
+
 /// A link of an earlier start that does not guard what it should.
 struct Unwanted {
     pin: PathBuf,
@@ -141,19 +153,55 @@ impl Xdp {
                 });
                 continue;
             };
-            let failed = |error: &(dyn StdError + 'static)| refused(&interface.name, mode, error);
-            let pinned = PinnedLink::from_pin(&pin).map_err(|error| failed(&error))?;
-            let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(&error))?;
-            let program = program::xdp(&mut self.ebpf)?;
-            let id = program
-                .attach_to_link(link)
-                .map_err(|error| failed(&error))?;
-            let held = program.take_link(id).map_err(|error| failed(&error))?;
             self.notes
                 .push(format!("{}: adopted, {}", interface.name, mode_name(mode)));
-            self.keep(interface.name.clone(), mode, held, pin, true)?;
+            self.update(interface.name.clone(), mode, pin, true)?;
         }
         Ok(unwanted)
+    }
+
+    /// Puts the program into a pinned link, in the place of what is there.
+    fn update(
+        &mut self,
+        interface: String,
+        mode: XdpMode,
+        pin: PathBuf,
+        adopted: bool,
+    ) -> Result<(), Error> {
+        let failed = |error: &(dyn StdError + 'static)| refused(&interface, mode, error);
+        let pinned = PinnedLink::from_pin(&pin).map_err(|error| failed(&error))?;
+        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(&error))?;
+        let program = program::xdp(&mut self.ebpf)?;
+        let id = program
+            .attach_to_link(link)
+            .map_err(|error| failed(&error))?;
+        let held = program.take_link(id).map_err(|error| failed(&error))?;
+        self.keep(interface, mode, held, pin, adopted)
+    }
+
+    /// Mends a link that no longer guards; the mended one comes last.
+    fn mend(&mut self, index: usize) -> Result<Option<String>, Error> {
+        let Some(link) = self.links.get(index).filter(|link| !link.is_attached()) else {
+            return Ok(None);
+        };
+        let (name, mode, pin) = (link.interface.clone(), link.mode, link.pin.clone());
+        if sys::interface_index(&name).is_none() {
+            return Ok(None);
+        }
+        let note = if link.is_on_interface() {
+            self.update(name.clone(), mode, pin, false)?;
+            format!("{name}: another program stood in the place of the shield, which is back")
+        } else {
+            remove(&pin)?;
+            let mode = Some(mode);
+            self.attach_to(&Interface {
+                name: name.clone(),
+                mode,
+            })?;
+            format!("{name}: the shield had been taken off, and is back")
+        };
+        self.links.swap_remove(index);
+        Ok(Some(note))
     }
 
     /// Attaches to an interface that no link of an earlier start guards as it should. One that
@@ -286,9 +334,21 @@ shield_by_maps!(Xdp {
         let guarded = |link: &Link| GuardedInterface {
             name: link.interface.clone(),
             mode: link.mode,
-            attached: sys::link_state_of(link.state.id).is_ok_and(|state| state == link.state),
+            attached: link.is_attached(),
         };
         Ok(self.links.iter().map(guarded).collect())
+    }
+
+    fn reattach(&mut self) -> Result<Vec<String>, Error> {
+        let mut mended = Vec::new();
+        let mut refused = None;
+        for index in 0..self.links.len() {
+            match self.mend(index) {
+                Ok(note) => mended.extend(note),
+                Err(error) => refused = Some(error),
+            }
+        }
+        refused.map_or(Ok(mended), Err)
     }
 
     fn detach(&mut self) -> Result<(), Error> {

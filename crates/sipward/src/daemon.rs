@@ -12,6 +12,7 @@ mod orders;
 mod packets;
 mod reconcile;
 mod run;
+mod self_check;
 mod stories;
 mod taps;
 mod views;

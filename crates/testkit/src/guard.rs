@@ -82,6 +82,23 @@ impl<'a> Guard<'a> {
         drop(self.process.take());
     }
 
+    /// The pinned map or link whose name begins so.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn pin(&self, name: &str) -> Result<PathBuf> {
+        let folders = fs::read_dir(&self.pin_dir)?.flatten();
+        let pins = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten());
+        let begins = |pin: &PathBuf| {
+            pin.file_name()
+                .is_some_and(|file| file.to_string_lossy().starts_with(name))
+        };
+        pins.flatten()
+            .map(|pin| pin.path())
+            .find(begins)
+            .with_context(|| format!("no pin {name} in {}", self.pin_dir.display()))
+    }
+
     /// What a reboot leaves: no pin, and so no link. The kernel lets a link go some time after its
     /// pin, and drops packets until then: that is waited for.
     ///

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod asterisk;
+pub mod bpf;
 pub mod count;
 pub mod evasions;
 pub mod guard;

@@ -69,17 +69,22 @@ pub(super) fn text(status: &Status) -> String {
             format!("{} ({} XDP{gone})", interface.name, interface.xdp_mode),
         );
     }
+    let leaked = table::count(status.enforcement.leaked_packets);
     line(
         "enforcement",
         match status.enforcement.state {
-            EnforcementState::Ok => "ok".to_owned(),
-            EnforcementState::Leaking => {
-                let leaked = table::count(status.enforcement.leaked_packets);
-                format!("LEAKING: {leaked} packets of banned sources came through")
+            EnforcementState::Ok if status.enforcement.leaked_packets == 0 => "ok".to_owned(),
+            EnforcementState::Ok => {
+                format!("ok; {leaked} packets of banned sources once came through")
             }
-            EnforcementState::Detached => {
-                "DETACHED: the program is gone from an interface; restart sipward".to_owned()
-            }
+            EnforcementState::Leaking => format!(
+                "LEAKING within the last minute, see the log: {leaked} packets of banned sources \
+                 came through"
+            ),
+            EnforcementState::Detached => format!(
+                "DETACHED: the program is missing on an interface, see the log: {leaked} packets \
+                 of banned sources came through"
+            ),
         },
     );
     let would = &status.packets.would_drop;

@@ -56,7 +56,7 @@ pub struct Interface {
 pub struct Enforcement {
     /// In a word.
     pub state: EnforcementState,
-    /// Packets of banned sources that were seen behind the shield.
+    /// Packets of banned sources that were seen behind the shield since the start.
     pub leaked_packets: u64,
 }
 
@@ -66,7 +66,7 @@ pub struct Enforcement {
 pub enum EnforcementState {
     /// It is.
     Ok,
-    /// Packets of banned sources come through.
+    /// Within the last minute packets of banned sources came through, or could have.
     Leaking,
     /// The program is missing on an interface.
     Detached,

@@ -8,8 +8,8 @@ use std::{
 
 use ipnet::IpNet;
 use sipward_shield::{
-    Ban, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy, Scope, Shield, Target,
-    XdpMode,
+    Ban, BootTime, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy, Scope, Shield,
+    Target, XdpMode,
 };
 use sipward_signature::Tables;
 
@@ -33,6 +33,8 @@ pub struct State {
     /// What the signatures in force decide, packed.
     pub signatures: Vec<u32>,
     pub is_attached: bool,
+    /// Another program stands on the interface.
+    pub is_occupied: bool,
     generation: u32,
 }
 
@@ -67,6 +69,11 @@ impl Shield for Double {
     fn unban(&mut self, target: &Target, scope: Scope) -> Result<u64, Error> {
         let ban = self.state().bans.remove(&(*target, scope));
         Ok(ban.map_or(0, |_| DROPPED))
+    }
+
+    fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, Error> {
+        let state = self.state();
+        Ok(state.bans.get(&(*target, scope)).map(|ban| ban.until))
     }
 
     fn bans(&self) -> Result<Vec<EnforcedBan>, Error> {
@@ -134,6 +141,17 @@ impl Shield for Double {
 
     fn attach(&mut self) -> Result<Vec<String>, Error> {
         Ok(Vec::new())
+    }
+
+    fn reattach(&mut self) -> Result<Vec<String>, Error> {
+        let mut state = self.state();
+        if state.is_occupied {
+            return Err(Error::Occupied {
+                interface: "eth0".to_owned(),
+            });
+        }
+        state.is_attached = true;
+        Ok(vec!["eth0: back".to_owned()])
     }
 
     fn detach(&mut self) -> Result<(), Error> {

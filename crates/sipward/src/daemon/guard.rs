@@ -9,7 +9,8 @@ use sipward_shield::{self as shield, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
 use super::{
-    evidence, kernel_events::KernelEvents, machine, packets::Packets, reconcile, watch::Watchers,
+    evidence, kernel_events::KernelEvents, machine, packets::Packets, reconcile,
+    self_check::SelfCheck, watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
@@ -32,6 +33,7 @@ pub struct Guard {
     pub(super) events: KernelEvents,
     pub(super) packets: Packets,
     pub(super) watchers: Watchers,
+    pub(super) self_check: SelfCheck,
     /// What the engine decided and nobody has carried out.
     decided: VecDeque<Command>,
     pending: Vec<Entry>,
@@ -49,6 +51,7 @@ impl Guard {
             engine: Engine::new(config.engine(), seed()),
             packets: Packets::new(&config.ports),
             watchers: Watchers::default(),
+            self_check: SelfCheck::new(clock::now()),
             config,
             shield,
             ledger,
@@ -65,6 +68,7 @@ impl Guard {
         for note in guard.shield.attach()? {
             tracing::info!("{note}");
         }
+        guard.self_check.changed(clock::now());
         Ok(guard)
     }
 
@@ -209,21 +213,6 @@ impl Guard {
         }
     }
 
-    /// Warns of every interface that is no longer guarded.
-    pub fn check_interfaces(&self) {
-        match self.shield.interfaces() {
-            Ok(interfaces) => {
-                for interface in interfaces.iter().filter(|interface| !interface.attached) {
-                    tracing::error!(
-                        "interface {} is not guarded: the XDP program is no longer there",
-                        interface.name
-                    );
-                }
-            }
-            Err(error) => tracing::error!("cannot look at the interfaces: {error}"),
-        }
-    }
-
     /// Detaches from every interface and removes every pin.
     ///
     /// # Errors
@@ -284,6 +273,7 @@ impl Guard {
         self.config = config;
         self.enforce_policy(tables)?;
         reconcile::allowed(self)?;
+        self.self_check.changed(clock::now());
         self.engine.set_config(self.config.engine());
         Ok(())
     }
@@ -301,7 +291,9 @@ impl Guard {
         match command {
             Command::Ban(ban) => {
                 tracing::info!("ban {} ({}): {}", ban.prefix, ban.origin.name(), ban.reason);
-                self.shield.ban(&kernel_ban(&Target::of(ban), ban.until))?;
+                let target = Target::of(ban);
+                self.shield.ban(&kernel_ban(&target, ban.until))?;
+                self.self_check.banned(target, clock::now());
             }
             Command::Unban(unban) => {
                 tracing::info!("the ban of {} has ended", unban.prefix);

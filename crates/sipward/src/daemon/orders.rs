@@ -190,6 +190,7 @@ impl Guard {
                 .remove(Protection::Allowlist, *prefix);
             tracing::info!("{prefix} is no longer allowed");
         }
+        self.self_check.changed(clock::now());
         Ok(reply)
     }
 

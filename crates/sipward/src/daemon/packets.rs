@@ -79,6 +79,7 @@ impl Guard {
                 shield::Direction::Out => Direction::Outbound,
             }),
         };
+        self.check_leak(frame, &packet);
         sensor.take_packet(&seen, &packet, &mut |observation, at| {
             self.observe(observation, at);
         });

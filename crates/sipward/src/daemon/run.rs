@@ -49,6 +49,8 @@ use crate::{
 
 /// How often SSH sessions, gateways and interfaces are looked at.
 const LOOK: Duration = Duration::from_secs(10);
+/// How often it is checked that what is decided is carried out.
+const CHECK: Duration = Duration::from_secs(1);
 /// How often the ledger forgets what is old.
 const TIDY: Duration = Duration::from_secs(3_600);
 /// Tasks of the control socket in one turn at most.
@@ -178,6 +180,13 @@ impl Signals {
     }
 }
 
+/// What is done now and then.
+struct Ticks {
+    look: Interval,
+    check: Interval,
+    tidy: Interval,
+}
+
 /// What woke the daemon.
 enum Wake {
     Stop,
@@ -185,6 +194,7 @@ enum Wake {
     Task(Task),
     Events,
     Look,
+    Check,
     Tidy,
     Time,
 }
@@ -197,20 +207,22 @@ impl Daemon<'_> {
     /// Time passes only up to the oldest frame that waits: an answer that was in time counts,
     /// however late it is read.
     async fn guard(mut self) -> Result<(), Failure> {
-        let mut look = interval(LOOK);
-        let mut tidy = interval(TIDY);
-        for ticks in [&mut look, &mut tidy] {
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        }
+        let mut ticks = Ticks {
+            look: every(LOOK),
+            check: every(CHECK),
+            tidy: every(TIDY),
+        };
         self.say_ready();
         loop {
-            match self.wake(&mut look, &mut tidy).await {
+            match self.wake(&mut ticks).await {
                 Wake::Stop => break,
                 Wake::Reload => self.reload(),
                 Wake::Task(task) => self.take_tasks(task),
                 Wake::Look => {
                     self.guard.look_at_machine();
-                    self.guard.check_interfaces();
+                }
+                Wake::Check => {
+                    self.guard.check_enforcement();
                     self.taps.check(&mut self.guard);
                 }
                 Wake::Tidy => self.guard.tidy(),
@@ -229,7 +241,7 @@ impl Daemon<'_> {
         self.guard.detach()
     }
 
-    async fn wake(&mut self, look: &mut Interval, tidy: &mut Interval) -> Wake {
+    async fn wake(&mut self, ticks: &mut Ticks) -> Wake {
         let timeout = self.guard.poll_timeout();
         tokio::select! {
             biased;
@@ -237,8 +249,9 @@ impl Daemon<'_> {
             _ = self.signals.interrupt.recv() => Wake::Stop,
             _ = self.signals.hangup.recv() => Wake::Reload,
             Some(task) = self.tasks.recv() => Wake::Task(task),
-            _ = look.tick() => Wake::Look,
-            _ = tidy.tick() => Wake::Tidy,
+            _ = ticks.look.tick() => Wake::Look,
+            _ = ticks.check.tick() => Wake::Check,
+            _ = ticks.tidy.tick() => Wake::Tidy,
             // Once everybody else had a turn: in a flood the control socket is answered, too.
             () = yield_now(), if self.more_waits => Wake::Events,
             () = self.taps.readable() => Wake::Events,
@@ -348,6 +361,12 @@ fn hold_pins(folder: &Path) -> Result<Option<FolderLock>, Failure> {
         return Ok(None);
     }
     FolderLock::take(folder, "pin-dir in the configuration").map(Some)
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 async fn until(at: Option<Time>) {

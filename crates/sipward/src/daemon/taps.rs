@@ -12,7 +12,7 @@ use sipward_engine::Time;
 use sipward_shield::{Tap, TapPorts};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::Guard;
+use super::{Guard, packets::tap_ports};
 use crate::exit::Failure;
 
 /// Frames in one turn at most: signals and the control socket wait no longer than these take.
@@ -23,6 +23,8 @@ const WARN: Duration = Duration::from_secs(60);
 /// The taps.
 pub struct Taps {
     taps: Vec<Waking>,
+    /// Frames that taps lost which are no more.
+    lost_before: u64,
     warned: Option<Instant>,
     warned_of: u64,
 }
@@ -56,6 +58,7 @@ impl Taps {
         let open = |name: &String| Waking::open(name, ports);
         Ok(Self {
             taps: interfaces.iter().map(open).collect::<Result<_, _>>()?,
+            lost_before: 0,
             warned: None,
             warned_of: 0,
         })
@@ -101,15 +104,29 @@ impl Taps {
         self.oldest().map(|(at, _)| Time(at))
     }
 
-    /// Counts what was lost, and warns of it now and then.
+    /// Opens taps anew whose interface went away and is back, counts what was lost, and warns of
+    /// it now and then.
     pub fn check(&mut self, guard: &mut Guard) {
+        for waking in self
+            .taps
+            .iter_mut()
+            .filter(|waking| waking.tap.is_severed())
+        {
+            let name = waking.tap.interface().to_owned();
+            // Without an interface there is nothing to see; the next check tries again.
+            if let Ok(anew) = Waking::open(&name, &tap_ports(&guard.config().ports)) {
+                self.lost_before += waking.lost;
+                *waking = anew;
+                tracing::info!("{name} is back: its packets are read again");
+            }
+        }
         for waking in &mut self.taps {
             match waking.tap.statistics() {
                 Ok(statistics) => waking.lost = statistics.lost,
                 Err(error) => tracing::error!("{error}"),
             }
         }
-        let lost = self.taps.iter().map(|waking| waking.lost).sum();
+        let lost = self.lost_before + self.taps.iter().map(|waking| waking.lost).sum::<u64>();
         guard.packets.lost = lost;
         if lost > self.warned_of && self.warned.is_none_or(|at| at.elapsed() >= WARN) {
             tracing::warn!(

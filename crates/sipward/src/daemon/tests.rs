@@ -26,13 +26,13 @@ use crate::{
     signatures,
 };
 
-struct Bench {
+pub(super) struct Bench {
     folder: TempDir,
-    shield: Double,
+    pub(super) shield: Double,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             folder: TempDir::new().unwrap(),
             shield: Double::default(),
@@ -43,16 +43,16 @@ impl Bench {
         Ledger::open(self.folder.path()).unwrap()
     }
 
-    fn guard(&self) -> Guard {
+    pub(super) fn guard(&self) -> Guard {
         self.guard_with(Config::default())
     }
 
-    fn guard_with(&self, config: Config) -> Guard {
+    pub(super) fn guard_with(&self, config: Config) -> Guard {
         Guard::new(config, Box::new(self.shield.clone()), self.ledger()).unwrap()
     }
 
     /// The banned prefixes of the kernel.
-    fn enforced(&self) -> Vec<IpNet> {
+    pub(super) fn enforced(&self) -> Vec<IpNet> {
         self.shield
             .state()
             .bans
@@ -76,7 +76,7 @@ fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
-fn ban(prefix: &str) -> BanRequest {
+pub(super) fn ban(prefix: &str) -> BanRequest {
     BanRequest {
         prefixes: vec![net(prefix)],
         seconds: None,
@@ -86,7 +86,7 @@ fn ban(prefix: &str) -> BanRequest {
     }
 }
 
-fn target(prefix: &str) -> Target {
+pub(super) fn target(prefix: &str) -> Target {
     Target {
         prefix: net(prefix),
         port: None,

@@ -10,8 +10,8 @@ use super::{guard::Guard, reconcile};
 use crate::{
     clock::{self, timestamp},
     control::api::{
-        AllowedView, BanView, BansQuery, Dropped, Enforcement, EnforcementState, Interface,
-        Packets, Sensor, SensorState, Sensors, Status, WouldDrop,
+        AllowedView, BanView, BansQuery, Dropped, Interface, Packets, Sensor, SensorState, Sensors,
+        Status, WouldDrop,
     },
     exit::Failure,
     ledger::{PastBan, Target},
@@ -39,7 +39,6 @@ impl Guard {
                 attached: interface.attached,
             })
             .collect();
-        let attached = interfaces.iter().all(|interface| interface.attached);
         let counters = self.shield.counters()?;
         let dropped = |reason| counters.of(reason).dropped;
         let let_through = |reason| counters.of(reason).passed;
@@ -56,14 +55,7 @@ impl Guard {
             backend_reason: "the kernel loads the XDP program".to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             interfaces,
-            enforcement: Enforcement {
-                state: if attached {
-                    EnforcementState::Ok
-                } else {
-                    EnforcementState::Detached
-                },
-                leaked_packets: 0,
-            },
+            enforcement: self.enforcement()?,
             packets: Packets {
                 passed,
                 dropped: Dropped {

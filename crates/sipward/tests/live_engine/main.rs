@@ -7,6 +7,7 @@ use std::path::Path;
 use sipward_testkit::{guard::Guard, namespace::Namespace};
 
 mod invites;
+mod self_check;
 
 /// PJSIP listens on 5062 here, beside chan_sip.
 const PORTS: &str = "[ports]\nsip-udp = [5060, 5062]\nsip-tcp = [5060, 5062]\n";
