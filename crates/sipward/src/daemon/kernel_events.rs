@@ -33,10 +33,13 @@ impl Guard {
         let mut events = mem::take(&mut self.events);
         for event in &waiting {
             events.taken += 1;
-            let Some((drop, field)) = events.read(event) else {
+            let Some((mut drop, field)) = events.read(event) else {
                 events.unmatched += 1;
                 continue;
             };
+            // The program keeps no state of connections; who reads the packets behind it does.
+            drop.established = drop.transport == Transport::Tcp
+                && self.packets.is_established(drop.source, drop.destination);
             let clocks = Clocks::now();
             let at = clocks.unix(event.at).unwrap_or(clocks.unix);
             self.observe(&Observation::KernelDrop(drop), at.min(until));
@@ -74,7 +77,6 @@ impl KernelEvents {
             } else {
                 Transport::Udp
             },
-            // The program keeps no state of TCP connections.
             established: false,
             reason,
             signature: signature.map(|signature| SignatureHit {

@@ -1,5 +1,7 @@
 //! What the taps see as the engine's observations.
 
+use std::net::SocketAddr;
+
 use sipward_engine::{Direction, Time};
 use sipward_shield::{self as shield, TapFrame, TapPorts};
 use sipward_signature::Tables;
@@ -48,12 +50,18 @@ impl Packets {
         }
     }
 
+    /// Whether the remote end of this connection gets what is sent to its address.
+    pub fn is_established(&self, remote: SocketAddr, local: SocketAddr) -> bool {
+        let sensor = self.sensor.as_ref();
+        sensor.is_some_and(|sensor| sensor.is_established(remote, local))
+    }
+
     /// What it gave to the engine, and what it could not read.
     pub fn events(&self) -> (u64, u64) {
         self.sensor.as_ref().map_or((0, 0), |sensor| {
             let counters = sensor.counters();
             (
-                counters.messages + counters.unreachable,
+                counters.messages + counters.unreachable + counters.signatures,
                 counters.not_sip + counters.cut,
             )
         })
