@@ -1,10 +1,15 @@
-//! Asterisk's own texts: its configuration files and what an attacker would use in them.
+//! Asterisk's own texts: its configuration files and what an attacker would use in them, its log and
+//! its manager interface.
 //!
 //! [`config`] reads the grammar exactly as Asterisk 16 does (measured against a running one),
-//! [`audit`] judges what was read. Nothing here opens a socket, runs a program or writes a file;
-//! the only input is a configuration tree, behind [`config::Files`].
+//! [`audit`] judges what was read, and [`peers`] finds there whom Asterisk itself calls. [`log`] and
+//! [`ami`] read who tried what from where. Nothing here opens a socket, runs a program or writes a
+//! file; the only input is bytes, and a configuration tree behind [`config::Files`].
 
 #![forbid(unsafe_code)]
 
+pub mod ami;
 pub mod audit;
 pub mod config;
+pub mod log;
+pub mod peers;

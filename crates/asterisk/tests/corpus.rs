@@ -1,24 +1,41 @@
-//! Replays the fuzz target's corpus, and makes its seeds from the rules' examples.
+//! Replays the corpora of the fuzz targets, and more seeds from the rules' examples.
 
+#[path = "invariants/ami.rs"]
+mod ami_invariants;
 mod invariants;
+#[path = "invariants/log.rs"]
+mod log_invariants;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sipward_asterisk::audit;
 
-fn corpus() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/asterisk_config")
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/corpus")
+        .join(target);
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).expect("the corpus") {
+        let path = entry.expect("an entry").path();
+        check(&std::fs::read(&path).expect("a corpus file"));
+        count += 1;
+    }
+    assert!(count > 50, "{count} files in {}", folder.display());
 }
 
 #[test]
 fn the_corpus_holds_what_every_configuration_must() {
-    let mut count = 0;
-    for entry in std::fs::read_dir(corpus()).expect("the corpus") {
-        let path = entry.expect("an entry").path();
-        invariants::check(&std::fs::read(&path).expect("a corpus file"));
-        count += 1;
-    }
-    assert!(count > 50, "{count} files in {}", corpus().display());
+    replay("asterisk_config", invariants::check);
+}
+
+#[test]
+fn the_corpus_holds_what_every_log_must() {
+    replay("asterisk_log", log_invariants::check);
+}
+
+#[test]
+fn the_corpus_holds_what_every_manager_connection_must() {
+    replay("asterisk_ami", ami_invariants::check);
 }
 
 #[test]

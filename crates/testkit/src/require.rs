@@ -14,6 +14,8 @@ pub enum Need {
     Asterisk,
     /// SIPVicious in the cache.
     SipVicious,
+    /// Fail2Ban in the cache, see [`fail2ban`].
+    Fail2Ban,
     /// The kernel of a Debian release in the cache, see [`kernel`].
     Kernel(&'static str),
 }
@@ -29,6 +31,7 @@ impl Need {
                 (!found).then(|| format!("no {name} on the PATH"))
             }
             Self::Asterisk => missing_in_cache("Asterisk", asterisk_root()),
+            Self::Fail2Ban => missing_in_cache("Fail2Ban", fail2ban()),
             Self::Kernel(suite) => missing_in_cache("kernel", kernel(suite)),
             Self::SipVicious => missing_in_cache("SIPVicious", sipvicious_folder()),
         }
@@ -73,6 +76,12 @@ pub fn asterisk_root() -> PathBuf {
 #[must_use]
 pub fn sipvicious_folder() -> PathBuf {
     cache().join("sipvicious/bin")
+}
+
+/// The root directory of the cached Fail2Ban: `usr/bin/fail2ban-regex`, `etc/fail2ban`.
+#[must_use]
+pub fn fail2ban() -> PathBuf {
+    cache().join("fail2ban")
 }
 
 /// The cached kernel image of a Debian release.
