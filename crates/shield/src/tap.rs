@@ -9,8 +9,8 @@
 //!   takes it out; of what goes out it may be. [`TapFrame::vlan`] has it in the first case.
 //! - IP fragments come as they are.
 
+mod batch;
 mod filter;
-mod ring;
 mod socket;
 
 use std::{
@@ -18,7 +18,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use self::ring::{Header, Place, Ring};
+use self::batch::Batch;
 use crate::{Error, sys};
 
 /// The ports whose packets are seen, from or to them.
@@ -63,17 +63,13 @@ pub struct TapStatistics {
     pub lost: u64,
 }
 
-/// A tap on one interface. Its descriptor becomes readable when [`Self::next_frame`] has something
-/// to give, one or two milliseconds after the frame.
+/// A tap on one interface. Its descriptor becomes readable with each frame; what is taken from it
+/// at once may be more than one frame, so [`Self::next_frame`] has to be asked until it has none.
 pub struct Tap {
     interface: String,
     ifindex: u32,
-    // Before the socket: the mapping ends first.
-    ring: Ring,
     socket: OwnedFd,
-    /// The block that is read, or will be next.
-    block: usize,
-    place: Option<Place>,
+    batch: Batch,
     statistics: TapStatistics,
 }
 
@@ -90,23 +86,20 @@ impl Tap {
         let open = || {
             let socket = socket::packet()?;
             socket::filter(&socket, &program)?;
-            let ring = Ring::map(&socket)?;
             if !socket::bind(&socket, ifindex)? {
                 return Err(io::Error::other("its frames are not Ethernet's"));
             }
-            Ok((socket, ring))
+            Ok(socket)
         };
-        let (socket, ring) = open().map_err(|source| Error::Tap {
+        let socket = open().map_err(|source| Error::Tap {
             interface: interface.to_owned(),
             source,
         })?;
         Ok(Self {
             interface: interface.to_owned(),
             ifindex,
-            ring,
             socket,
-            block: 0,
-            place: None,
+            batch: Batch::new(),
             statistics: TapStatistics::default(),
         })
     }
@@ -134,26 +127,23 @@ impl Tap {
 
     /// When the frame was seen that [`Self::next_frame`] gives next, in nanoseconds of UNIX time.
     pub fn next_at(&mut self) -> Option<u64> {
-        let (_, header) = self.settle()?;
-        Some(seen_at(&header))
+        self.batch.peek(&self.socket).map(|frame| frame.at)
     }
 
     /// The next frame that waits, oldest first; none where none waits.
     pub fn next_frame(&mut self) -> Option<TapFrame<'_>> {
-        let (place, header) = self.settle()?;
-        self.place = Some(Ring::next(place, &header));
-        let status = header.kernel.tp_status;
+        self.batch.peek(&self.socket)?;
+        let (frame, bytes) = self.batch.take()?;
         Some(TapFrame {
-            bytes: self.ring.bytes(place, &header).unwrap_or_default(),
-            at: seen_at(&header),
-            direction: if header.address.sll_pkttype == libc::PACKET_OUTGOING {
+            bytes,
+            at: frame.at,
+            direction: if frame.is_outgoing {
                 Direction::Out
             } else {
                 Direction::In
             },
-            is_cut: header.kernel.tp_snaplen < header.kernel.tp_len,
-            vlan: (status & libc::TP_STATUS_VLAN_VALID != 0)
-                .then_some((header.kernel.hv1.tp_vlan_tci & 0xfff) as u16),
+            is_cut: bytes.len() < frame.length,
+            vlan: frame.vlan,
         })
     }
 
@@ -169,23 +159,6 @@ impl Tap {
         Ok(self.statistics)
     }
 
-    /// The place of the next frame. Blocks that are read to their end are given back.
-    fn settle(&mut self) -> Option<(Place, Header)> {
-        loop {
-            let place = match self.place {
-                Some(place) => place,
-                None => self.ring.take(self.block)?,
-            };
-            self.place = Some(place);
-            if let Some(header) = self.ring.header(place) {
-                return Some((place, header));
-            }
-            self.ring.give_back(self.block);
-            self.block = Ring::after(self.block);
-            self.place = None;
-        }
-    }
-
     fn failed(&self, source: io::Error) -> Error {
         Error::Tap {
             interface: self.interface.clone(),
@@ -198,8 +171,4 @@ impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-fn seen_at(header: &Header) -> u64 {
-    u64::from(header.kernel.tp_sec) * 1_000_000_000 + u64::from(header.kernel.tp_nsec)
 }

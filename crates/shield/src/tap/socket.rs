@@ -7,6 +7,10 @@ use std::{
 
 use super::filter::Instruction;
 
+/// Half of the bytes of frames that may wait, as the kernel counts them: it doubles what it is
+/// asked for. A frame of a SIP message takes up some 2,300, so 7,000 may wait.
+const WAITING: libc::c_int = 8 << 20;
+
 /// A packet socket that receives nothing before [`bind`].
 pub fn packet() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -16,7 +20,12 @@ pub fn packet() -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the call has just returned this descriptor, nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    let on: libc::c_int = 1;
+    set(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &on)?;
+    set(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &on)?;
+    set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &WAITING)?;
+    Ok(socket)
 }
 
 /// Puts a filter on a socket, at once in the place of an earlier one.
@@ -62,12 +71,11 @@ pub fn bind(socket: &OwnedFd, ifindex: u32) -> io::Result<bool> {
 
 /// Frames that the filter let pass, and those of them that found no room, since the last call.
 pub fn statistics(socket: &OwnedFd) -> io::Result<(u32, u32)> {
-    let mut statistics = libc::tpacket_stats_v3 {
+    let mut statistics = libc::tpacket_stats {
         tp_packets: 0,
         tp_drops: 0,
-        tp_freeze_q_cnt: 0,
     };
-    let mut length = size_of_socklen::<libc::tpacket_stats_v3>();
+    let mut length = size_of_socklen::<libc::tpacket_stats>();
     // SAFETY: the kernel writes at most `length` bytes, which the struct has.
     let failed = unsafe {
         libc::getsockopt(
