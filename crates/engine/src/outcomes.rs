@@ -328,12 +328,15 @@ impl Engine {
             at: now,
         });
         self.challenges.push(now, (source, key));
-        let hold_at = config.hold_at as usize;
+        let (hold_at, reaction) = match &state.suspect {
+            Some(suspect) => suspect.enumeration.hold(config, now),
+            None => (config.hold_at as usize, config.hold_reaction),
+        };
         let is_held = state.held_until.is_some_and(|until| until > now);
         if !config.enabled || is_held || state.outstanding.len() < hold_at {
             return;
         }
-        if state.identities_outstanding(now - config.hold_reaction) < hold_at {
+        if state.identities_outstanding(now - reaction) < hold_at {
             return;
         }
         let address = request.client.ip();

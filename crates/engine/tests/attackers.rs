@@ -213,6 +213,23 @@ fn a_fast_enumerator_is_held_before_it_is_banned() {
     );
 }
 
+/// SIPVicious asks for somebody who does not exist first, then for a thousand who do, one every 5 ms.
+#[test]
+fn an_enumerator_that_was_told_who_does_not_exist_learns_twenty() {
+    let mut scene = scene(Driver::ChanSip);
+    scene.pbx.always_auth_reject = false;
+    for n in 0..1_000 {
+        scene.account(&(1_000 + n).to_string(), "unguessed");
+    }
+    scene.add(Job::new(ATTACKER, "REGISTER", "9182736455"));
+    let job = |n: u32| Job::new(ATTACKER, "REGISTER", &(1_000 + n).to_string());
+    scene.add_all((0..1_000).map(|n| job(n).at(millis(100) + millis(5) * n)));
+    scene.play(minutes(1));
+    scene.banned_by(Detector::ExtensionEnumeration);
+    let answers = scene.answers_to("203.0.113.66");
+    assert!(answers <= 22, "{answers}");
+}
+
 #[test_case(Driver::ChanSip, false)]
 #[test_case(Driver::ChanSip, true)]
 #[test_case(Driver::PjSip, false)]

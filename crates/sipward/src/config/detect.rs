@@ -85,6 +85,8 @@ detectors! {
         follow: Span = follow;
         /// Outstanding identities at which the source is held.
         hold: u32 = hold_at;
+        /// The same, where the source was told of somebody who does not exist.
+        hold_told: u32 = hold_told_at;
     }
     /// What a stolen account does; it raises alerts and bans nobody.
     FraudAfterLogin is fraud_after_login {
