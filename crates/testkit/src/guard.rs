@@ -122,6 +122,12 @@ impl<'a> Guard<'a> {
         process.finish(START)
     }
 
+    /// The daemon's process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// What the running daemon has logged.
     #[must_use]
     pub fn log(&self) -> String {

@@ -1,7 +1,7 @@
 //! Phones: sipp with scenarios of our own.
 //!
-//! They do not retransmit. A packet that is lost on the way is a phone that fails, so "all phones
-//! succeeded" means that not a packet was dropped.
+//! Unless told otherwise they do not retransmit. A packet that is lost on the way is a phone that
+//! fails, so "all phones succeeded" means that not a packet was dropped.
 
 use std::fmt::Write;
 use std::fs;
@@ -41,6 +41,8 @@ pub struct Phones {
     pub within: Duration,
     /// What they call themselves.
     pub user_agent: &'static str,
+    /// Whether they send again what is not answered, as RFC 3261 wants it (timer E).
+    pub retransmit: bool,
 }
 
 impl Phones {
@@ -55,6 +57,7 @@ impl Phones {
             first: 101,
             within: Duration::from_millis(100),
             user_agent: "Yealink SIP-T46S 66.86.0.15",
+            retransmit: false,
         }
     }
 
@@ -85,16 +88,12 @@ impl Phones {
             ])
             .args(["-m", &count, "-l", &count, "-r", &count])
             .args(["-rp", &self.within.as_millis().max(1).to_string()])
-            .args([
-                "-nr",
-                "-nostdin",
-                "-timer_resol",
-                "1",
-                "-recv_timeout",
-                "20000",
-            ])
+            .args(["-nostdin", "-timer_resol", "1", "-recv_timeout", "20000"])
             .args(["-trace_err", "-error_file", "errors.log"])
             .arg(self.server.to_string());
+        if !self.retransmit {
+            command.arg("-nr");
+        }
         let process = Process::spawn(&mut command)?;
         Ok(RunningPhones {
             process,
