@@ -9,13 +9,17 @@
 //!
 //! The files are one recording in the order they are given; time never runs backwards.
 
+mod feed;
 mod report;
 mod servers;
 
 use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    sync::mpsc,
+    thread::{self, ScopedJoinHandle},
     time::Duration,
 };
 
@@ -25,16 +29,17 @@ use sipward_engine::{
     Transport as SipTransport,
     policy::{Policy, Verdict},
 };
+use sipward_signature::Tables;
 use sipward_wire::{Packet, Transport, sip};
 
+use feed::{Batch, Entered};
 pub use report::{AlertEntry, BanEntry, DropEntry, EvidenceEntry, PlaceEntry, Report};
 use report::{Reporter, Source};
 
 use crate::{
     config::Config,
     exit::Failure,
-    pcap::{self, Recorded},
-    sensors::{Frame, PacketSensor},
+    sensors::{Frame, PacketSensor, SipPorts},
     signatures,
 };
 
@@ -73,28 +78,26 @@ pub fn replay(
             })
             .map_err(|error| Failure::input(format!("{}: {error}", file.display())))?;
     }
-    let servers = match servers {
-        [] => servers::find(files, config),
-        servers => servers.to_vec(),
-    };
-    let mut replay = Replay::new(config, servers)?;
+    // Both take their time, and neither needs the other.
+    let (servers, tables) = thread::scope(|scope| {
+        let tables = scope.spawn(|| signatures::compile(&config.signatures));
+        let servers = match servers {
+            [] => servers::find(files, config),
+            servers => servers.to_vec(),
+        };
+        (servers, joined(tables))
+    });
+    let mut replay = Replay::new(config, servers, tables?);
     let mut complaints = Vec::new();
-    let mut read = 0;
+    let mut done = 0;
     for file in files {
         replay.reporter.begin_file(&file.display().to_string());
         let before = replay.reporter.sip_messages();
-        let mut offset = 0;
-        let result = pcap::read(file, |recorded| {
-            offset = recorded.offset;
-            replay.take(&recorded);
-            if recorded.number.is_multiple_of(4_096) {
-                progress(read + offset);
-            }
-            Ok(())
+        let result = replay.play(file, &config.ports.sip(), &mut |offset| {
+            progress(done + offset);
         });
-        let size = std::fs::metadata(file).map_or(offset, |data| data.len());
-        read += size;
-        progress(read);
+        done += std::fs::metadata(file).map_or(0, |data| data.len());
+        progress(done);
         match result {
             Err(failure) => complaints.push(failure.text),
             Ok(()) if replay.reporter.sip_messages() == before => {
@@ -107,6 +110,10 @@ pub fn replay(
         report: replay.finish(),
         complaints,
     })
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn no_sip(file: &Path, replay: &Replay, config: &Config) -> String {
@@ -135,10 +142,9 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(config: &Config, servers: Vec<IpAddr>) -> Result<Self, Failure> {
+    fn new(config: &Config, servers: Vec<IpAddr>, tables: Tables) -> Self {
         // Changes no decision; a recording may not know it all the same.
         let seed = RandomState::new().hash_one(());
-        let tables = signatures::compile(&config.signatures)?;
         let mut engine = Engine::new(config.engine(), seed);
         let mut sensor = PacketSensor::new(config.ports.sip(), servers.clone());
         sensor.set_signatures(tables.clone());
@@ -149,42 +155,64 @@ impl Replay {
         for prefix in config.allowed() {
             policy.allow(prefix);
         }
-        Ok(Self {
+        Self {
             engine,
             policy,
             sensor,
             reporter: Reporter::new(&servers),
             servers,
             now: Time::default(),
+        }
+    }
+
+    /// Plays a file, which another thread reads.
+    fn play(
+        &mut self,
+        file: &Path,
+        ports: &SipPorts,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), Failure> {
+        let servers = self.servers.clone();
+        let (batches, full) = mpsc::sync_channel::<Batch>(feed::BATCHES);
+        let (back, empty) = mpsc::channel();
+        thread::scope(|scope| {
+            let reader = scope.spawn(move || feed::read(file, &servers, ports, &batches, &empty));
+            for mut batch in full {
+                let start = self.reporter.start_of_file();
+                for packet in batch.packets() {
+                    self.take(start + packet.number, &packet);
+                }
+                self.reporter.read(&batch.read);
+                progress(batch.read.offset);
+                batch.clear();
+                // At the end of the file nobody wants it any more.
+                let _ = back.send(batch);
+            }
+            joined(reader)
         })
     }
 
-    fn take(&mut self, recorded: &Recorded<'_>) {
-        let number = self.reporter.packet(recorded.at);
+    fn take(&mut self, number: u64, recorded: &Entered<'_>) {
         self.now = self.now.max(recorded.at.unwrap_or(self.now));
-        let Some(link) = recorded.link_type else {
-            return;
-        };
-        let packet = Packet::parse(link, recorded.bytes);
+        let packet = Packet::parse(recorded.link, recorded.bytes);
         let Some(ip) = packet.ip else {
             return;
         };
-        let to_server = self.servers.contains(&ip.destination);
-        if !to_server && !self.servers.contains(&ip.source) {
-            return;
-        }
-        if to_server {
+        if self.servers.contains(&ip.destination) {
             self.pass_time(self.now);
             let verdict = self.policy.judge(&packet, self.now);
             if verdict.is_drop() {
-                self.dropped(number, &packet, ip.source, verdict);
-                return;
+                let comes_again = self.comes_again(&packet, verdict);
+                self.dropped(number, &packet, ip.source, verdict, comes_again);
+                if !comes_again {
+                    return;
+                }
             }
         }
         let frame = Frame {
             number,
             at: self.now,
-            link,
+            link: recorded.link,
             bytes: recorded.bytes,
             is_cut: recorded.is_cut,
             direction: None,
@@ -202,10 +230,30 @@ impl Replay {
         self.carry_out();
     }
 
+    /// Whether the sender would send it once more until it passes, which the recording of an
+    /// unguarded machine does not have: a segment that only came too fast.
+    fn comes_again(&self, packet: &Packet<'_>, verdict: Verdict) -> bool {
+        transport(packet) == SipTransport::Tcp
+            && matches!(verdict.reason, Reason::Rate | Reason::RateUnknown)
+            && self.is_established(packet)
+    }
+
+    fn is_established(&self, packet: &Packet<'_>) -> bool {
+        let ends = packet.source_socket().zip(packet.destination_socket());
+        ends.is_some_and(|(remote, local)| self.sensor.is_established(remote, local))
+    }
+
     /// The engine hears of what the kernel's program tells of: everything but what a ban drops.
-    fn dropped(&mut self, number: u64, packet: &Packet<'_>, source: IpAddr, verdict: Verdict) {
+    fn dropped(
+        &mut self,
+        number: u64,
+        packet: &Packet<'_>,
+        source: IpAddr,
+        verdict: Verdict,
+        comes_again: bool,
+    ) {
         let payload = packet.payload().unwrap_or_default();
-        if sip::is_sip(payload) {
+        if !comes_again && sip::is_sip(payload) {
             let anomalies = sip::Message::parse(payload).anomalies();
             self.reporter.message(!anomalies.is_empty(), Some(source));
         }
@@ -229,13 +277,11 @@ impl Replay {
         else {
             return;
         };
-        let transport = transport(packet);
         let drop = KernelDrop {
             source,
             destination,
-            transport,
-            established: transport == SipTransport::Tcp
-                && self.sensor.is_established(source, destination),
+            transport: transport(packet),
+            established: self.is_established(packet),
             reason: verdict.reason,
             signature: signature.map(|signature| SignatureHit {
                 name: &signature.name,
@@ -264,7 +310,8 @@ impl Replay {
     }
 
     fn finish(mut self) -> Report {
-        self.pass_time(self.now + AFTERMATH);
+        let last = self.reporter.last().unwrap_or(self.now).max(self.now);
+        self.pass_time(last + AFTERMATH);
         self.reporter.finish()
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! `cargo bench` measures a million packets of each kind. `--quick`, or no `--bench` (as
 //! `cargo test` runs it), checks with twenty thousand that both find the same messages.
+//! `--packets N` measures as many, `--keep FOLDER` keeps the recordings.
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
 
 mod traffic;
@@ -11,7 +12,7 @@ use std::{
     env,
     fs::File,
     io::BufWriter,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -27,8 +28,13 @@ const ROUNDS: usize = 3;
 fn main() -> Result<()> {
     let is_bench = env::args().any(|word| word == "--bench");
     let is_quick = env::args().any(|word| word == "--quick") || !is_bench;
-    let packets = if is_quick { QUICK } else { PACKETS };
-    let folder = tempfile::tempdir()?;
+    let packets = match value_of("--packets") {
+        Some(packets) => packets.parse()?,
+        None if is_quick => QUICK,
+        None => PACKETS,
+    };
+    let temporary = tempfile::tempdir()?;
+    let folder = value_of("--keep").map_or(temporary.path().to_owned(), PathBuf::from);
     println!(
         "{:<28} {:>12} {:>14} {:>14} {:>8}",
         "recording", "SIP messages", "sipward, /s", "tshark, /s", "ratio"
@@ -37,7 +43,7 @@ fn main() -> Result<()> {
         ("phones, calls and speech", Kind::Mixed),
         ("SIP only", Kind::SipOnly),
     ] {
-        let file = folder.path().join("recording.pcap");
+        let file = folder.join(format!("{}.pcap", name.replace([' ', ','], "-")));
         traffic::write(BufWriter::new(File::create(&file)?), kind, packets)?;
         let rounds = (0..ROUNDS)
             .map(|_| sipward(&file))
@@ -67,6 +73,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// The word behind an option.
+fn value_of(option: &str) -> Option<String> {
+    env::args().skip_while(|word| word != option).nth(1)
+}
+
 /// How long it takes, how many packets there are, and how many messages.
 fn sipward(file: &Path) -> Result<(Duration, u64, u64)> {
     let start = Instant::now();
@@ -89,7 +100,7 @@ fn sipward(file: &Path) -> Result<(Duration, u64, u64)> {
 fn tshark(file: &Path) -> Result<Option<(Duration, u64)>> {
     let start = Instant::now();
     let output = Command::new("tshark")
-        .args(["-n", "-Y", "sip", "-r"])
+        .args(["-Y", "sip", "-r"])
         .arg(file)
         .stderr(Stdio::null())
         .output();

@@ -10,9 +10,13 @@ use sipward_testkit::{packet::Packet, pcap::PcapWriter};
 const SERVER: &str = "198.51.100.1";
 const PHONES: u64 = 300;
 const ATTACKERS: u64 = 40;
-/// Between two things that happen.
+/// Between two packets of a stream of speech.
 const PACE: Duration = Duration::from_millis(20);
-/// A packet of speech.
+/// Ticks of that length between two things that happen: five in a second.
+const CALM: u64 = 10;
+/// Packets of a stream: the calls take a minute on average, sixty go on at a time.
+const SPEECH: u64 = 6_000;
+/// A packet of speech, G.711.
 const MEDIA: usize = 172;
 
 /// What a recording holds besides signalling.
@@ -20,8 +24,15 @@ const MEDIA: usize = 172;
 pub enum Kind {
     /// The packets of a whole machine: of each call two streams of speech.
     Mixed,
-    /// As `tcpdump port 5060` records it.
+    /// As `tcpdump port 5060` records a busy one: fifty things in a second.
     SipOnly,
+}
+
+/// A call that goes on.
+struct Call {
+    number: u64,
+    id: String,
+    speech: u64,
 }
 
 struct Recorder<W: Write> {
@@ -31,6 +42,7 @@ struct Recorder<W: Write> {
     packets: u64,
     dice: u64,
     flow: u64,
+    calls: Vec<Call>,
 }
 
 /// Writes a recording of this many packets.
@@ -42,20 +54,18 @@ pub fn write(out: impl Write, kind: Kind, packets: u64) -> io::Result<()> {
         packets: 0,
         dice: 1,
         flow: 0,
+        calls: Vec::new(),
     };
     for phone in 0..PHONES {
         recorder.registration(phone)?;
     }
+    let mut tick = 0;
     while recorder.packets < packets {
-        let phone = recorder.roll(PHONES);
-        let attacker = recorder.roll(ATTACKERS);
-        match recorder.roll(100) {
-            0..45 => recorder.registration(phone)?,
-            45..70 => recorder.qualify(phone)?,
-            70..90 => recorder.call(phone)?,
-            90..94 => recorder.scan(attacker)?,
-            94..97 => recorder.guess(attacker)?,
-            _ => recorder.dial_and_vanish(attacker)?,
+        tick += 1;
+        recorder.at += PACE;
+        recorder.talk()?;
+        if kind == Kind::SipOnly || tick % CALM == 0 {
+            recorder.happen()?;
         }
     }
     recorder.pcap.finish().map(drop)
@@ -84,6 +94,19 @@ fn attacker(number: u64) -> Party {
 }
 
 impl<W: Write> Recorder<W> {
+    fn happen(&mut self) -> io::Result<()> {
+        let phone = self.roll(PHONES);
+        let attacker = self.roll(ATTACKERS);
+        match self.roll(100) {
+            0..45 => self.registration(phone),
+            45..70 => self.qualify(phone),
+            70..90 => self.call(phone),
+            90..94 => self.scan(attacker),
+            94..97 => self.guess(attacker),
+            _ => self.dial_and_vanish(attacker),
+        }
+    }
+
     fn registration(&mut self, number: u64) -> io::Result<()> {
         let party = phone(number);
         let call = self.begin();
@@ -132,23 +155,43 @@ impl<W: Write> Recorder<W> {
         self.answer(&party, "INVITE", &call, 2, "180 Ringing")?;
         self.answer(&party, "INVITE", &call, 2, "200 OK")?;
         self.ask(&party, "ACK", &call, 2, "")?;
-        if self.kind == Kind::Mixed {
-            self.talk(&party)?;
-        }
-        self.ask(&party, "BYE", &call, 3, "")?;
-        self.answer(&party, "BYE", &call, 3, "200 OK")
+        let speech = match self.kind {
+            Kind::Mixed => self.roll(SPEECH),
+            Kind::SipOnly => 0,
+        };
+        self.calls.push(Call {
+            number,
+            id: call,
+            speech,
+        });
+        Ok(())
     }
 
-    /// A few seconds of speech, each way.
-    fn talk(&mut self, party: &Party) -> io::Result<()> {
-        let host = party.address.split(':').next().unwrap_or_default();
-        let (there, here) = (format!("{host}:16384"), format!("{SERVER}:10000"));
-        let speech = [0x80; MEDIA];
-        for _ in 0..100 {
-            self.at += PACE;
+    /// A packet of speech of each call, each way; who has said all hangs up.
+    fn talk(&mut self) -> io::Result<()> {
+        let mut calls = std::mem::take(&mut self.calls);
+        for call in &mut calls {
+            let party = phone(call.number);
+            if call.speech == 0 {
+                self.ask(&party, "BYE", &call.id, 3, "")?;
+                self.answer(&party, "BYE", &call.id, 3, "200 OK")?;
+                continue;
+            }
+            let host = party.address.split(':').next().unwrap_or_default();
+            let (there, here) = (format!("{host}:16384"), format!("{SERVER}:10000"));
+            let mut speech = [0x55; MEDIA];
+            // RTP version 2, G.711 A-law.
+            speech[..2].copy_from_slice(&[0x80, 8]);
+            speech[2..4].copy_from_slice(&(call.speech as u16).to_be_bytes());
             self.frame(&there, &here, &speech)?;
             self.frame(&here, &there, &speech)?;
         }
+        calls.retain_mut(|call| {
+            let goes_on = call.speech > 0;
+            call.speech = call.speech.saturating_sub(1);
+            goes_on
+        });
+        self.calls = calls;
         Ok(())
     }
 
@@ -185,7 +228,6 @@ impl<W: Write> Recorder<W> {
 
     fn begin(&mut self) -> String {
         self.flow += 1;
-        self.at += PACE;
         format!("{:x}-{:x}", self.flow, self.flow.wrapping_mul(0x9e37_79b9))
     }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sipward_engine::{Alert, Ban, Command, Evidence, Place, Reason, Time};
 
+use super::feed::Read;
 use crate::{clock, config::BanScope};
 
 /// Sources that are told apart at most, and rows of drops; a flood of forged sources has more.
@@ -205,20 +206,29 @@ impl Reporter {
         self.report.inputs.push(name.to_owned());
     }
 
-    /// Counts a packet; gives its number among those of all files.
-    pub fn packet(&mut self, at: Option<Time>) -> u64 {
-        self.report.packets += 1;
-        if let Some(at) = at {
-            let (first, last) = self.range.get_or_insert((at, at));
-            *first = at.min(*first);
-            *last = at.max(*last);
+    /// Counts what was read.
+    pub fn read(&mut self, read: &Read) {
+        self.report.packets += read.packets;
+        if let Some((from, to)) = read.range {
+            let (first, last) = self.range.get_or_insert((from, to));
+            *first = from.min(*first);
+            *last = to.max(*last);
         }
-        self.report.packets
+    }
+
+    /// Packets before the file that is being played.
+    pub fn start_of_file(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// The latest packet.
+    pub fn last(&self) -> Option<Time> {
+        self.range.map(|(_, last)| last)
     }
 
     /// Packets of the file that is being played.
     pub fn packets_of_file(&self) -> u64 {
-        self.report.packets - self.starts.last().copied().unwrap_or(0)
+        self.report.packets - self.start_of_file()
     }
 
     /// Messages so far.

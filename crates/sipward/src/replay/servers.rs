@@ -79,7 +79,10 @@ fn look(
     let Some(ip) = packet.ip.filter(|_| (from || to) && sip::is_sip(payload)) else {
         return;
     };
-    let Some(status) = sip::Message::parse(payload).status() else {
+    let line = payload.split(|byte| matches!(byte, b'\r' | b'\n'));
+    let mut lines = line.filter(|line| !line.is_empty());
+    let sip::StartLine::Response(line) = sip::StartLine::parse(lines.next().unwrap_or_default())
+    else {
         if to && asked.len() < MOST {
             asked.insert(ip.destination);
         }
@@ -90,7 +93,7 @@ fn look(
     }
     let candidate = candidates.entry(ip.source).or_default();
     candidate.answers += 1;
-    candidate.challenges += u64::from(matches!(status, 401 | 407));
+    candidate.challenges += u64::from(matches!(line.status, Some(401 | 407)));
     if candidate.clients.len() < MOST {
         candidate.clients.insert(ip.destination);
     }

@@ -11,7 +11,7 @@ use sipward_wire::{
     LinkType, Packet, Transport,
     icmp::Icmp,
     ip::{self, Ip},
-    sip::{self, Anomalies, Method, PayloadKind, StartLine},
+    sip::{self, Anomalies, Method, StartLine},
     tcp::Tcp,
 };
 
@@ -375,11 +375,15 @@ impl Reader {
         extent: Extent,
         sink: &mut Sink<'_>,
     ) {
-        if !begins_like_sip(payload) {
+        if payload.len() <= sip::KEEP_ALIVE_MAX {
             self.counters.not_sip += 1;
             return;
         }
         let message = sip::Message::parse(payload);
+        if !begins_like_sip(&message) {
+            self.counters.not_sip += 1;
+            return;
+        }
         // What was not captured would look as if the sender had left it out.
         let is_cut = extent == Extent::Cut;
         if is_cut && message.anomalies().contains(Anomalies::NO_EMPTY_LINE) {
@@ -433,15 +437,11 @@ impl Reader {
 }
 
 /// SIP, or what somebody may want to pass for SIP.
-fn begins_like_sip(payload: &[u8]) -> bool {
-    match sip::classify(payload) {
-        PayloadKind::Sip => true,
-        PayloadKind::KeepAlive | PayloadKind::Stun => false,
-        PayloadKind::Other => {
-            let word = payload
-                .trim_ascii_start()
-                .split(|byte| *byte == b' ')
-                .next();
+fn begins_like_sip(message: &sip::Message<'_>) -> bool {
+    match message.start_line() {
+        StartLine::Request(_) | StartLine::Response(_) => true,
+        StartLine::Unrecognised(line) => {
+            let word = line.trim_ascii_start().split(|byte| *byte == b' ').next();
             Method::from_name(word.unwrap_or_default()) != Method::Other
         }
     }
