@@ -125,6 +125,46 @@ fn between(first: IpAddr, last: IpAddr) -> Vec<IpNet> {
     }
 }
 
+/// Whom the user named: by address or by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// An address, a prefix or a range.
+    Address(Address),
+    /// A host name, in lower case.
+    Name(String),
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.trim_end_matches('.').to_ascii_lowercase();
+        if is_name(&name) {
+            Ok(Self::Name(name))
+        } else {
+            text.parse().map(Self::Address)
+        }
+    }
+}
+
+/// Whether this has the form of a host name: labels of letters, digits, `-` and `_` (RFC 1123 §2.1;
+/// the underscore is not in it, and in use), the last of which is no number: that is an address
+/// with a slip in it.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.len() <= 253
+        && text.split('.').all(is_label)
+        && last.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
 /// All prefixes of what the user named.
 #[must_use]
 pub fn prefixes(addresses: &[Address]) -> Vec<IpNet> {
@@ -146,7 +186,7 @@ pub fn show(net: &IpNet) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Address;
+    use super::{Address, Host};
     use ipnet::IpNet;
     use test_case::test_case;
 
@@ -167,6 +207,33 @@ mod tests {
     fn an_address_is_read_as(text: &str, prefixes: &[&str]) {
         let address: Address = text.parse().unwrap();
         assert_eq!(written(address.prefixes()), prefixes);
+    }
+
+    #[test_case("sip.example.org", Some("sip.example.org"); "a name")]
+    #[test_case("SIP.Example.org.", Some("sip.example.org"); "another way to write it")]
+    #[test_case("localhost", Some("localhost"); "a short name")]
+    #[test_case("_sip._udp.example.org", Some("_sip._udp.example.org"); "underscores")]
+    #[test_case("1und1.de", Some("1und1.de"); "a digit first")]
+    #[test_case("192.0.2.1", None; "an address")]
+    #[test_case("192.0.2.1-192.0.2.9", None; "a range")]
+    #[test_case("dead:beef::", None; "letters of an address")]
+    fn a_host_is_a_name_or_an_address(text: &str, name: Option<&str>) {
+        let host: Host = text.parse().unwrap();
+        match (host, name) {
+            (Host::Name(read), Some(name)) => assert_eq!(read, name),
+            (Host::Address(_), None) => {}
+            (host, name) => panic!("{host:?} {name:?}"),
+        }
+    }
+
+    #[test_case("192.0.2.256"; "an address with a slip")]
+    #[test_case("a..b"; "an empty label")]
+    #[test_case("-a.example"; "a dash first")]
+    #[test_case("sip.example.org/24"; "a name with a length")]
+    #[test_case("a\x1b[2J"; "an escape")]
+    #[test_case(""; "nothing")]
+    fn what_is_neither_name_nor_address_is_refused(text: &str) {
+        text.parse::<Host>().unwrap_err();
     }
 
     #[test_case("87.119.220.203-87.119.220.200", "backwards"; "a range written backwards")]

@@ -1,5 +1,6 @@
 //! The daemon: one task that owns engine, shield and ledger, and everything that wakes it.
 
+mod allowlist;
 #[cfg(test)]
 mod double;
 mod evidence;
@@ -7,6 +8,7 @@ mod guard;
 mod kernel_events;
 mod locks;
 mod machine;
+pub mod names;
 mod notify;
 mod orders;
 mod packets;

@@ -44,6 +44,10 @@ pub enum Entry {
     Allow(IpNet, Time),
     /// A prefix is no longer allowed.
     Disallow(IpNet),
+    /// A name is allowed, and stands for these addresses from now on.
+    AllowName(AllowedName),
+    /// A name is no longer allowed.
+    DisallowName(String),
     /// An address proved itself, or did so again.
     Trust(Trusted),
     /// An address is no longer trusted.
@@ -72,6 +76,17 @@ pub enum Ended {
     Split,
     /// A ban of the same target took its place.
     Replaced,
+}
+
+/// A name on the allowlist.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AllowedName {
+    /// The name.
+    pub name: String,
+    /// What it stands for, in order.
+    pub addresses: Vec<IpAddr>,
+    /// Since when it is allowed.
+    pub since: Time,
 }
 
 /// A ban that is over.
@@ -231,6 +246,26 @@ impl Ledger {
         Ok(allowed)
     }
 
+    /// The names that are allowed, in order, each with what it stood for last.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn allowed_names(&self) -> Result<Vec<AllowedName>, Failure> {
+        let sql = "select * from allowed_name order by name";
+        let rows = self.select(sql, params![], rows::allowed_name)?;
+        let mut names: Vec<AllowedName> = Vec::new();
+        for row in rows {
+            match names.last_mut() {
+                Some(last) if last.name == row.name => last.addresses.extend(row.addresses),
+                Some(_) | None => names.push(row),
+            }
+        }
+        for name in &mut names {
+            name.addresses.sort_unstable();
+        }
+        Ok(names)
+    }
+
     /// The addresses that proved themselves, in order, lapsed trust included.
     ///
     /// # Errors
@@ -308,6 +343,12 @@ fn write(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
             transaction,
             "delete from allowed where prefix = ?1",
             params![prefix.to_string()],
+        ),
+        Entry::AllowName(name) => rows::insert_name(transaction, name),
+        Entry::DisallowName(name) => execute(
+            transaction,
+            "delete from allowed_name where name = ?1",
+            params![name],
         ),
         Entry::Trust(trusted) => rows::insert_trusted(transaction, trusted),
         Entry::Distrust(address) => execute(

@@ -2,7 +2,7 @@ use clap::Args;
 
 use super::{Daemon, table, unban};
 use crate::{
-    address::{self, Address},
+    address::{self, Host},
     clock,
     control::api::{AllowReply, AllowRequest, AllowedView, DisallowReply},
     exit::{Answer, Failure},
@@ -10,16 +10,18 @@ use crate::{
 
 /// Never drop anything from these addresses
 ///
-/// Bans of them end; a wider ban gets a hole.
+/// Bans of them end; a wider ban gets a hole. A name stands for its A and AAAA records, is looked up
+/// again every five minutes, and keeps its addresses where that fails; SRV records are not followed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sipward allow 198.51.100.7
+  sipward allow sip.example.org
   sipward allow 198.51.100.0/24 2001:db8:51::/48")]
 pub struct AllowArguments {
-    /// 203.0.113.7, 2001:db8::/48 or 203.0.113.7-203.0.113.20
-    #[arg(required = true, value_name = "ADDRESS")]
-    addresses: Vec<Address>,
+    /// 203.0.113.7, 2001:db8::/48, 203.0.113.7-203.0.113.20 or a host name
+    #[arg(required = true, value_name = "ADDRESS|NAME")]
+    hosts: Vec<Host>,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -30,11 +32,12 @@ pub struct AllowArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sipward disallow 198.51.100.7")]
+  sipward disallow 198.51.100.7
+  sipward disallow sip.example.org")]
 pub struct DisallowArguments {
-    /// 203.0.113.7, 2001:db8::/48 or 203.0.113.7-203.0.113.20
-    #[arg(required = true, value_name = "ADDRESS")]
-    addresses: Vec<Address>,
+    /// 203.0.113.7, 2001:db8::/48, 203.0.113.7-203.0.113.20 or a host name
+    #[arg(required = true, value_name = "ADDRESS|NAME")]
+    hosts: Vec<Host>,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -55,9 +58,7 @@ pub struct AllowedArguments {
 
 impl AllowArguments {
     pub fn run(self) -> Result<Answer, Failure> {
-        let request = AllowRequest {
-            prefixes: address::prefixes(&self.addresses),
-        };
+        let request = request(&self.hosts);
         let reply: AllowReply = self.daemon.client().post("/v1/allow", &request)?;
         let allowed = reply
             .allowed
@@ -67,8 +68,14 @@ impl AllowArguments {
             .already
             .iter()
             .map(|net| format!("{} is allowed already", address::show(net)));
+        let names = reply.names.iter().map(|resolved| {
+            let addresses: Vec<String> =
+                resolved.addresses.iter().map(ToString::to_string).collect();
+            format!("{} is allowed: {}", resolved.name, addresses.join(", "))
+        });
         let notes = allowed
             .chain(already)
+            .chain(names)
             .chain(unban::tell(&reply.lift))
             .collect();
         Ok(Answer {
@@ -80,15 +87,20 @@ impl AllowArguments {
 
 impl DisallowArguments {
     pub fn run(self) -> Result<Answer, Failure> {
-        let request = AllowRequest {
-            prefixes: address::prefixes(&self.addresses),
-        };
+        let request = request(&self.hosts);
         let reply: DisallowReply = self.daemon.client().post("/v1/disallow", &request)?;
         let gone = reply
             .disallowed
             .iter()
             .map(|net| format!("{} is no longer allowed", address::show(net)));
-        let notes = gone.chain(reply.refused.iter().cloned()).collect();
+        let names = reply
+            .names
+            .iter()
+            .map(|name| format!("{name} is no longer allowed"));
+        let notes = gone
+            .chain(names)
+            .chain(reply.refused.iter().cloned())
+            .collect();
         let answer = Answer {
             notes,
             ..Answer::data("")
@@ -123,8 +135,20 @@ pub(super) fn text(allowed: &[AllowedView]) -> String {
                 address::show(&allowed.prefix),
                 since,
                 allowed.origin.clone(),
+                allowed.name.clone().unwrap_or_else(|| "-".to_owned()),
             ]
         })
         .collect();
-    table::columns(["ADDRESS", "SINCE", "BY"], &rows)
+    table::columns(["ADDRESS", "SINCE", "BY", "NAME"], &rows)
+}
+
+fn request(hosts: &[Host]) -> AllowRequest {
+    let mut request = AllowRequest::default();
+    for host in hosts {
+        match host {
+            Host::Address(address) => request.prefixes.extend(address.prefixes()),
+            Host::Name(name) => request.names.push(name.clone()),
+        }
+    }
+    request
 }

@@ -469,6 +469,8 @@ fn the_allowlist_reads() {
     let allowed: Vec<AllowedView> = serde_json::from_value(serde_json::json!([
         { "prefix": "192.0.2.0/24", "origin": "configuration", "since": null },
         { "prefix": "198.51.100.7/32", "origin": "manual", "since": "2026-11-22T15:50:00Z" },
+        { "prefix": "2001:db8::7/128", "origin": "manual", "since": "2026-11-22T16:00:00Z",
+            "name": "sip.example.org" },
     ]))
     .unwrap();
     insta::assert_snapshot!("allowed", utc(&allow::text(&allowed)));

@@ -309,6 +309,9 @@ pub struct AllowedView {
     pub prefix: IpNet,
     /// `configuration` or `manual`.
     pub origin: String,
+    /// The name that stands for them, where one was allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Since when; null for what the configuration says.
     pub since: Option<Timestamp>,
 }
@@ -373,11 +376,23 @@ pub struct Hole {
 }
 
 /// Asks for a change of the allowlist.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AllowRequest {
     /// Whom.
     pub prefixes: Vec<IpNet>,
+    /// Whom, by name.
+    #[serde(default)]
+    pub names: Vec<String>,
+}
+
+/// A name and what it stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The name.
+    pub name: String,
+    /// Its addresses, in order.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What became of an [`AllowRequest`].
@@ -387,6 +402,9 @@ pub struct AllowReply {
     pub allowed: Vec<IpNet>,
     /// Allowed already.
     pub already: Vec<IpNet>,
+    /// Names that are allowed now.
+    #[serde(default)]
+    pub names: Vec<Resolved>,
     /// Bans that ended with it.
     pub lift: LiftReply,
 }
@@ -396,6 +414,9 @@ pub struct AllowReply {
 pub struct DisallowReply {
     /// No longer allowed.
     pub disallowed: Vec<IpNet>,
+    /// Names that are no longer allowed.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// Not on the list by themselves, each with why that is, or what holds it.
     pub refused: Vec<String>,
 }

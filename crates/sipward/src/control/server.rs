@@ -45,7 +45,7 @@ use super::{
     watch::WatchRequest,
 };
 use crate::{
-    daemon::Guard,
+    daemon::{Guard, names},
     exit::{Exit, Failure},
 };
 
@@ -54,8 +54,8 @@ pub type Task = Box<dyn FnOnce(&mut Guard) + Send>;
 
 /// A request ends after this time at the latest.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Requests that wait for the loop at most.
-const MOST_WAITING: usize = 64;
+/// Tasks that wait for the loop at most.
+pub const MOST_WAITING: usize = 64;
 
 /// The socket; its file goes when it is dropped.
 #[derive(Debug)]
@@ -101,17 +101,14 @@ impl Control {
         })
     }
 
-    /// Serves in the background; what is asked comes out of the channel.
-    #[must_use]
-    pub fn serve(&mut self) -> mpsc::Receiver<Task> {
-        let (tasks, waiting) = mpsc::channel(MOST_WAITING);
+    /// Serves in the background; what is asked goes into the channel.
+    pub fn serve(&mut self, tasks: mpsc::Sender<Task>) {
         if let Some(listener) = self.listener.take() {
             tokio::spawn(async move {
                 // It accepts for ever.
                 let _ = axum::serve(Peers(listener), router(tasks)).await;
             });
         }
-        waiting
     }
 }
 
@@ -268,14 +265,7 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
                 },
             ),
         )
-        .route(
-            "/v1/allow",
-            post(
-                async |State(owner): State<Loop>, body: Body<AllowRequest>| {
-                    order(owner, body, Guard::allow).await
-                },
-            ),
-        )
+        .route("/v1/allow", post(allow))
         .route(
             "/v1/disallow",
             post(
@@ -298,6 +288,18 @@ async fn order<Asked: Send + 'static, T: Serialize + Send + 'static>(
     match body {
         Ok(Json(request)) => owner.ask(move |guard| carry_out(guard, &request)).await,
         Err(rejection) => refuse(rejection.status(), Failure::input(rejection.body_text())),
+    }
+}
+
+/// Names are looked up here: the loop does not wait for a name server.
+async fn allow(State(owner): State<Loop>, body: Body<AllowRequest>) -> Response {
+    let names = match &body {
+        Ok(Json(request)) => names::look_up_all(&request.names).await,
+        Err(_) => Ok(Vec::new()),
+    };
+    match names {
+        Ok(names) => order(owner, body, |guard, request| guard.allow(request, names)).await,
+        Err(failure) => refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
     }
 }
 

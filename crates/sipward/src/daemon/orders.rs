@@ -4,17 +4,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
-use sipward_engine::{Ban, Lifted, Origin, Protection, escape, overlap};
+use sipward_engine::{Ban, Lifted, Origin, escape, overlap};
 
 use super::guard::Guard;
 use crate::{
     address, clock,
-    control::api::{
-        AllowReply, AllowRequest, BanReply, BanRequest, DisallowReply, Hole, LiftReply,
-        UnbanRequest,
-    },
+    control::api::{BanReply, BanRequest, Hole, LiftReply, UnbanRequest},
     exit::Failure,
-    ledger::{Entry, Target},
+    ledger::Target,
 };
 
 /// Bytes of a reason at most.
@@ -106,94 +103,6 @@ impl Guard {
         Ok(reply)
     }
 
-    /// Puts prefixes on the allowlist, and ends what bans them.
-    ///
-    /// # Errors
-    /// The ledger cannot be written; the kernel refused.
-    pub fn allow(&mut self, request: &AllowRequest) -> Result<AllowReply, Failure> {
-        self.carry_out();
-        let now = clock::now();
-        let held = self.shield.allowed()?;
-        let mut reply = AllowReply::default();
-        let mut entries = Vec::new();
-        for prefix in &request.prefixes {
-            if held.contains(prefix) {
-                reply.already.push(*prefix);
-            } else {
-                entries.push(Entry::Allow(*prefix, now));
-                reply.allowed.push(*prefix);
-            }
-        }
-        self.ledger.write(&entries)?;
-        for prefix in &reply.allowed {
-            self.shield.allow(*prefix)?;
-            self.engine
-                .protected_mut()
-                .add(Protection::Allowlist, *prefix);
-            tracing::info!("{prefix} is allowed");
-        }
-        for prefix in &request.prefixes {
-            reply
-                .lift
-                .add(Some(*prefix), self.engine.lift(*prefix, now));
-        }
-        reply.lift.not_banned.clear();
-        self.carry_out_order()?;
-        Ok(reply)
-    }
-
-    /// Takes prefixes from the allowlist.
-    ///
-    /// # Errors
-    /// The ledger cannot be written; the kernel refused.
-    pub fn disallow(&mut self, request: &AllowRequest) -> Result<DisallowReply, Failure> {
-        let configured = self.config.allowed();
-        let by_hand: Vec<IpNet> = self
-            .ledger
-            .allowed()?
-            .into_iter()
-            .map(|(prefix, _)| prefix)
-            .collect();
-        let mut reply = DisallowReply::default();
-        let mut entries = Vec::new();
-        for prefix in &request.prefixes {
-            let shown = address::show(prefix);
-            if configured.contains(prefix) {
-                reply.refused.push(format!(
-                    "{shown} is allowed by the configuration: take it out of [allow] there, then \
-                     reload"
-                ));
-            }
-            if by_hand.contains(prefix) {
-                entries.push(Entry::Disallow(*prefix));
-                reply.disallowed.push(*prefix);
-            } else if !configured.contains(prefix) {
-                let around = configured
-                    .iter()
-                    .chain(&by_hand)
-                    .find(|wider| wider.contains(prefix));
-                reply.refused.push(match around {
-                    Some(wider) => format!("{shown} is allowed as part of {wider}: disallow that"),
-                    None => format!("{shown} is not on the allowlist"),
-                });
-            }
-        }
-        self.ledger.write(&entries)?;
-        for prefix in reply
-            .disallowed
-            .iter()
-            .filter(|prefix| !configured.contains(prefix))
-        {
-            self.shield.disallow(*prefix)?;
-            self.engine
-                .protected_mut()
-                .remove(Protection::Allowlist, *prefix);
-            tracing::info!("{prefix} is no longer allowed");
-        }
-        self.self_check.changed(clock::now());
-        Ok(reply)
-    }
-
     fn refuse_protected(&self, prefixes: &[IpNet]) -> Result<(), Failure> {
         let refused = |prefix: &IpNet| {
             let protected = self.engine.protected().conflict(prefix)?;
@@ -207,7 +116,7 @@ impl Guard {
 }
 
 impl LiftReply {
-    fn add(&mut self, asked: Option<IpNet>, lifted: Lifted) {
+    pub(super) fn add(&mut self, asked: Option<IpNet>, lifted: Lifted) {
         if lifted.is_empty() {
             self.not_banned.extend(asked);
         }

@@ -117,11 +117,14 @@ pub fn trusted(guard: &mut Guard) -> Result<(), Failure> {
 /// Makes the kernel's allowlist that of configuration and ledger, and tells the engine.
 pub fn allowed(guard: &mut Guard) -> Result<(), Failure> {
     let by_hand = guard.ledger.allowed()?;
+    let names = guard.ledger.allowed_names()?;
+    let named = names.iter().flat_map(|name| &name.addresses);
     let wanted: BTreeSet<IpNet> = guard
         .config
         .allowed()
         .into_iter()
         .chain(by_hand.iter().map(|(prefix, _)| *prefix))
+        .chain(named.map(|address| IpNet::from(*address)))
         .collect();
     let held: BTreeSet<IpNet> = guard.shield.allowed()?.into_iter().collect();
     for prefix in wanted.difference(&held) {

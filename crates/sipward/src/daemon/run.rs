@@ -34,14 +34,14 @@ use tokio::{
 use super::{
     Guard, default_interfaces,
     locks::{FolderLock, InterfaceLock},
-    notify,
+    names, notify,
     packets::tap_ports,
     taps::{self, Taps},
 };
 use crate::{
     clock,
     config::{Config, GuardMode, XdpChoice},
-    control::server::{Control, Task},
+    control::server::{Control, MOST_WAITING, Task},
     exit::{Exit, Failure},
     ledger::{self, Ledger},
     signatures,
@@ -116,7 +116,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .build()
         .map_err(|error| no_wait(&error))?;
     // Sockets and timers belong to the runtime.
-    let _entered = runtime.enter();
+    let entered = runtime.enter();
     // A signal that comes during the rest of the start waits for the loop, which detaches.
     let signals = Signals::listen()?;
     let mut control = Control::bind(&options.socket)?;
@@ -136,17 +136,24 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
     let taps = Taps::open(&interfaces, &tap_ports(&config.ports))?;
     let guard = Guard::new(config, Box::new(shield), ledger)?;
+    let (sender, tasks) = mpsc::channel(MOST_WAITING);
+    control.serve(sender.clone());
+    tokio::spawn(names::keep_fresh(sender));
     let daemon = Daemon {
         options,
         events,
         taps,
         guard,
         more_waits: false,
-        tasks: control.serve(),
+        tasks,
         signals,
         _control: control,
     };
-    runtime.block_on(daemon.guard())
+    let ended = runtime.block_on(daemon.guard());
+    drop(entered);
+    // A name that is being looked up is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Everything that wakes the daemon, and what it guards with.

@@ -1,5 +1,6 @@
 //! The guard over a shield in memory: what the kernel, the ledger and the engine are each told.
 
+mod allowlist;
 mod stories;
 mod watch;
 
@@ -334,9 +335,13 @@ fn bans_that_the_kernel_lost_are_restored() {
         })
         .unwrap();
     guard
-        .allow(&AllowRequest {
-            prefixes: vec![net("192.0.2.5/32")],
-        })
+        .allow(
+            &AllowRequest {
+                prefixes: vec![net("192.0.2.5/32")],
+                ..AllowRequest::default()
+            },
+            Vec::new(),
+        )
         .unwrap();
     let before = guard.bans(BansQuery::default()).unwrap();
     drop(guard);
@@ -571,16 +576,20 @@ fn a_ban_says_what_the_allowlist_lets_through_of_it() {
         ..ban(prefix)
     };
     guard
-        .allow(&AllowRequest {
-            prefixes: [
-                "192.0.2.7/32",
-                "192.0.2.128/25",
-                "198.51.100.0/24",
-                "2001:db8::/48",
-            ]
-            .map(net)
-            .into(),
-        })
+        .allow(
+            &AllowRequest {
+                prefixes: [
+                    "192.0.2.7/32",
+                    "192.0.2.128/25",
+                    "198.51.100.0/24",
+                    "2001:db8::/48",
+                ]
+                .map(net)
+                .into(),
+                ..AllowRequest::default()
+            },
+            Vec::new(),
+        )
         .unwrap();
     for prefix in ["192.0.2.0/24", "198.51.100.9/32", "203.0.113.0/24"] {
         guard.ban(&forced(prefix)).unwrap();

@@ -10,8 +10,8 @@ use super::{guard::Guard, reconcile};
 use crate::{
     clock::{self, timestamp},
     control::api::{
-        AllowedView, BanView, BansQuery, Dropped, Interface, Packets, Sensor, SensorState, Sensors,
-        Status, WouldDrop,
+        BanView, BansQuery, Dropped, Interface, Packets, Sensor, SensorState, Sensors, Status,
+        WouldDrop,
     },
     exit::Failure,
     ledger::{PastBan, Target},
@@ -109,30 +109,6 @@ impl Guard {
         let kernel = self.kernel()?;
         let in_force = self.engine.bans().filter(|ban| ban.is_in_force(now));
         Ok(in_force.map(|ban| kernel.view(ban)).collect())
-    }
-
-    /// `allowed`
-    ///
-    /// # Errors
-    /// The ledger cannot be asked.
-    pub fn allowed(&self) -> Result<Vec<AllowedView>, Failure> {
-        let configured = self.config.allowed().into_iter().map(|prefix| AllowedView {
-            prefix,
-            origin: "configuration".to_owned(),
-            since: None,
-        });
-        let by_hand = self
-            .ledger
-            .allowed()?
-            .into_iter()
-            .map(|(prefix, since)| AllowedView {
-                prefix,
-                origin: "manual".to_owned(),
-                since: Some(timestamp(since)),
-            });
-        let mut allowed: Vec<AllowedView> = configured.chain(by_hand).collect();
-        allowed.sort_by_key(|allowed| allowed.prefix);
-        Ok(allowed)
     }
 
     pub(super) fn kernel(&self) -> Result<Kernel, Failure> {

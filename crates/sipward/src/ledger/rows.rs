@@ -8,7 +8,7 @@ use sipward_engine::{
     Alert, Ban, Detector, Evidence, Origin, Place, Scope, Time, Trusted, TrustedBy,
 };
 
-use super::{Ended, PastBan};
+use super::{AllowedName, Ended, PastBan};
 
 pub(super) fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
     Ok(Ban {
@@ -173,6 +173,30 @@ pub(super) fn insert_trusted(
 
 pub(super) fn allowed(row: &Row<'_>) -> rusqlite::Result<(IpNet, Time)> {
     Ok((parsed(row, "prefix")?, time(row, "since")?))
+}
+
+/// One of the addresses of a name.
+pub(super) fn allowed_name(row: &Row<'_>) -> rusqlite::Result<AllowedName> {
+    Ok(AllowedName {
+        name: row.get("name")?,
+        addresses: vec![parsed(row, "address")?],
+        since: time(row, "since")?,
+    })
+}
+
+/// Puts these addresses in the place of those that the name had.
+pub(super) fn insert_name(
+    transaction: &Transaction<'_>,
+    name: &AllowedName,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("delete from allowed_name where name = ?1")?
+        .execute([&name.name])?;
+    let mut insert = transaction.prepare_cached("insert into allowed_name values (?1, ?2, ?3)")?;
+    for address in &name.addresses {
+        insert.execute(params![name.name, address.to_string(), number(name.since)])?;
+    }
+    Ok(())
 }
 
 /// The first and the last address of a prefix, as 16 bytes each.

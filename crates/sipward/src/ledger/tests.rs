@@ -8,7 +8,7 @@ use sipward_engine::{
 use tempfile::TempDir;
 use test_case::test_case;
 
-use super::{Ended, Entry, FILE_NAME, Ledger, PastBan, Target};
+use super::{AllowedName, Ended, Entry, FILE_NAME, Ledger, PastBan, Target};
 use crate::exit::Exit;
 
 /// Minutes after a moment in 2026.
@@ -239,6 +239,29 @@ fn the_allowlist_is_kept_with_its_first_date() {
     assert_eq!(ledger.allowed().unwrap(), [(a, at(0)), (b, at(0))]);
     ledger.write(&[Entry::Disallow(a)]).unwrap();
     assert_eq!(ledger.allowed().unwrap(), [(b, at(0))]);
+}
+
+#[test]
+fn a_name_is_kept_with_what_it_stood_for_last() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let name = |name: &str, addresses: &[&str]| AllowedName {
+        name: name.to_owned(),
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        since: at(0),
+    };
+    let b = name("b.example", &["192.0.2.9", "198.51.100.10", "2001:db8::1"]);
+    let entries = [
+        name("b.example", &["192.0.2.1"]),
+        name("a.example", &["192.0.2.1"]),
+        b.clone(),
+    ];
+    ledger.write(&entries.map(Entry::AllowName)).unwrap();
+    let a = name("a.example", &["192.0.2.1"]);
+    assert_eq!(ledger.allowed_names().unwrap(), [a.clone(), b]);
+    let gone = Entry::DisallowName("b.example".to_owned());
+    ledger.write(&[gone]).unwrap();
+    assert_eq!(ledger.allowed_names().unwrap(), [a]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod names;
 mod orders;
 mod place;
 mod scanner;

@@ -86,9 +86,13 @@ fn who_is_allowed_does_not_leak() {
     let bench = Bench::new();
     let mut guard = bench.guard();
     guard
-        .allow(&AllowRequest {
-            prefixes: vec!["203.0.113.7/32".parse().unwrap()],
-        })
+        .allow(
+            &AllowRequest {
+                prefixes: vec!["203.0.113.7/32".parse().unwrap()],
+                ..AllowRequest::default()
+            },
+            Vec::new(),
+        )
         .unwrap();
     let forced = BanRequest {
         force: true,

@@ -1,0 +1,196 @@
+//! The allowlist: what the configuration says, prefixes that were allowed by hand, and names with
+//! what they stand for.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{guard::Guard, reconcile};
+use crate::{
+    address,
+    clock::{self, timestamp},
+    control::api::{AllowReply, AllowRequest, AllowedView, DisallowReply, Resolved},
+    exit::Failure,
+    ledger::{AllowedName, Entry},
+};
+
+impl Guard {
+    /// Puts prefixes and names on the allowlist, and ends what bans them; the names of the request
+    /// were looked up before.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; the kernel refused.
+    pub fn allow(
+        &mut self,
+        request: &AllowRequest,
+        names: Vec<Resolved>,
+    ) -> Result<AllowReply, Failure> {
+        self.carry_out();
+        let now = clock::now();
+        let configured = self.config.allowed();
+        let by_hand = self.allowed_by_hand()?;
+        let mut reply = AllowReply::default();
+        let mut entries = Vec::new();
+        for prefix in &request.prefixes {
+            if configured.contains(prefix) || by_hand.contains(prefix) {
+                reply.already.push(*prefix);
+            } else {
+                entries.push(Entry::Allow(*prefix, now));
+                reply.allowed.push(*prefix);
+            }
+        }
+        entries.extend(names.iter().map(|name| {
+            Entry::AllowName(AllowedName {
+                name: name.name.clone(),
+                addresses: name.addresses.clone(),
+                since: now,
+            })
+        }));
+        self.ledger.write(&entries)?;
+        reconcile::allowed(self)?;
+        let named = names.iter().flat_map(|name| &name.addresses);
+        let named = named.map(|address| IpNet::from(*address));
+        for prefix in request.prefixes.iter().copied().chain(named) {
+            reply.lift.add(Some(prefix), self.engine.lift(prefix, now));
+        }
+        reply.lift.not_banned.clear();
+        reply.names = names;
+        self.carry_out_order()?;
+        Ok(reply)
+    }
+
+    /// Takes prefixes and names from the allowlist.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; the kernel refused.
+    pub fn disallow(&mut self, request: &AllowRequest) -> Result<DisallowReply, Failure> {
+        let by_hand = self.allowed_by_hand()?;
+        let names = self.ledger.allowed_names()?;
+        let mut reply = DisallowReply::default();
+        let mut entries = Vec::new();
+        for prefix in &request.prefixes {
+            if by_hand.contains(prefix) {
+                entries.push(Entry::Disallow(*prefix));
+                reply.disallowed.push(*prefix);
+            }
+            reply.refused.extend(self.held(prefix, &by_hand, &names));
+        }
+        for name in &request.names {
+            if names.iter().any(|allowed| allowed.name == *name) {
+                entries.push(Entry::DisallowName(name.clone()));
+                reply.names.push(name.clone());
+            } else {
+                reply
+                    .refused
+                    .push(format!("{name} is not on the allowlist"));
+            }
+        }
+        self.ledger.write(&entries)?;
+        reconcile::allowed(self)?;
+        self.self_check.changed(clock::now());
+        Ok(reply)
+    }
+
+    /// `allowed`
+    ///
+    /// # Errors
+    /// The ledger cannot be asked.
+    pub fn allowed(&self) -> Result<Vec<AllowedView>, Failure> {
+        let configured = self.config.allowed().into_iter();
+        let mut allowed: Vec<AllowedView> = configured
+            .map(|prefix| AllowedView {
+                prefix,
+                origin: "configuration".to_owned(),
+                name: None,
+                since: None,
+            })
+            .collect();
+        let manual = |prefix, name, since| AllowedView {
+            prefix,
+            origin: "manual".to_owned(),
+            name,
+            since: Some(timestamp(since)),
+        };
+        for (prefix, since) in self.ledger.allowed()? {
+            allowed.push(manual(prefix, None, since));
+        }
+        for AllowedName {
+            name,
+            addresses,
+            since,
+        } in self.ledger.allowed_names()?
+        {
+            let rows = addresses.into_iter().map(IpNet::from);
+            allowed.extend(rows.map(|prefix| manual(prefix, Some(name.clone()), since)));
+        }
+        allowed.sort_by_key(|allowed| allowed.prefix);
+        Ok(allowed)
+    }
+
+    /// The names to look up again.
+    ///
+    /// # Errors
+    /// The ledger cannot be asked.
+    pub fn names(&self) -> Result<Vec<String>, Failure> {
+        let names = self.ledger.allowed_names()?;
+        Ok(names.into_iter().map(|allowed| allowed.name).collect())
+    }
+
+    /// Takes what names stand for now. One that was disallowed meanwhile is left out.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; the kernel refused.
+    pub fn names_are(&mut self, found: Vec<Resolved>) -> Result<(), Failure> {
+        let mut entries = Vec::new();
+        for before in self.ledger.allowed_names()? {
+            let now = found.iter().find(|resolved| resolved.name == before.name);
+            let Some(now) = now.filter(|now| now.addresses != before.addresses) else {
+                continue;
+            };
+            let shown: Vec<String> = now.addresses.iter().map(IpAddr::to_string).collect();
+            tracing::info!("{} stands for {} now", now.name, shown.join(", "));
+            entries.push(Entry::AllowName(AllowedName {
+                addresses: now.addresses.clone(),
+                ..before
+            }));
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.ledger.write(&entries)?;
+        reconcile::allowed(self)?;
+        self.self_check.changed(clock::now());
+        Ok(())
+    }
+
+    fn allowed_by_hand(&self) -> Result<Vec<IpNet>, Failure> {
+        let by_hand = self.ledger.allowed()?;
+        Ok(by_hand.into_iter().map(|(prefix, _)| prefix).collect())
+    }
+
+    /// Why a prefix is not off the allowlist although it was asked for.
+    fn held(&self, prefix: &IpNet, by_hand: &[IpNet], names: &[AllowedName]) -> Option<String> {
+        let shown = address::show(prefix);
+        let configured = self.config.allowed();
+        if configured.contains(prefix) {
+            return Some(format!(
+                "{shown} is allowed by the configuration: take it out of [allow] there, then reload"
+            ));
+        }
+        let name = names.iter().find(|name| {
+            let mut addresses = name.addresses.iter();
+            addresses.any(|address| IpNet::from(*address) == *prefix)
+        });
+        if let Some(AllowedName { name, .. }) = name {
+            return Some(format!("{shown} is allowed as {name}: disallow that"));
+        }
+        if by_hand.contains(prefix) {
+            return None;
+        }
+        let mut wider = configured.iter().chain(by_hand);
+        Some(match wider.find(|wider| wider.contains(prefix)) {
+            Some(wider) => format!("{shown} is allowed as part of {wider}: disallow that"),
+            None => format!("{shown} is not on the allowlist"),
+        })
+    }
+}
