@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,9 @@ pub struct Label {
     /// Who loses not a packet although others are banned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spared: Vec<String>,
+    /// Whose requests are stopped without a ban: something of each is dropped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<String>,
     /// The bans that must be; another one is a mistake.
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "ban")]
     pub bans: Vec<ExpectedBan>,
@@ -117,7 +121,8 @@ pub struct ExpectedBan {
     /// Refusals of credentials of `of` up to the decision, at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<usize>,
-    /// All final answers to `of` up to the decision, at most.
+    /// All final answers to `of` up to the decision, at most; not those to requests that a hold
+    /// drops.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<usize>,
 }
@@ -178,39 +183,117 @@ impl Recording {
     }
 }
 
-/// How many final answers an address got (at that port, where one is given), and how many of them
-/// refused credentials, up to the packet of that number (from 1). Answers sent again count again.
+/// The same attack from many more IPv4 sources: copies of it, one after the other, each with the
+/// sources within `prefix` moved on by one and with Call-IDs of its own. Whoever else is in the
+/// recording is in the copy in the middle only. Checksums are as they were.
 #[must_use]
-pub fn answers_until(
-    frames: &[Frame],
-    address: IpAddr,
-    port: Option<u16>,
-    packet: u64,
-) -> (usize, usize) {
+pub fn multiplied(frames: &[Frame], prefix: (Ipv4Addr, u8), copies: u32) -> Vec<Frame> {
+    let (network, length) = prefix;
+    let shift = 32 - u32::from(length);
+    let is_within = |address: u32| address >> shift == u32::from(network) >> shift;
+    let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+        return Vec::new();
+    };
+    let span = last.at - first.at + Duration::from_millis(5);
+    let mut many = Vec::new();
+    for copy in 0..copies {
+        for frame in frames {
+            let mut moved = frame.clone();
+            moved.at += span * copy;
+            let mut is_attacker = false;
+            // Source and destination of an IPv4 header behind an untagged Ethernet header.
+            for field in [26, 30] {
+                if let Some(bytes) = moved.bytes.get_mut(field..field + 4) {
+                    let address = u32::from_be_bytes(bytes.try_into().unwrap_or_default());
+                    if is_within(address) {
+                        is_attacker = true;
+                        bytes.copy_from_slice(&(address + copy).to_be_bytes());
+                    }
+                }
+            }
+            if is_attacker {
+                renumber(&mut moved.bytes, copy);
+            }
+            if is_attacker || copy == copies / 2 {
+                many.push(moved);
+            }
+        }
+    }
+    many
+}
+
+/// Call-IDs of the recordings begin with six digits, and tag and branch have them, too.
+fn renumber(frame: &mut [u8], copy: u32) {
+    let mark = b"Call-ID: ";
+    let place = frame.windows(mark.len()).position(|window| window == mark);
+    let digits = place.and_then(|place| frame.get(place + mark.len()..place + mark.len() + 6));
+    let Some(digits) = digits.map(<[u8]>::to_vec) else {
+        return;
+    };
+    let number: u32 = String::from_utf8_lossy(&digits).parse().unwrap_or(0);
+    let new = format!("{:06}", number + 1_000 * copy);
+    for at in 0..frame.len().saturating_sub(5) {
+        if let Some(place) = frame.get_mut(at..at + 6)
+            && *place == digits
+        {
+            place.copy_from_slice(new.as_bytes());
+        }
+    }
+}
+
+/// The number (from 1) of the packet with the first final answer to the request in the packet of
+/// this number.
+#[must_use]
+pub fn answered_at(frames: &[Frame], request: usize) -> Option<usize> {
+    let text = |frame: &Frame| {
+        let payload = Datagram::read(&frame.bytes)?.payload;
+        Some(String::from_utf8_lossy(payload).into_owned())
+    };
+    let asked = names_of(&text(frames.get(request.checked_sub(1)?)?)?);
+    let mut later = frames
+        .iter()
+        .skip(request)
+        .map(|frame| text(frame).unwrap_or_default());
+    let answer = later.position(|text| is_final_answer(&text) && names_of(&text) == asked);
+    Some(request + answer? + 1)
+}
+
+/// What an answer has in common with its request: Call-ID and `CSeq`.
+fn names_of(message: &str) -> [String; 2] {
+    // A scanner's compact mode has `i`.
+    let call_id = match header(message, "Call-ID") {
+        "" => header(message, "i"),
+        call_id => call_id,
+    };
+    [call_id, header(message, "CSeq")].map(str::to_owned)
+}
+
+fn is_final_answer(message: &str) -> bool {
+    let status = message.strip_prefix("SIP/2.0 ").unwrap_or_default();
+    status.as_bytes() >= b"2".as_slice()
+}
+
+/// How many final answers an address got (at that port, where one is given), and how many of them
+/// refused credentials. Answers sent again count again.
+#[must_use]
+pub fn answers_to(frames: &[Frame], address: IpAddr, port: Option<u16>) -> (usize, usize) {
     let is_party =
         |party: SocketAddr| party.ip() == address && port.is_none_or(|port| party.port() == port);
     let mut with_credentials = Vec::new();
     let (mut answers, mut refused) = (0, 0);
-    let count = usize::try_from(packet).unwrap_or(usize::MAX);
-    for frame in frames.iter().take(count) {
+    for frame in frames {
         let Some(datagram) = Datagram::read(&frame.bytes) else {
             continue;
         };
         let text = String::from_utf8_lossy(datagram.payload);
-        // A scanner's compact mode has `i`.
-        let call_id = match header(&text, "Call-ID") {
-            "" => header(&text, "i"),
-            call_id => call_id,
-        };
-        let request = [call_id, header(&text, "CSeq")].map(str::to_owned);
+        let request = names_of(&text);
         if is_party(datagram.source) && !header(&text, "Authorization").is_empty() {
             with_credentials.push(request);
             continue;
         }
-        let status = text.strip_prefix("SIP/2.0 ").unwrap_or_default();
-        if is_party(datagram.destination) && status.as_bytes() >= b"2".as_slice() {
+        if is_party(datagram.destination) && is_final_answer(&text) {
             answers += 1;
-            let is_refused = status.as_bytes() >= b"3".as_slice();
+            let is_refused = !text.starts_with("SIP/2.0 2");
             refused += usize::from(is_refused && with_credentials.contains(&request));
         }
     }

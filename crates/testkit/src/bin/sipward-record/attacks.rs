@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use sipward_testkit::asterisk::{Asterisk, Driver};
-use sipward_testkit::evasions::{EVASIONS, Evasion, Field, Request};
+use sipward_testkit::evasions::{EVASIONS, Evasion, Field, Request, Wire};
 use sipward_testkit::lab::{ATTACKER, PBX};
 use sipward_testkit::process::Process;
 use sipward_testkit::recording::ExpectedBan;
@@ -157,16 +157,25 @@ fn scanners(driver: Driver) -> Vec<Scenario> {
         match *by {
             SIGNATURE if scanner != Scanner::Nmap => banned.packet = Some(1),
             GUESSING => banned.refused = Some(6),
+            PROBING => banned.answers = Some(20),
+            ENUMERATION => banned.answers = Some(30),
             _ => {}
         }
         let (line, says) = match user_agent {
             None => (1, "unmodified"),
             Some(_) => (2, "with the User-Agent of a phone"),
         };
-        attack(line, name, driver)
+        let scenario = attack(line, name, driver);
+        // Its users are not all attackers: what it sends is dropped, and it is not banned.
+        let scenario = match scanner {
+            Scanner::Sipsak => scenario.stopped(ATTACKER),
+            Scanner::Svmap | Scanner::Svwar | Scanner::Svcrack | Scanner::Nmap => {
+                scenario.ban(banned)
+            }
+        };
+        scenario
             .about(&format!("{scanner:?}, {says}: {}.", arguments.join(" ")))
             .asterisk("sip.conf", "[general](+)\nalwaysauthreject = no\n")
-            .ban(banned)
             .play(move |studio| {
                 let mut command = match user_agent {
                     None => scanner.command(&studio.lab.attacker),
@@ -186,6 +195,7 @@ fn enumeration(driver: Driver) -> Scenario {
     attack(2, "enumeration", driver)
         .about("Whether an extension exists is asked ten times a second, with the User-Agent of a phone.")
         .ban(ExpectedBan {
+            answers: Some(50),
             scope: Some("sip".to_owned()),
             ..ban(ATTACKER, ENUMERATION)
         })
@@ -301,6 +311,11 @@ fn evasions(driver: Driver) -> impl Iterator<Item = (usize, &'static Evasion)> {
     })
 }
 
+/// No PBX gets it: a first fragment of 8 bytes is dropped.
+fn is_stopped_early(evasion: &Evasion) -> bool {
+    matches!(evasion.wire, Wire::Fragments(8) | Wire::Ipv6Fragments(8))
+}
+
 fn split(driver: Driver) -> Scenario {
     let scenario = attack(11, "split", driver).about(
         "A scanner's request in fragments of 8 bytes, segments of one byte, behind a huge header: \
@@ -308,14 +323,12 @@ fn split(driver: Driver) -> Scenario {
     );
     let scenario = evasions(driver).fold(scenario, |scenario, (number, evasion)| {
         let source = evasion.source(number).ip();
-        let of = if source.is_ipv6() {
-            format!("{source}/64")
+        let scenario = scenario.parameter(&source.to_string(), evasion.name);
+        if is_stopped_early(evasion) {
+            scenario.stopped(&source.to_string())
         } else {
-            source.to_string()
-        };
-        scenario
-            .parameter(&of, evasion.name)
-            .ban(ban(&of, SIGNATURE))
+            scenario.ban(ban(&source.to_string(), SIGNATURE))
+        }
     });
     scenario.ipv6_too().play(|studio| {
         // A header of 60,000 bytes would be too many fragments for the driver's socket.

@@ -454,7 +454,7 @@ fn old_port() -> Scenario {
         )
         .stretched()
         .port(5080)
-        .config("[ports]\nsip-udp = [5080]\ntripwire = [5060]\n")
+        .config("[ports]\nsip-udp = [5080]\nsip-tcp = [5080]\ntripwire = [5060]\n")
         .play(|studio| {
             let moved = |at| Exchange {
                 server: "192.0.2.1:5080".parse().expect("an address"),

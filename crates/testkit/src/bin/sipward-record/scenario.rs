@@ -100,6 +100,7 @@ impl Scenario {
             config: String::new(),
             alerts: Vec::new(),
             spared: Vec::new(),
+            stopped: Vec::new(),
             bans: Vec::new(),
         };
         let settings = match driver {
@@ -200,6 +201,12 @@ impl Scenario {
     /// Loses nothing.
     pub fn spared(mut self, address: &str) -> Self {
         self.label.spared.push(address.to_owned());
+        self
+    }
+
+    /// Is stopped without a ban.
+    pub fn stopped(mut self, address: &str) -> Self {
+        self.label.stopped.push(address.to_owned());
         self
     }
 
