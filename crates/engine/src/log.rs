@@ -83,6 +83,21 @@ impl Engine {
                 });
                 self.account_accepted(client, &account, seen.evidence);
             }
+            LogKind::RefusedCall { number } => {
+                let hash = self.name(number).hash;
+                self.tally(Detector::TollFraudProbe, &seen, |suspect, config, now| {
+                    let config = &config.toll_fraud_probe;
+                    suspect
+                        .toll_fraud
+                        .count(number, hash, seen.proven, config, now)
+                });
+            }
+            LogKind::Malformed => {
+                self.tally(Detector::MalformedFlood, &seen, |suspect, config, now| {
+                    let config = &config.malformed_flood;
+                    suspect.malformed.count(seen.proven, config, now)
+                });
+            }
             LogKind::Misdial | LogKind::InviteTimeout { .. } => {}
         }
     }
@@ -113,6 +128,8 @@ fn detector_of(kind: LogKind<'_>) -> Option<Detector> {
     match kind {
         LogKind::WrongPassword => Some(Detector::PasswordGuessing),
         LogKind::UnknownAccount => Some(Detector::ExtensionEnumeration),
+        LogKind::RefusedCall { .. } => Some(Detector::TollFraudProbe),
+        LogKind::Malformed => Some(Detector::MalformedFlood),
         LogKind::InviteTimeout { .. } => Some(Detector::UnansweredInvite),
         LogKind::Success | LogKind::Misdial => None,
     }

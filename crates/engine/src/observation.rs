@@ -146,6 +146,13 @@ pub enum LogKind<'a> {
     Success,
     /// A number that nobody has, dialled by a known endpoint: a misdial, no failure.
     Misdial,
+    /// The server refused a call of somebody without an account.
+    RefusedCall {
+        /// The number, as it was dialled.
+        number: &'a [u8],
+    },
+    /// The server could not read what it got.
+    Malformed,
     /// The server gave up waiting for the acknowledgement of an INVITE's answer.
     InviteTimeout {
         /// The dialog's Call-ID.

@@ -164,6 +164,46 @@ fn what_the_wire_does_not_show_counts(transport: LogTransport, proven: bool) {
 }
 
 #[test]
+fn numbers_that_the_log_shows_refused_count_where_the_wire_does_not() {
+    let numbers: Vec<String> = (0..4).map(|n| format!("0097259{n}77524")).collect();
+    for (transport, counts) in [(LogTransport::Tls, true), (LogTransport::Udp, false)] {
+        let mut scene = scene();
+        for (at, number) in (1..).zip(&numbers) {
+            let kind = LogKind::RefusedCall {
+                number: number.as_bytes(),
+            };
+            // The same number again is no other number.
+            for _ in 0..5 {
+                scene.observe(&Observation::Log(line(kind, ABROAD, transport)));
+            }
+            scene.play(seconds(at));
+        }
+        if counts {
+            assert!(scene.banned_by(Detector::TollFraudProbe).proven);
+        } else {
+            scene.is_peaceful();
+        }
+    }
+}
+
+#[test]
+fn what_the_log_calls_unreadable_counts_where_the_wire_does_not() {
+    for (transport, counts) in [(LogTransport::Tls, true), (LogTransport::Udp, false)] {
+        let mut scene = scene();
+        for _ in 0..20 {
+            let malformed = line(LogKind::Malformed, ABROAD, transport);
+            scene.observe(&Observation::Log(malformed));
+        }
+        scene.play(seconds(1));
+        if counts {
+            assert!(scene.banned_by(Detector::MalformedFlood).proven);
+        } else {
+            scene.is_peaceful();
+        }
+    }
+}
+
+#[test]
 fn a_log_alone_counts_whatever_the_transport() {
     let config = Config {
         wire_is_read: false,
