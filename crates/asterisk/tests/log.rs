@@ -307,7 +307,7 @@ fn is_failure(line: &LogLine<'_>) -> bool {
         | Kind::ChallengeResponseFailed
         | Kind::UnknownAccount
         | Kind::RefusedByAcl
-        | Kind::RefusedGuest
+        | Kind::RefusedGuest { .. }
         | Kind::InvalidTransport => true,
         Kind::Misdial
         | Kind::ChallengeSent

@@ -7,7 +7,7 @@ use super::{Kind, Remote, SecurityEvent, Service, contains, number, rsplit_once,
 /// A message of the source file `file`. `None`: it says nothing about a remote end.
 pub(super) fn read<'a>(file: &'a [u8], text: &'a [u8]) -> Option<SecurityEvent<'a>> {
     if file.starts_with(b"Ext. ") {
-        return rejecting_unknown(text);
+        return rejecting_unknown(file, text);
     }
     match file {
         b"chan_sip.c" => chan_sip(text),
@@ -19,6 +19,8 @@ pub(super) fn read<'a>(file: &'a [u8], text: &'a [u8]) -> Option<SecurityEvent<'
     }
     .or_else(|| hacking_attempt(text))
 }
+
+const NOT_FOUND: &[u8] = b"' rejected because extension not found in context '";
 
 fn event(kind: Kind<'_>, service: Service) -> SecurityEvent<'_> {
     SecurityEvent {
@@ -93,13 +95,15 @@ fn registration(rest: &[u8]) -> Option<SecurityEvent<'_>> {
 ///
 /// The number is the caller's text, and of a guest the name may be too.
 fn call(rest: &[u8]) -> Option<SecurityEvent<'_>> {
-    contains(rest, b"' rejected because extension not found in context '").then_some(())?;
     let (name, rest) = split_once(rest, b"' (")?;
-    let (address, number) = split_once(rest, b") to extension '")?;
+    let (address, rest) = split_once(rest, b") to extension '")?;
+    let (number, _) = rsplit_once(rest, NOT_FOUND)?;
     let unclear = contains(number, b") to extension '");
     let guest = name.is_empty();
     let kind = if guest {
-        Kind::RefusedGuest
+        Kind::RefusedGuest {
+            number: (!unclear).then_some(number),
+        }
     } else {
         Kind::Misdial
     };
@@ -120,10 +124,12 @@ fn pjsip(text: &[u8]) -> Option<SecurityEvent<'_>> {
     };
     // An endpoint's name is the configuration's; the number, behind the address, is the caller's.
     let (address, rest) = split_once(rest, b") to extension '")?;
-    contains(rest, b"' rejected because extension not found in context '").then_some(())?;
+    let (number, _) = rsplit_once(rest, NOT_FOUND)?;
     let guest = name == b"anonymous";
     let kind = if guest {
-        Kind::RefusedGuest
+        Kind::RefusedGuest {
+            number: Some(number),
+        }
     } else {
         Kind::Misdial
     };
@@ -263,10 +269,10 @@ fn iax2(text: &[u8]) -> Option<SecurityEvent<'_>> {
         let (address, rest) = split_once(rest, b", ")?;
         let kind = if rest.starts_with(b"who was trying to reach '") {
             Kind::UnknownAccount
-        } else if rest.starts_with(b"request '") {
-            Kind::RefusedGuest
         } else {
-            return None;
+            let dialled = rest.strip_prefix(b"request '")?;
+            let number = rsplit_once(dialled, b"@").map(|(number, _)| number);
+            Kind::RefusedGuest { number }
         };
         (kind, address, None)
     } else {
@@ -289,12 +295,19 @@ fn iax2(text: &[u8]) -> Option<SecurityEvent<'_>> {
 
 /// `"Rejecting unknown SIP connection from ADDRESS"`, as FreePBX' dialplan says. The number that was
 /// dialled stands before it, in the name of the file.
-fn rejecting_unknown(text: &[u8]) -> Option<SecurityEvent<'_>> {
-    let (_, address) = rsplit_once(text, b"\"Rejecting unknown SIP connection from ")?;
+fn rejecting_unknown<'a>(file: &'a [u8], text: &'a [u8]) -> Option<SecurityEvent<'a>> {
+    let (before, address) = rsplit_once(text, b"\"Rejecting unknown SIP connection from ")?;
     let address = maybe_with_port(address.strip_suffix(b"\"")?)?;
+    // `Ext. 00441904911000`; the dialplan's own are `s` and `h`.
+    let number = file.strip_prefix(b"Ext. ").filter(|name| {
+        before.is_empty()
+            && name
+                .first()
+                .is_some_and(|b| b.is_ascii_digit() || *b == b'+')
+    });
     Some(SecurityEvent {
         remote: Some(without_transport(address)),
-        ..event(Kind::RefusedGuest, Service::Other)
+        ..event(Kind::RefusedGuest { number }, Service::Other)
     })
 }
 

@@ -56,7 +56,7 @@ impl LogLine<'_> {
                 // PJSIP writes none.
                 Kind::Misdial => self.event.service == Service::ChanSip,
                 Kind::RefusedDevice { .. } => true,
-                Kind::RefusedGuest
+                Kind::RefusedGuest { .. }
                 | Kind::ChallengeSent
                 | Kind::SuccessfulAuth
                 | Kind::BadRequest
@@ -115,7 +115,10 @@ pub enum Kind<'a> {
     /// "extension not found". No failure of authentication.
     Misdial,
     /// The same without an account: a guest, or "Rejecting unknown SIP connection" of a dialplan.
-    RefusedGuest,
+    RefusedGuest {
+        /// The number, as it was dialled; `None` where the line does not say, or not clearly.
+        number: Option<&'a [u8]>,
+    },
     /// A challenge went out: `ChallengeSent`.
     ChallengeSent,
     /// Credentials were accepted: `SuccessfulAuth`.

@@ -116,7 +116,7 @@ fn event(text: &[u8]) -> Option<SecurityEvent<'_>> {
         | Kind::UnknownAccount
         | Kind::RefusedByAcl
         | Kind::Misdial
-        | Kind::RefusedGuest
+        | Kind::RefusedGuest { .. }
         | Kind::ChallengeSent
         | Kind::SuccessfulAuth
         | Kind::InvalidTransport

@@ -8,6 +8,8 @@ pub fn shown(event: &SecurityEvent<'_>) -> String {
         |bytes: Option<&[u8]>| bytes.map_or("-".to_owned(), |b| b.escape_ascii().to_string());
     let kind = if let Kind::RefusedDevice { tag } = event.kind {
         format!("RefusedDevice {}", text(tag))
+    } else if let Kind::RefusedGuest { number } = event.kind {
+        format!("RefusedGuest {}", text(number))
     } else if let Kind::DroppedPacket { bytes } = event.kind {
         format!("DroppedPacket {bytes}")
     } else {
