@@ -98,7 +98,8 @@ fn event(text: &[u8]) -> Option<SecurityEvent<'_>> {
     }
     let service = service_named(service);
 
-    let (before, after) = rsplit_once(rest, b"\",RemoteAddress=\"")?;
+    let (before, after) = rsplit_once(rest, b",RemoteAddress=\"")?;
+    let before = before.strip_suffix(b"\"")?;
     let (remote, after) = split_once(after, b"\"")?;
     // A line that was cut off, by a line feed in a value or by the length of Asterisk's buffer.
     if !(after.is_empty() || after.starts_with(b",") && after.ends_with(b"\"")) {

@@ -44,10 +44,12 @@ fn is_of(found: &LogLine<'_>, line: &[u8]) {
     let Some(remote) = found.event.remote else {
         return;
     };
+    // The time is Asterisk's own.
     let text = String::from_utf8_lossy(line);
+    let text = text.split_once("] ").map_or(&*text, |(_, rest)| rest);
     let fields = match found.level {
-        Level::Security => last_remote_address(&text).into_iter().collect(),
-        Level::Notice | Level::Warning | Level::Error => trusted_fields(&text),
+        Level::Security => last_remote_address(text).into_iter().collect(),
+        Level::Notice | Level::Warning | Level::Error => trusted_fields(text),
         Level::Other => Vec::new(),
     };
     assert!(
@@ -91,8 +93,11 @@ fn trusted_fields(text: &str) -> Vec<String> {
         fields.push(inside.to_owned());
         fields.extend(inside.split_once(':').map(|(_, rest)| rest.to_owned()));
     }
-    for head in [": Host ", " Host ", "Rejected connect attempt from "] {
-        fields.extend(between(head).map(|rest| until(&rest, &[' ', ','])));
+    // Whatever stands before it is Asterisk's own prefix.
+    for head in [": Host ", ": Rejected connect attempt from "] {
+        for (at, _) in text.match_indices(head) {
+            fields.push(until(&text[at + head.len()..], &[' ', ',']));
+        }
     }
     fields.extend(
         text.rsplit(" (from ")
