@@ -10,6 +10,7 @@ mod values;
 use std::{
     collections::BTreeMap,
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -24,7 +25,7 @@ pub use values::{BanScope, GuardMode, RateText, XdpChoice};
 
 use crate::{
     address::{self, Address},
-    sensors::SipPorts,
+    sensors::{HepPorts, SipPorts},
     span::Span,
 };
 
@@ -61,6 +62,8 @@ pub struct Config {
     pub detect: Detect,
     /// Scanner signatures.
     pub signatures: Signatures,
+    /// Where observations come from, besides the packets.
+    pub sensors: Sensors,
 }
 
 /// `[ports]`
@@ -81,7 +84,24 @@ pub struct PortLists {
     pub tripwire: Vec<u16>,
 }
 
+/// `[sensors]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Sensors {
+    /// Where HEPv3 is listened for; none: nowhere.
+    pub hep: Option<SocketAddr>,
+}
+
 impl PortLists {
+    /// The ports at which a server's own capture is listened to.
+    #[must_use]
+    pub fn hep(&self) -> HepPorts {
+        HepPorts {
+            on_the_wire: self.sip(),
+            others: self.sip_tls.clone(),
+        }
+    }
+
     /// The ports on which SIP can be read.
     #[must_use]
     pub fn sip(&self) -> SipPorts {
@@ -272,6 +292,14 @@ impl Config {
             ));
         }
         self.detect.check(&mut problems);
+        if let Some(hep) = self.sensors.hep.filter(|hep| !hep.ip().is_loopback()) {
+            problems.push(Problem::new(
+                "sensors.hep",
+                format!(
+                    "{hep} is open to others, who could have anybody banned: as 127.0.0.1:9060"
+                ),
+            ));
+        }
         if !self.pin_dir.is_absolute() {
             problems.push(Problem::new("pin-dir", "the path must begin with /"));
         }
@@ -494,6 +522,7 @@ impl Default for Config {
             allow: Allow::default(),
             detect: Detect::default(),
             signatures: Signatures::default(),
+            sensors: Sensors::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod allowlist;
 mod double;
 mod evidence;
 mod guard;
+mod hep;
 mod kernel_events;
 mod locks;
 mod machine;

@@ -9,11 +9,13 @@
 //! ```
 
 mod fragments;
+mod hep;
 mod packets;
 mod streams;
 mod websocket;
 
 pub use fragments::FragmentCounters;
+pub use hep::{HepPorts, HepSensor};
 pub use packets::{Counters, Frame, PacketSensor, Sink, SipPorts};
 pub use streams::StreamCounters;
 

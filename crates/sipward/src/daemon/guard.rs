@@ -266,6 +266,11 @@ impl Guard {
         why.bans.into_iter().find(|ban| Target::of(ban) == *target)
     }
 
+    /// The signatures in force.
+    pub(super) fn tables(&self) -> Option<&Tables> {
+        self.events.tables()
+    }
+
     fn put_in_force(&mut self, config: Config, tables: Tables) -> Result<(), Failure> {
         if config.ports != self.config.ports {
             self.packets.set_ports(&config.ports);

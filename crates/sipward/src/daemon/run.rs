@@ -33,6 +33,7 @@ use tokio::{
 
 use super::{
     Guard, default_interfaces,
+    hep::HepListener,
     locks::{FolderLock, InterfaceLock},
     names, notify,
     packets::tap_ports,
@@ -135,6 +136,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let events = events.map_err(|error| no_wait(&error))?;
 
     let taps = Taps::open(&interfaces, &tap_ports(&config.ports))?;
+    let hep = runtime.block_on(HepListener::open(config.sensors.hep, &config.ports))?;
     let guard = Guard::new(config, Box::new(shield), ledger)?;
     let (sender, tasks) = mpsc::channel(MOST_WAITING);
     control.serve(sender.clone());
@@ -143,6 +145,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         options,
         events,
         taps,
+        hep,
         guard,
         more_waits: false,
         tasks,
@@ -161,6 +164,7 @@ struct Daemon<'a> {
     options: &'a Options,
     events: AsyncFd<OwnedFd>,
     taps: Taps,
+    hep: HepListener,
     guard: Guard,
     /// The last turn left something: it makes nothing ready again.
     more_waits: bool,
@@ -219,6 +223,7 @@ impl Daemon<'_> {
             check: every(CHECK),
             tidy: every(TIDY),
         };
+        self.hep.follow(&self.guard);
         self.say_ready();
         loop {
             match self.wake(&mut ticks).await {
@@ -238,7 +243,8 @@ impl Daemon<'_> {
             let waits = self.taps.take(&mut self.guard);
             let until = waits.unwrap_or_else(clock::now);
             let events = self.guard.take_events(until);
-            self.more_waits = events > 0 || waits.is_some();
+            let more = self.hep.take(&mut self.guard, until);
+            self.more_waits = events > 0 || more || waits.is_some();
             self.guard.handle_timeout(until);
             self.guard.carry_out();
             self.guard.write_ledger();
@@ -262,6 +268,7 @@ impl Daemon<'_> {
             // Once everybody else had a turn: in a flood the control socket is answered, too.
             () = yield_now(), if self.more_waits => Wake::Events,
             () = self.taps.readable() => Wake::Events,
+            () = self.hep.readable() => Wake::Events,
             ready = self.events.readable() => {
                 // Taken after this: what comes meanwhile makes it ready again.
                 if let Ok(mut ready) = ready {
@@ -304,13 +311,22 @@ impl Daemon<'_> {
                 config.interfaces.clone(),
                 config.xdp_mode,
                 config.pin_dir.clone(),
+                config.sensors.clone(),
             )
         };
         if fixed(running) != fixed(&config) {
-            tracing::warn!("interfaces, xdp-mode and pin-dir change with the next start only");
-            (config.interfaces, config.xdp_mode, config.pin_dir) = fixed(running);
+            tracing::warn!(
+                "interfaces, xdp-mode, pin-dir and sensors change with the next start only"
+            );
+            (
+                config.interfaces,
+                config.xdp_mode,
+                config.pin_dir,
+                config.sensors,
+            ) = fixed(running);
         }
         self.guard.reload(config)?;
+        self.hep.follow(&self.guard);
         let ports = &self.guard.config().ports;
         self.taps.set_ports(&tap_ports(ports))
     }

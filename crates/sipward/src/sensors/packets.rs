@@ -84,24 +84,26 @@ pub struct PacketSensor {
 
 /// Reads messages, wherever they came from.
 #[derive(Debug, Default)]
-struct Reader {
-    tables: Option<Tables>,
-    counters: Counters,
+pub(super) struct Reader {
+    pub tables: Option<Tables>,
+    pub counters: Counters,
 }
 
-/// The way of a message.
+/// The way of a message, and where and when it was complete.
 #[derive(Clone, Copy, Debug)]
-struct Way {
-    direction: Direction,
-    source: SocketAddr,
-    destination: SocketAddr,
-    transport: SipTransport,
-    established: bool,
+pub(super) struct Way {
+    pub number: u64,
+    pub at: Time,
+    pub direction: Direction,
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub transport: SipTransport,
+    pub established: bool,
 }
 
 /// How much of a message there is, and whether the kernel has looked at all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
+pub(super) enum Extent {
     /// As it came in one packet.
     Packet,
     /// The same, and the end was not captured.
@@ -208,13 +210,15 @@ impl PacketSensor {
                     return;
                 };
                 let way = Way {
+                    number: frame.number,
+                    at: frame.at,
                     direction,
                     source,
                     destination,
                     transport: SipTransport::Udp,
                     established: false,
                 };
-                self.reader.read(frame, &way, payload, extent, sink);
+                self.reader.read(&way, payload, extent, sink);
             }
             Transport::Tcp(tcp) if extent != Extent::Cut => {
                 let source = SocketAddr::new(ip.source, tcp.source_port);
@@ -240,13 +244,15 @@ impl PacketSensor {
                 Direction::Outbound => (local, remote),
             };
             let way = Way {
+                number: frame.number,
+                at: frame.at,
                 direction,
                 source,
                 destination,
                 transport: SipTransport::Tcp,
                 established,
             };
-            reader.read(frame, &way, message, Extent::Reassembled, sink);
+            reader.read(&way, message, Extent::Reassembled, sink);
         };
         self.streams.take(segment, frame.at, &mut deliver);
     }
@@ -367,14 +373,7 @@ impl PacketSensor {
 impl Reader {
     /// Reads a message and tells of it; before that of a signature which the kernel cannot have
     /// seen.
-    fn read(
-        &mut self,
-        frame: &Frame<'_>,
-        way: &Way,
-        payload: &[u8],
-        extent: Extent,
-        sink: &mut Sink<'_>,
-    ) {
+    pub fn read(&mut self, way: &Way, payload: &[u8], extent: Extent, sink: &mut Sink<'_>) {
         if payload.len() <= sip::KEEP_ALIVE_MAX {
             self.counters.not_sip += 1;
             return;
@@ -393,7 +392,7 @@ impl Reader {
         if way.direction == Direction::Inbound
             && (extent == Extent::Reassembled || payload.len() > SCAN_MAX)
         {
-            self.scan(frame, way, payload, sink);
+            self.scan(way, payload, sink);
         }
         self.counters.messages += 1;
         let observation = Observation::Message(Message {
@@ -402,13 +401,13 @@ impl Reader {
             destination: way.destination,
             transport: way.transport,
             established: way.established,
-            place: Place::Packet(frame.number),
+            place: Place::Packet(way.number),
             sip: &message,
         });
-        sink(&observation, frame.at);
+        sink(&observation, way.at);
     }
 
-    fn scan(&mut self, frame: &Frame<'_>, way: &Way, payload: &[u8], sink: &mut Sink<'_>) {
+    fn scan(&mut self, way: &Way, payload: &[u8], sink: &mut Sink<'_>) {
         let mode = ScanMode {
             trusted: true,
             ..ScanMode::DATAGRAM
@@ -429,10 +428,10 @@ impl Reader {
                 name: &signature.name,
                 confidence: signature.confidence,
             },
-            place: Place::Packet(frame.number),
+            place: Place::Packet(way.number),
             message: payload,
         });
-        sink(&observation, frame.at);
+        sink(&observation, way.at);
     }
 }
 
@@ -447,7 +446,7 @@ fn begins_like_sip(message: &sip::Message<'_>) -> bool {
     }
 }
 
-fn is_response(payload: &[u8]) -> bool {
+pub(super) fn is_response(payload: &[u8]) -> bool {
     let line = payload.split(|byte| matches!(byte, b'\r' | b'\n')).next();
     matches!(
         StartLine::parse(line.unwrap_or_default()),

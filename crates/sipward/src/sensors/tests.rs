@@ -2,6 +2,7 @@
 
 mod datagrams;
 mod fragments;
+mod hep;
 mod streams;
 mod websocket;
 
@@ -90,12 +91,8 @@ impl Bench {
 
     /// With the built-in signatures.
     pub fn with_signatures() -> Self {
-        static TABLES: LazyLock<Tables> = LazyLock::new(|| {
-            let tables = SignatureSet::builtin().compile(Profile::Standard, &[]);
-            tables.unwrap()
-        });
         let mut bench = Self::new();
-        bench.sensor.set_signatures(TABLES.clone());
+        bench.sensor.set_signatures(tables());
         bench
     }
 
@@ -161,6 +158,15 @@ fn note(observation: &Observation<'_>) -> Seen {
             panic!("no frame says this: {observation:?}")
         }
     }
+}
+
+/// The built-in signatures.
+pub fn tables() -> Tables {
+    static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+        let tables = SignatureSet::builtin().compile(Profile::Standard, &[]);
+        tables.unwrap()
+    });
+    TABLES.clone()
 }
 
 /// A request as a phone sends it.

@@ -9,6 +9,7 @@
 mod dialogue;
 mod forgery;
 mod guessing;
+mod hep;
 mod invites;
 mod scanning;
 mod self_check;
