@@ -1,11 +1,6 @@
 //! Stock scanners, unmodified.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use crate::namespace::Namespace;
 use crate::require::{Need, sipvicious_folder};
@@ -82,63 +77,4 @@ impl Scanner {
         command.args(["-c", DISGUISE, tool, user_agent]);
         Some(command)
     }
-}
-
-/// SIPVicious with another User-Agent, changed in the place that its users change.
-#[derive(Debug)]
-pub struct Disguise {
-    folder: TempDir,
-}
-
-impl Disguise {
-    /// A copy that calls itself `user_agent`.
-    ///
-    /// # Errors
-    /// If SIPVicious is not in the cache, or no longer names itself where it did.
-    pub fn new(user_agent: &str) -> Result<Self> {
-        let folder = TempDir::new()?;
-        let package = package()?;
-        copy(&package, &folder.path().join("sipvicious"))?;
-        let source = folder.path().join("sipvicious/libs/svhelper.py");
-        let text = fs::read_to_string(&source)?;
-        let before = "useragent='friendly-scanner'";
-        anyhow::ensure!(text.contains(before), "SIPVicious names itself otherwise");
-        fs::write(
-            source,
-            text.replace(before, &format!("useragent='{user_agent}'")),
-        )?;
-        Ok(Self { folder })
-    }
-
-    /// As [`Scanner::command`] for one of SIPVicious's.
-    #[must_use]
-    pub fn command(&self, scanner: Scanner, namespace: &Namespace) -> Command {
-        let mut command = scanner.command(namespace);
-        command.env("PYTHONPATH", self.folder.path());
-        command
-    }
-}
-
-/// Where Python keeps the package.
-fn package() -> Result<PathBuf> {
-    let library = sipvicious_folder().join("../lib");
-    let versions = fs::read_dir(&library).with_context(|| library.display().to_string())?;
-    versions
-        .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/sipvicious")))
-        .find(|path| path.is_dir())
-        .context("SIPVicious is not in the cache")
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use sipward_testkit::{
     lab::{ATTACKER, Lab, PBX, PHONES},
     process::Process,
     require::{Need, require},
-    scanner::{Disguise, Scanner},
+    scanner::Scanner,
 };
 use test_case::test_case;
 
@@ -33,10 +33,9 @@ fn settings() -> Settings {
 
 /// The refused attempts that svcrack was answered, and all its output.
 fn crack(lab: &Lab, driver: Driver, compact: bool) -> (Dialogue, String) {
-    let disguise = Disguise::new(GENUINE).unwrap();
     let filter = format!("host {ATTACKER} and udp port {}", port(driver));
     let capture = Capture::start(&lab.pbx, "eth0", &filter).unwrap();
-    let mut command = disguise.command(Scanner::Svcrack, &lab.attacker);
+    let mut command = Scanner::Svcrack.disguised(&lab.attacker, GENUINE).unwrap();
     command.args([
         "-u",
         GUESSED,

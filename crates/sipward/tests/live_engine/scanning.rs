@@ -4,7 +4,7 @@ use sipward_testkit::{
     asterisk::{Asterisk, Driver, Settings},
     lab::{ATTACKER, Lab, PBX},
     process::Process,
-    scanner::{Disguise, Scanner},
+    scanner::Scanner,
 };
 
 use crate::{GENUINE, PATIENCE, banned_by, can_run, guard, port};
@@ -22,8 +22,7 @@ fn talkative() -> Settings {
 
 /// Extensions that svwar has learned, and all it said.
 fn scan(lab: &Lab, driver: Driver) -> (usize, String) {
-    let disguise = Disguise::new(GENUINE).unwrap();
-    let mut command = disguise.command(Scanner::Svwar, &lab.attacker);
+    let mut command = Scanner::Svwar.disguised(&lab.attacker, GENUINE).unwrap();
     let port = port(driver).to_string();
     command.args(["-e", "1000-1999", "-p", &port, "--maximumtime", "3", PBX]);
     let scan = Process::run(&mut command, PATIENCE).unwrap();
