@@ -46,7 +46,10 @@ fn is_of(found: &LogLine<'_>, line: &[u8]) {
     };
     // The time is Asterisk's own.
     let text = String::from_utf8_lossy(line);
-    let text = text.split_once("] ").map_or(&*text, |(_, rest)| rest);
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|text| text.split_once("] "));
+    let text = bracketed.map_or(&*text, |(_time, rest)| rest);
     let fields = match found.level {
         Level::Security => last_remote_address(text).into_iter().collect(),
         Level::Notice | Level::Warning | Level::Error => trusted_fields(text),
