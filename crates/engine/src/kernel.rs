@@ -85,7 +85,7 @@ impl Engine {
         let state = self.sources.touch(Source::of(client.ip()));
         state.last_rate_drop = Some(now);
         let proven = drop.transport == Transport::Tcp && drop.established;
-        let tally = state.rate.drop(proven, &self.config.rate_exceeded, now);
+        let tally = state.rate.drop(drop, &self.config.rate_exceeded, now);
         let is_known = self.trust.get(client.ip(), now).is_some();
         let Some(fired) = tally.fired.filter(|_| !is_known) else {
             return;

@@ -31,7 +31,7 @@ pub enum Transport {
     Tcp,
 }
 
-/// A packet that the kernel's program dropped.
+/// A packet that the kernel's program dropped, or several of one source for its rate.
 #[derive(Clone, Debug)]
 pub struct KernelDrop<'a> {
     /// Source address and port.
@@ -45,6 +45,11 @@ pub struct KernelDrop<'a> {
     pub established: bool,
     /// Why it was dropped.
     pub reason: Reason,
+    /// Packets dropped that this one stands for, itself included.
+    pub count: u32,
+    /// Packets of the source that the kernel let through since it last reported drops for the
+    /// source's rate, whether or not they are observed one by one.
+    pub passed: u32,
     /// The signature that hit, for [`Reason::Signature`].
     pub signature: Option<SignatureHit<'a>>,
     /// Number of the packet in a recording; `None` for the kernel's own events.

@@ -188,10 +188,15 @@ const BINS: usize = 24;
 
 impl Rolling {
     pub fn add(&mut self, span: Duration, now: Time) {
+        self.add_many(1, span, now);
+    }
+
+    /// Of more than 65,535 in one 24th of the span the rest is not counted.
+    pub fn add_many(&mut self, many: u32, span: Duration, now: Time) {
         let bin = bin_number(span, now);
         self.forget(bin);
         if let Some(count) = self.bins.get_mut((bin % BINS as u64) as usize) {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(u16::try_from(many).unwrap_or(u16::MAX));
         }
     }
 

@@ -40,6 +40,8 @@ fn signature(from: &str) -> Observation<'static> {
         transport: Transport::Udp,
         established: false,
         reason: Reason::Signature,
+        count: 1,
+        passed: 0,
         signature: Some(SignatureHit {
             name: "some",
             confidence: Confidence::Certain,

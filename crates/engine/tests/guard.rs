@@ -32,6 +32,8 @@ fn scanner(source: &str) -> KernelDrop<'static> {
         transport: Transport::Udp,
         established: false,
         reason: Reason::Signature,
+        count: 1,
+        passed: 0,
         signature: Some(SignatureHit {
             name: "sipvicious-friendly-scanner",
             confidence: Confidence::Certain,
@@ -457,4 +459,37 @@ fn after_a_restart_bans_and_ladder_are_as_before() {
         START + minutes(70),
     ));
     assert_eq!(third[0].until, Some(START + minutes(70) + days(1)));
+}
+
+/// A second's drops for its rate, as the kernel tells of them.
+fn over_its_rate(count: u32, passed: u32) -> KernelDrop<'static> {
+    KernelDrop {
+        reason: Reason::Rate,
+        count,
+        passed,
+        signature: None,
+        sample: b"",
+        ..scanner("203.0.113.7:5061")
+    }
+}
+
+#[test_case(60, 0 => true; "that fills the minute")]
+#[test_case(60, 59 => true; "most of whose packets are dropped")]
+#[test_case(60, 61 => false; "most of whose packets pass")]
+#[test_case(59, 0 => false; "that is short of 600")]
+#[test_case(u32::MAX, 0 => true; "of any number")]
+fn a_flood_is_known_by_the_numbers_that_the_kernel_counted(count: u32, passed: u32) -> bool {
+    let mut engine = engine();
+    let mut banned = false;
+    for second in 0..10 {
+        let seen = see(
+            &mut engine,
+            over_its_rate(count, passed),
+            START + Duration::from_secs(second),
+        );
+        banned |= bans(&seen)
+            .iter()
+            .any(|ban| ban.detector == Some(Detector::RateExceeded));
+    }
+    banned
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
  * What the kernel program and its loader (src/abi.rs) both know. Every struct is free of implicit
- * padding; the sizes are asserted here and there. A change of any of them is a new LAYOUT.
+ * padding; the sizes are asserted here and there. Pinned maps of another shape are made anew; a change
+ * of what is in them that leaves their shape is a new LAYOUT.
  */
 #ifndef SIPWARD_ABI_H
 #define SIPWARD_ABI_H
@@ -158,12 +159,16 @@ struct ban {
 	__u64 dropped;
 };
 
-/* What is remembered of a source: the buckets' theoretical arrival times, and when it was last
- * seen to retransmit what the common bucket had refused. */
+/* What is remembered of a source: the buckets' theoretical arrival times, when it was last seen to
+ * retransmit what the common bucket had refused, when drops for its rate were last told, and the
+ * packets since. */
 struct source {
 	__u64 requests_ns;
 	__u64 responses_ns;
 	__u64 retransmitted_ns;
+	__u64 told_ns;
+	__u32 passed;
+	__u32 dropped;
 };
 
 /* A packet that the common bucket refused. Many phones may be behind one source. */
@@ -196,6 +201,10 @@ struct event {
 	__u32 sample_len;
 	__u32 signature; /* slot + 1; 0: none */
 	__u32 generation;
+	/* Packets of the source since the last event of this reason: dropped, this one included, and
+	 * passed. */
+	__u32 count;
+	__u32 passed;
 	__u8 sample[SAMPLE_MAX];
 };
 
@@ -209,10 +218,10 @@ _Static_assert(sizeof(struct ban_key) == 24, "ban_key");
 _Static_assert(sizeof(struct prefix4) == 8, "prefix4");
 _Static_assert(sizeof(struct prefix6) == 20, "prefix6");
 _Static_assert(sizeof(struct ban) == 40, "ban");
-_Static_assert(sizeof(struct source) == 24, "source");
+_Static_assert(sizeof(struct source) == 40, "source");
 _Static_assert(sizeof(struct refusal) == 24, "refusal");
 _Static_assert(sizeof(struct connection) == 32, "connection");
 _Static_assert(sizeof(struct count) == 16, "count");
-_Static_assert(sizeof(struct event) == 64 + SAMPLE_MAX, "event");
+_Static_assert(sizeof(struct event) == 72 + SAMPLE_MAX, "event");
 
 #endif

@@ -33,6 +33,8 @@
 /* What the verifier had better not follow. */
 struct scan {
 	struct packet packet;
+	__u32 dropped; /* of a source over its rate, since that was last told; 0: nothing to tell */
+	__u32 passed;
 	__u32 offset;
 	__u32 len;
 	__u16 row;

@@ -22,11 +22,18 @@
 #define HASH_WORDS 32
 #define COPY_BLOCK 64
 
-/* Events beyond this rate are counted as lost: a flood must not become a flood of events. */
+/* Events beyond these rates are left out: a flood must not become a flood of events, and one of
+ * forged sources, each over its rate, must not silence the other events. */
 static const struct rate event_rate = {
 	.interval_ns = MILLISECOND,
 	.tolerance_ns = 1023 * MILLISECOND,
 };
+static const struct rate rate_event_rate = {
+	.interval_ns = 5 * MILLISECOND,
+	.tolerance_ns = 199 * 5 * MILLISECOND,
+};
+/* Drops for its rate are told of a source once in so long. */
+#define TELL_RATE_EVERY (1000 * MILLISECOND)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -125,10 +132,12 @@ struct {
 	__type(value, __u64);
 } ssh_sources SEC(".maps");
 
-/* The buckets that all share: [0] unknown sources, [1] events. */
+/* The buckets that all share. */
+enum common_bucket { UNKNOWN_SOURCES, EVENTS, RATE_EVENTS, COMMON_BUCKETS };
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, COMMON_BUCKETS);
 	__type(key, __u32);
 	__type(value, __u64);
 } common SEC(".maps");
@@ -333,14 +342,60 @@ static __always_inline bool is_retransmission(struct xdp_md *ctx, const struct j
 	return true;
 }
 
+/* Counts a packet of a source, and notes whether the daemon is to hear that its rate drops it. Several
+ * CPUs may lose a packet that passed, none that is dropped. */
+static __always_inline void count_of_source(const struct judgement *this, struct source *source,
+					    enum reason reason)
+{
+	__u32 shared = RATE_EVENTS;
+	__u64 *due;
+
+	if (reason == CLEAN) {
+		source->passed++;
+		return;
+	}
+	__sync_fetch_and_add(&source->dropped, 1);
+	if (source->told_ns && this->now - source->told_ns < TELL_RATE_EVERY)
+		return;
+	due = bpf_map_lookup_elem(&common, &shared);
+	if (!due || over_rate(due, &rate_event_rate, this->now))
+		return;
+	source->told_ns = this->now;
+	this->scan->dropped = __sync_lock_test_and_set(&source->dropped, 0);
+	this->scan->passed = __sync_lock_test_and_set(&source->passed, 0);
+}
+
+/* Takes a token of an unknown source, or names the bucket that has none left. */
+static __always_inline enum reason over_unknown_rate(struct xdp_md *ctx, struct judgement *this,
+						     struct source *source)
+{
+	const struct packet *packet = this->packet;
+	const struct policy *policy = this->policy;
+	__u32 shared = UNKNOWN_SOURCES;
+	__u64 *due;
+
+	if (packet->protocol == PROTOCOL_UDP && is_response_or_keep_alive(ctx, packet))
+		return over_rate(&source->responses_ns, &policy->responses, this->now) ? RATE : CLEAN;
+	if (over_rate(&source->requests_ns, &policy->sip, this->now))
+		return RATE;
+
+	/* Data within a TCP connection was not sent from a forged address. */
+	if (packet->protocol == PROTOCOL_TCP && packet->payload_len)
+		return CLEAN;
+	due = bpf_map_lookup_elem(&common, &shared);
+	if (due && over_rate(due, &policy->unknown, this->now) &&
+	    !is_retransmission(ctx, this, source))
+		return RATE_UNKNOWN;
+	return CLEAN;
+}
+
 /* Takes a token for a SIP packet, or names the bucket that has none left. */
 static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, struct judgement *this)
 {
 	const struct packet *packet = this->packet;
-	const struct policy *policy = this->policy;
 	struct address key = source_of(packet);
 	struct source *source;
-	__u32 shared = 0;
+	enum reason reason;
 
 	/* Acknowledgements without data are the transport's own. */
 	if (packet->protocol == PROTOCOL_TCP && packet->fragment == WHOLE &&
@@ -351,9 +406,13 @@ static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, struct judg
 	if (this->listed & LISTED_TRUSTED) {
 		source = bpf_map_lookup_elem(&trusted, &key);
 		this->trusted = source != NULL;
-		if (source)
-			return over_rate(&source->requests_ns, &policy->trusted, this->now) ? RATE :
-											  CLEAN;
+		if (source) {
+			reason = over_rate(&source->requests_ns, &this->policy->trusted, this->now) ?
+					 RATE :
+					 CLEAN;
+			count_of_source(this, source, reason);
+			return reason;
+		}
 	}
 	if (packet->fragment == FIRST_FRAGMENT && packet->payload_len < FIRST_FRAGMENT_MIN)
 		return TINY_FRAGMENT;
@@ -367,20 +426,9 @@ static __always_inline enum reason over_sip_rate(struct xdp_md *ctx, struct judg
 		if (!source)
 			return CLEAN;
 	}
-	if (packet->protocol == PROTOCOL_UDP && is_response_or_keep_alive(ctx, packet))
-		return over_rate(&source->responses_ns, &policy->responses, this->now) ? RATE : CLEAN;
-	if (over_rate(&source->requests_ns, &policy->sip, this->now))
-		return RATE;
-
-	/* Data within a TCP connection was not sent from a forged address. */
-	if (packet->protocol == PROTOCOL_TCP && packet->payload_len)
-		return CLEAN;
-	__u64 *due = bpf_map_lookup_elem(&common, &shared);
-
-	if (due && over_rate(due, &policy->unknown, this->now) &&
-	    !is_retransmission(ctx, this, source))
-		return RATE_UNKNOWN;
-	return CLEAN;
+	reason = over_unknown_rate(ctx, this, source);
+	count_of_source(this, source, reason);
+	return reason;
 }
 
 static __always_inline bool over_ssh_rate(struct judgement *this)
@@ -528,18 +576,30 @@ static __always_inline bool is_drop(enum reason reason)
 	return false;
 }
 
+/* When a drop that the daemon is to hear of happened, or 0. */
+static __always_inline __u64 told_at(const struct judgement *this, enum reason reason)
+{
+	__u32 shared = EVENTS;
+	__u64 *due;
+	__u64 now;
+
+	if (reason != SIGNATURE && reason != TRIPWIRE)
+		return this->scan->dropped ? this->now : 0;
+	now = bpf_ktime_get_boot_ns();
+	due = bpf_map_lookup_elem(&common, &shared);
+	return due && !over_rate(due, &event_rate, now) ? now : 0;
+}
+
 /* Tells the daemon of a drop that it should act on. */
 static __always_inline void report(struct xdp_md *ctx, const struct judgement *this,
 				   enum reason reason, bool dropped)
 {
 	const struct packet *packet = this->packet;
-	__u32 shared = 1;
-	__u64 *due = bpf_map_lookup_elem(&common, &shared);
 	__u32 len = packet->payload_len;
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 now = told_at(this, reason);
 	struct event *event;
 
-	if (!due || over_rate(due, &event_rate, now))
+	if (!now)
 		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)
@@ -556,6 +616,8 @@ static __always_inline void report(struct xdp_md *ctx, const struct judgement *t
 	event->payload_len = packet->payload_len;
 	event->signature = reason == SIGNATURE ? this->scan->signature : 0;
 	event->generation = this->tables->generation;
+	event->count = reason == SIGNATURE || reason == TRIPWIRE ? 1 : this->scan->dropped;
+	event->passed = this->scan->passed;
 	event->sample_len = 0;
 	if (len) {
 		if (len > SAMPLE_MAX)
@@ -589,10 +651,12 @@ int shield(struct xdp_md *ctx)
 		return XDP_PASS;
 	this.packet = &this.scan->packet;
 	__builtin_memset(this.packet, 0, sizeof(*this.packet));
+	this.scan->dropped = 0;
+	this.scan->passed = 0;
 
 	reason = judge(ctx, &this);
 	dropped = is_drop(reason) && !this.policy->observe;
-	if (reason == SIGNATURE || reason == TRIPWIRE)
+	if (is_drop(reason))
 		report(ctx, &this, reason, dropped);
 
 	__u32 index = reason;

@@ -141,6 +141,9 @@ pub struct SourceAbi {
     pub requests_ns: u64,
     pub responses_ns: u64,
     pub retransmitted_ns: u64,
+    pub told_ns: u64,
+    pub passed: u32,
+    pub dropped: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -166,6 +169,8 @@ pub struct EventAbi {
     pub sample_len: u32,
     pub signature: u32,
     pub generation: u32,
+    pub count: u32,
+    pub passed: u32,
     pub sample: [u8; SAMPLE_MAX],
 }
 
@@ -178,9 +183,9 @@ const _: () = assert!(
 );
 const _: () = assert!(size_of::<BanKey>() == 24);
 const _: () = assert!(size_of::<BanAbi>() == 40);
-const _: () = assert!(size_of::<SourceAbi>() == 24);
+const _: () = assert!(size_of::<SourceAbi>() == 40);
 const _: () = assert!(size_of::<CountAbi>() == 16);
-const _: () = assert!(size_of::<EventAbi>() == 64 + SAMPLE_MAX);
+const _: () = assert!(size_of::<EventAbi>() == 72 + SAMPLE_MAX);
 
 macro_rules! pod {
     ($($name:ident),+) => {$(
@@ -285,7 +290,7 @@ pub const PINNED_MAPS: &[MapShape] = &[
     shape("sources", LRU_HASH, 16, size_of::<SourceAbi>(), 131_072, 0),
     shape("refusals", LRU_HASH, 24, 8, 65536, 0),
     shape("ssh_sources", LRU_HASH, 32, 8, 16384, 0),
-    shape("common", ARRAY, 4, 8, 2, 0),
+    shape("common", ARRAY, 4, 8, 3, 0),
     shape("counts", PERCPU_ARRAY, 4, size_of::<CountAbi>(), 13, 0),
     shape("events", RINGBUF, 0, 0, 1_048_576, 0),
 ];

@@ -178,6 +178,8 @@ pub fn event_of(bytes: &[u8]) -> Option<Event> {
             slot,
             generation: event.generation,
         }),
+        count: event.count,
+        passed: event.passed,
         payload_len: event.payload_len,
         sample: event.sample[..sample_len].to_vec(),
     })

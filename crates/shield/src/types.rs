@@ -163,6 +163,11 @@ pub struct Event {
     pub reason: Reason,
     /// The signature's slot and the generation of the tables that found it.
     pub signature: Option<SignatureHit>,
+    /// Packets that were dropped and that this one stands for, itself included: drops of a source
+    /// for its rate are told once a second, all others one by one.
+    pub count: u32,
+    /// Packets of the source that passed to SIP ports since the last such event of its rate.
+    pub passed: u32,
     /// Length of the transport's payload in bytes.
     pub payload_len: u32,
     /// The first bytes of the payload, at most [`crate::SAMPLE_LEN`].

@@ -283,6 +283,9 @@ impl Replay {
             transport: transport(packet),
             established: self.is_established(packet),
             reason: verdict.reason,
+            count: 1,
+            // Each is observed as a message.
+            passed: 0,
             signature: signature.map(|signature| SignatureHit {
                 name: &signature.name,
                 confidence: signature.confidence,

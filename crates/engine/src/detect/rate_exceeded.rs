@@ -4,6 +4,9 @@
 //! packet dropped for its rate ──► 600 in 60 s, more than passed, no success in 7 days ──► fires
 //! ```
 //!
+//! What passed is what the kernel counted or what was seen, whichever is more: a sensor may be
+//! missing, and a source's bucket may be forgotten.
+//!
 //! The ban only saves the kernel's work: first rung, SIP ports.
 
 use std::time::Duration;
@@ -11,6 +14,7 @@ use std::time::Duration;
 use crate::{
     Time,
     detect::{Fired, Tally},
+    observation::{KernelDrop, Transport},
     window::{Progress, Proof, Rolling},
 };
 
@@ -38,20 +42,24 @@ impl Default for Config {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     dropped: Rolling,
+    seen: Rolling,
     passed: Rolling,
 }
 
 impl State {
     /// A packet of this source came through.
     pub fn pass(&mut self, config: &Config, now: Time) {
-        self.passed.add(config.window, now);
+        self.seen.add(config.window, now);
     }
 
-    /// The kernel dropped one for its rate.
-    pub fn drop(&mut self, proven: bool, config: &Config, now: Time) -> Tally {
-        self.dropped.add(config.window, now);
+    /// The kernel dropped some for their rate.
+    pub fn drop(&mut self, drop: &KernelDrop<'_>, config: &Config, now: Time) -> Tally {
+        self.dropped.add_many(drop.count, config.window, now);
+        self.passed.add_many(drop.passed, config.window, now);
         let progress = self.progress(config, now);
-        let passed = self.passed.count(config.window, now);
+        let counted = |packets: &Rolling| packets.count(config.window, now);
+        let passed = counted(&self.seen).max(counted(&self.passed));
+        let proven = drop.transport == Transport::Tcp && drop.established;
         let fires = progress.count >= config.threshold && progress.count > passed;
         let proof = if proven {
             Proof::Proven

@@ -362,6 +362,8 @@ impl Scene {
                 transport: Transport::Udp,
                 established: false,
                 reason: Reason::Rate,
+                count: 1,
+                passed: 0,
                 signature: None,
                 packet: None,
                 sample: b"",

@@ -1,6 +1,8 @@
 //! The buckets: who may send how much before the kernel program says that it is too much.
 
-use sipward_shield::{Limits, Policy, Rate, Reason, Shield as _, Simulator, Verdict};
+use std::time::{Duration, Instant};
+
+use sipward_shield::{Event, Limits, Policy, Rate, Reason, Scope, Shield as _, Simulator, Verdict};
 use sipward_signature::Profile;
 use sipward_testkit::packet::{Packet, flags};
 
@@ -168,17 +170,17 @@ fn all_strangers_together_are_limited_and_a_retransmission_passes() {
     for number in 0..100 {
         assert_eq!(judge(&mut simulator, &from(number)), (PASS, Reason::Clean));
     }
-    let refused = std::time::Instant::now();
+    let refused = Instant::now();
     assert_eq!(
         judge(&mut simulator, &from(100)),
         (DROP, Reason::RateUnknown)
     );
     // Forgers and impatient ones: the same bytes too early, other bytes later.
     let early = judge(&mut simulator, &from(100));
-    if refused.elapsed() < std::time::Duration::from_millis(400) {
+    if refused.elapsed() < Duration::from_millis(400) {
         assert_eq!(early, (DROP, Reason::RateUnknown));
     }
-    let deadline = refused + std::time::Duration::from_secs(4);
+    let deadline = refused + Duration::from_secs(4);
     loop {
         match judge(&mut simulator, &from(100)) {
             (Verdict::Pass, reason) => {
@@ -187,12 +189,9 @@ fn all_strangers_together_are_limited_and_a_retransmission_passes() {
             }
             (Verdict::Drop, reason) => assert_eq!(reason, Reason::RateUnknown),
         }
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the retransmission never passed"
-        );
+        assert!(Instant::now() < deadline, "the retransmission never passed");
     }
-    assert!(refused.elapsed() >= std::time::Duration::from_millis(400));
+    assert!(refused.elapsed() >= Duration::from_millis(400));
     // What the phone sends next is another packet, and passes, too.
     let next = Packet::udp("198.51.0.100:5060", PBX)
         .payload(&request("Snom/2"))
@@ -226,7 +225,7 @@ fn phones_behind_one_address_retransmit_each_its_own() {
         let text = request(&format!("Snom/{number}"));
         Packet::udp(source, PBX).payload(&text).build()
     };
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     for number in 0..20 {
         assert_eq!(
             judge(&mut simulator, &of(number)),
@@ -234,14 +233,11 @@ fn phones_behind_one_address_retransmit_each_its_own() {
         );
     }
     // In turn, as after a power cut: whose comes first opens the way for all.
-    let deadline = start + std::time::Duration::from_secs(4);
+    let deadline = start + Duration::from_secs(4);
     while (0..20).any(|number| judge(&mut simulator, &of(number)).0 == DROP) {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "no retransmission passed"
-        );
+        assert!(Instant::now() < deadline, "no retransmission passed");
     }
-    assert!(start.elapsed() >= std::time::Duration::from_millis(400));
+    assert!(start.elapsed() >= Duration::from_millis(400));
 }
 
 #[test]
@@ -293,4 +289,92 @@ fn bare_acknowledgements_cost_no_token() {
     assert_eq!(passes(&mut simulator, &ack, 50), (50, Reason::Clean));
     let data = Packet::tcp(STRANGER, PBX).payload(&request("Snom")).build();
     assert_eq!(passes(&mut simulator, &data, 50), (3, Reason::Rate));
+}
+
+/// The events of a frame that comes so many times.
+fn events_of(simulator: &mut Simulator, frame: &[u8], times: u32) -> Vec<Event> {
+    simulator.time(frame, times).unwrap();
+    let mut events = Vec::new();
+    simulator.drain_events(&mut |event| events.push(event));
+    events
+}
+
+#[test]
+fn drops_for_a_source_s_rate_are_told_once_a_second_with_their_number() {
+    for trusted in [false, true] {
+        let Some(mut simulator) = simulator(Profile::Standard) else {
+            return;
+        };
+        let policy = limited(|limits| {
+            limits.sip = burst(5);
+            limits.trusted = burst(5);
+        });
+        simulator.set_policy(&policy).unwrap();
+        if trusted {
+            simulator.trust("203.0.113.7".parse().unwrap()).unwrap();
+        }
+        let frame = phone().build();
+        assert_eq!(events_of(&mut simulator, &frame, 5), []);
+        let first = events_of(&mut simulator, &frame, 1).remove(0);
+        assert_eq!((first.verdict, first.reason), (DROP, Reason::Rate));
+        assert_eq!((first.count, first.passed), (1, 5));
+        assert_eq!(first.source.to_string(), "203.0.113.7");
+
+        let mut dropped = 0;
+        let second = loop {
+            dropped += 3;
+            if let [event] = &events_of(&mut simulator, &frame, 3)[..] {
+                break event.clone();
+            }
+            assert!(dropped < 10_000_000, "nothing is told");
+        };
+        assert!(second.at.0 - first.at.0 >= 1_000_000_000);
+        // The one that is told need not be the last of its three.
+        assert!((dropped - 2..=dropped).contains(&second.count));
+        assert_eq!(second.passed, 0);
+    }
+}
+
+#[test]
+fn strangers_over_their_common_rate_are_told_of_and_no_more_than_200_a_second() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.unknown = burst(1)))
+        .unwrap();
+    simulator.run(&phone().build()).unwrap();
+    let start = Instant::now();
+    let mut told = 0;
+    for number in 0..1000 {
+        let source = format!("198.18.{}.{}:5060", number / 250, 1 + number % 250);
+        let frame = Packet::udp(&source, PBX).payload(&request("Snom")).build();
+        for event in events_of(&mut simulator, &frame, 1) {
+            assert_eq!((event.reason, event.count), (Reason::RateUnknown, 1));
+            told += 1;
+        }
+    }
+    let refilled = start.elapsed().as_millis() / 5 + 1;
+    assert!(
+        told >= 200 && told <= 200 + refilled,
+        "{told} of 200 + {refilled}"
+    );
+}
+
+#[test]
+fn other_drops_are_not_told_of_as_a_source_s_rate() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.ssh = burst(1)))
+        .unwrap();
+    ban(&mut simulator, "203.0.113.9", Scope::All, in_an_hour());
+    let of =
+        |source: &str, destination: &str| Packet::tcp(source, destination).tcp_flags(flags::SYN);
+    let banned = of("203.0.113.9:5060", PBX).build();
+    assert_eq!(events_of(&mut simulator, &banned, 3), []);
+    let ssh = of(STRANGER, "192.0.2.1:22").build();
+    assert_eq!(events_of(&mut simulator, &ssh, 3), []);
+    assert_eq!(judge(&mut simulator, &ssh), (DROP, Reason::Rate));
 }

@@ -79,6 +79,8 @@ impl KernelEvents {
             },
             established: false,
             reason,
+            count: event.count,
+            passed: event.passed,
             signature: signature.map(|signature| SignatureHit {
                 name: &signature.name,
                 confidence: signature.confidence,

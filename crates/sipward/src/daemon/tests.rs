@@ -113,6 +113,8 @@ fn scan(source: &str, name: &str) -> Event {
             slot,
             generation: 1,
         }),
+        count: 1,
+        passed: 0,
         payload_len: 72,
         sample: b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n"
             .to_vec(),
@@ -154,6 +156,29 @@ fn an_event_becomes_a_ban_in_the_kernel_and_in_the_ledger_with_its_evidence() {
         ]
     );
     assert_eq!(why.bans[0].dropped_packets, DROPPED);
+}
+
+#[test]
+fn a_flood_that_the_kernel_counted_becomes_a_ban() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let event = |count, passed| Event {
+        reason: Reason::Rate,
+        signature: None,
+        count,
+        passed,
+        ..scan("203.0.113.7", "sipvicious-friendly-scanner")
+    };
+    bench.shield.state().events.push(event(500, 700));
+    turn(&mut guard);
+    bench.shield.state().events.push(event(199, 0));
+    turn(&mut guard);
+    assert_eq!(bench.enforced(), []);
+    bench.shield.state().events.push(event(2, 0));
+    turn(&mut guard);
+    assert_eq!(bench.enforced(), [net("203.0.113.7/32")]);
+    let why = guard.why(&net("203.0.113.7/32")).unwrap();
+    assert_eq!(why.bans[0].detector.as_deref(), Some("rate-exceeded"));
 }
 
 #[test]
