@@ -167,39 +167,41 @@ static __always_inline int parse_ipv6(struct xdp_md *ctx, __u32 *offset, struct 
 	return 0;
 }
 
-static __always_inline int parse_extensions(struct xdp_md *ctx, __u32 *offset,
-					    struct packet *packet)
+/* Follows the headers from packet->protocol at packet->payload on, and leaves there where they end.
+ * Between two of them both are in memory: the verifier would follow every sum of lengths, and need
+ * 166,000 instructions for that. */
+static __always_inline int parse_extensions(struct xdp_md *ctx, struct packet *packet)
 {
-	__u8 next = packet->protocol;
-
 	/* Once more than there may be extensions, to see what follows the last. */
+#pragma clang loop unroll(disable)
 	for (int i = 0; i <= MAX_IPV6_EXTENSIONS; i++) {
 		struct {
 			__u8 next;
 			__u8 len;
 			__be16 fragment;
 		} extension __attribute__((aligned(4)));
+		__u32 offset = *(volatile __u32 *)&packet->payload;
 
-		switch (next) {
+		switch (*(volatile __u8 *)&packet->protocol) {
 		case PROTOCOL_HOP_BY_HOP:
 		case PROTOCOL_ROUTING:
 		case PROTOCOL_DESTINATION:
 		case PROTOCOL_MOBILITY:
 		case PROTOCOL_HIP:
 		case PROTOCOL_SHIM6:
-			if (load(ctx, *offset, &extension, sizeof(extension)))
+			if (load(ctx, offset, &extension, sizeof(extension)))
 				return -1;
-			*offset += (extension.len + 1) * 8;
+			offset += (extension.len + 1) * 8;
 			break;
 		case PROTOCOL_AH:
-			if (load(ctx, *offset, &extension, sizeof(extension)))
+			if (load(ctx, offset, &extension, sizeof(extension)))
 				return -1;
-			*offset += (extension.len + 2) * 4;
+			offset += (extension.len + 2) * 4;
 			break;
 		case PROTOCOL_FRAGMENT:
-			if (load(ctx, *offset, &extension, sizeof(extension)))
+			if (load(ctx, offset, &extension, sizeof(extension)))
 				return -1;
-			*offset += 8;
+			offset += 8;
 			if (bpf_ntohs(extension.fragment) & 0xfff8) {
 				packet->fragment = LATER_FRAGMENT_OF;
 				packet->protocol = extension.next;
@@ -209,10 +211,10 @@ static __always_inline int parse_extensions(struct xdp_md *ctx, __u32 *offset,
 				packet->fragment = FIRST_FRAGMENT;
 			break;
 		default:
-			packet->protocol = next;
 			return 0;
 		}
-		next = extension.next;
+		*(volatile __u32 *)&packet->payload = offset;
+		*(volatile __u8 *)&packet->protocol = extension.next;
 	}
 	return -1;
 }
@@ -309,8 +311,10 @@ __noinline int parse(struct xdp_md *ctx, struct packet *packet)
 			return PARSED_NOT_UNDERSTOOD;
 		if (!packet->ip_end)
 			packet->ip_end = bpf_xdp_get_buff_len(ctx);
-		if (parse_extensions(ctx, &offset, packet))
+		packet->payload = offset;
+		if (parse_extensions(ctx, packet))
 			return PARSED_ADDRESSES;
+		offset = packet->payload;
 		break;
 	default:
 		return PARSED_NOT_IP;

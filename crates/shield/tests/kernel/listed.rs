@@ -118,7 +118,7 @@ fn no_lookup_is_spared_that_would_find_something() {
     // proptest calls a closure that may not change what it captures.
     let simulator = RefCell::new(simulator);
     let config = Config {
-        cases: 40,
+        cases: 25,
         failure_persistence: None,
         ..Config::default()
     };
