@@ -143,12 +143,13 @@ impl Guard {
         }
     }
 
-    /// Writes what waits for the ledger, in one transaction.
+    /// Writes what waits for the ledger, in one transaction. The disk may take its time: these are
+    /// decisions of our own, which nobody was promised.
     pub fn write_ledger(&mut self) {
         if self.pending.is_empty() {
             return;
         }
-        match self.ledger.write(&self.pending) {
+        match self.ledger.write_soon(&self.pending) {
             Ok(()) => self.pending.clear(),
             Err(error) => {
                 tracing::error!("{error}; {} entries wait", self.pending.len());

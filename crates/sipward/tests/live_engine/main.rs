@@ -11,6 +11,7 @@ mod forgery;
 mod guessing;
 mod hep;
 mod invites;
+mod reaction;
 mod scanning;
 mod self_check;
 
