@@ -1,0 +1,170 @@
+//! Kernel and ledger compared at the start: which of the two is right.
+
+use super::*;
+
+#[test]
+fn bans_that_the_kernel_lost_are_restored() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard.ban(&ban("203.0.113.0/24")).unwrap();
+    guard
+        .ban(&BanRequest {
+            seconds: Some(600),
+            ..ban("198.51.100.1/32")
+        })
+        .unwrap();
+    guard
+        .allow(
+            &AllowRequest {
+                prefixes: vec![net("192.0.2.5/32")],
+                ..AllowRequest::default()
+            },
+            Vec::new(),
+        )
+        .unwrap();
+    let before = guard.bans(BansQuery::default()).unwrap();
+    drop(guard);
+    *bench.shield.state() = crate::daemon::double::State::default();
+    let guard = bench.guard();
+    assert_eq!(guard.bans(BansQuery::default()).unwrap(), before);
+    assert_eq!(
+        bench.enforced(),
+        [net("198.51.100.1/32"), net("203.0.113.0/24")]
+    );
+    assert!(bench.shield.state().allowed.contains(&net("192.0.2.5/32")));
+}
+
+#[test]
+fn a_ban_that_was_lifted_in_the_ledger_only_is_lifted_in_the_kernel() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard.ban(&ban("203.0.113.0/24")).unwrap();
+    drop(guard);
+    let mut ledger = bench.ledger();
+    let ban = ledger.bans(clock::now()).unwrap().remove(0);
+    let lift = Entry::Lift(crate::ledger::Target::of(&ban), clock::now(), Ended::Lifted);
+    ledger.write(&[lift]).unwrap();
+    bench.guard();
+    assert_eq!(bench.enforced(), []);
+}
+
+/// The kernel is told of an automatic ban first: what ended before is another ban.
+#[test]
+fn the_ban_of_a_repeat_offender_that_only_the_kernel_has_is_kept() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let prefix = "203.0.113.7/32";
+    guard
+        .ban(&BanRequest {
+            seconds: Some(600),
+            ..ban(prefix)
+        })
+        .unwrap();
+    guard
+        .unban(&UnbanRequest::Prefixes(vec![net(prefix)]))
+        .unwrap();
+    drop(guard);
+    let until = clock::now() + Duration::from_secs(3_600);
+    let newer = sipward_shield::Ban {
+        target: target(prefix),
+        scope: Scope::All,
+        until: Clocks::now().boot(Some(until)),
+    };
+    bench
+        .shield
+        .state()
+        .bans
+        .insert((newer.target, newer.scope), newer);
+    bench.guard();
+    assert_eq!(bench.enforced(), [net(prefix)]);
+    assert_eq!(bench.written(), [net(prefix)]);
+}
+
+#[test]
+fn a_ban_that_only_the_kernel_has_is_taken_into_the_ledger_with_its_end() {
+    let bench = Bench::new();
+    let clocks = Clocks::now();
+    let until = clock::now() + Duration::from_secs(600);
+    let held = |prefix: &str, until| sipward_shield::Ban {
+        target: target(prefix),
+        scope: Scope::Sip,
+        until: clocks.boot(until),
+    };
+    // The second is one of the few seconds that a source is held for.
+    let hold = clock::now() + Duration::from_secs(3);
+    for ban in [
+        held("203.0.113.7/32", Some(until)),
+        held("203.0.113.8/32", Some(hold)),
+    ] {
+        bench
+            .shield
+            .state()
+            .bans
+            .insert((ban.target, ban.scope), ban);
+    }
+    bench.guard();
+    let written = bench.ledger().bans(clock::now()).unwrap();
+    assert_eq!(written.len(), 1);
+    let apart = |a: Time, b: Time| a.since(b).max(b.since(a));
+    assert!(apart(written[0].until.unwrap(), until) < Duration::from_millis(1));
+    assert_eq!(bench.enforced().len(), 2, "a hold lapses by itself");
+}
+
+#[test]
+fn the_end_of_the_ledger_counts() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard
+        .ban(&BanRequest {
+            seconds: Some(600),
+            ..ban("203.0.113.7/32")
+        })
+        .unwrap();
+    drop(guard);
+    let key = (target("203.0.113.7/32"), Scope::All);
+    bench.shield.state().bans.get_mut(&key).unwrap().until = BootTime::NEVER;
+    bench.guard();
+    assert_ne!(bench.shield.state().bans[&key].until, BootTime::NEVER);
+}
+
+/// Trust that ended with the daemon dead ended in the ledger only.
+#[test]
+fn trusted_are_those_who_logged_in_and_nobody_else() {
+    let bench = Bench::new();
+    let logged_in = |address: &str, until| {
+        Entry::Trust(Trusted {
+            address: address.parse().unwrap(),
+            by: TrustedBy::Registration,
+            username: Some("100".to_owned()),
+            user_agent: None,
+            since: clock::now(),
+            last: clock::now(),
+            until,
+        })
+    };
+    let next_week = clock::now() + Duration::from_secs(600_000);
+    bench
+        .ledger()
+        .write(&[
+            logged_in("198.51.100.7", next_week),
+            logged_in("198.51.100.8", next_week),
+            logged_in("2001:db8::7", next_week),
+            logged_in("198.51.100.9", clock::now()),
+        ])
+        .unwrap();
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    bench.shield.state().trusted = addresses(&["198.51.100.7", "198.51.100.9", "203.0.113.1"]);
+    bench.guard();
+    assert_eq!(
+        bench.shield.state().trusted,
+        addresses(&["198.51.100.7", "198.51.100.8", "2001:db8::"])
+    );
+}
+
+#[test]
+fn what_nobody_allows_any_more_is_not_allowed_after_a_restart() {
+    let bench = Bench::new();
+    bench.shield.state().allowed.insert(net("192.0.2.5/32"));
+    bench.guard();
+    assert!(bench.shield.state().allowed.is_empty());
+}
