@@ -72,6 +72,8 @@ pub struct Engine {
     pub(crate) challenges: Delay<(Source, u64)>,
     /// Refused attempts whose success is awaited.
     pub(crate) attempts: Delay<WaitingAttempt>,
+    /// When packets were last lost that nobody has seen.
+    pub(crate) unseen: Option<Time>,
     /// Names the attempts that only a log told of.
     pub(crate) logged_attempts: u64,
     pub(crate) now: Time,
@@ -140,6 +142,7 @@ impl Engine {
             strikes: Lru::new(MOST_STRIKES, key),
             commands: VecDeque::new(),
             statistics: Statistics::default(),
+            unseen: None,
             logged_attempts: 0,
             now: Time::default(),
         }
@@ -192,6 +195,13 @@ impl Engine {
             }
             Observation::Log(event) => self.observe_log(event),
         }
+    }
+
+    /// Until `now` packets went by that no observation tells of. What was awaited then, an ACK,
+    /// credentials, may have been among them, so that it did not come is held against nobody.
+    pub fn overlooked(&mut self, now: Time) {
+        self.handle_timeout(now);
+        self.unseen = Some(self.now);
     }
 
     /// The next thing to do, oldest first.

@@ -67,6 +67,10 @@ impl Engine {
                 if answer.status == 403 || names_nobody {
                     self.identity_refused(&transaction);
                 }
+                if names_nobody && request.credentials.is_none() {
+                    let state = self.sources.touch(Source::of(request.client.ip()));
+                    state.told = Some((request.client.port(), self.now));
+                }
                 self.probed(&transaction);
             }
         }
@@ -106,7 +110,8 @@ impl Engine {
         let unreachable = self.sources.get(source).and_then(|state| state.unreachable);
         let is_unreachable =
             unreachable.is_some_and(|(port, at)| port == request.client.port() && at >= answer.at);
-        if answer.excused || is_unreachable || transaction.accepted {
+        let is_unseen = self.unseen.is_some_and(|at| at >= answer.at);
+        if answer.excused || is_unreachable || is_unseen || transaction.accepted {
             return;
         }
         self.unacknowledged.touch(request.call).client = Some(request.client);
@@ -119,6 +124,7 @@ impl Engine {
 
     /// The time for credentials after a challenge is over.
     pub(crate) fn credentials_are_due(&mut self, source: Source, key: u64) {
+        let unseen = self.unseen;
         let Some(state) = self.sources.get_mut(source) else {
             return;
         };
@@ -130,10 +136,13 @@ impl Engine {
             return;
         };
         let challenge = state.outstanding.remove(at);
-        if state
-            .last_rate_drop
-            .is_some_and(|drop| drop >= challenge.at)
-        {
+        // They came, perhaps, and were dropped, held or not seen.
+        let reaction = self.config.extension_enumeration.hold_reaction;
+        let held = state
+            .first_hold
+            .filter(|at| at.since(challenge.at) < reaction);
+        let excuses = [state.last_rate_drop, held, unseen];
+        if excuses.into_iter().flatten().any(|at| at >= challenge.at) {
             return;
         }
         let Some(transaction) = self.transactions.get(key).cloned() else {
@@ -152,7 +161,9 @@ impl Engine {
         let Some(state) = self.sources.get_mut(source) else {
             return;
         };
-        if state.suspect().guessing.is_over(waiting.id) {
+        let is_over = state.suspect().guessing.is_over(waiting.id);
+        let is_unseen = self.unseen.is_some_and(|at| at >= waiting.evidence.at);
+        if is_over && !is_unseen {
             let seen = Seen {
                 client: waiting.client,
                 proven: waiting.attempt.proven,
@@ -187,8 +198,10 @@ impl Engine {
             .trust
             .get(peer.ip(), self.now)
             .map(|trusted| trusted.by);
-        // The server asks registered phones with OPTIONS, too: that makes no trunk of them.
-        if method != Method::Register && by == Some(TrustedBy::Registration) {
+        // The server asks registered phones with OPTIONS, too, also where their trust has ended:
+        // that makes no trunk of them.
+        let is_customer = by != Some(TrustedBy::Peer) && self.trust.has_logged_in(peer.ip());
+        if method != Method::Register && is_customer {
             return;
         }
         self.succeed(Success {
@@ -325,18 +338,12 @@ impl Engine {
             call: request.call,
             cseq: request.cseq,
             identity: request.identity.hash,
+            port: request.client.port(),
             at: now,
         });
         self.challenges.push(now, (source, key));
-        let (hold_at, reaction) = match &state.suspect {
-            Some(suspect) => suspect.enumeration.hold(config, now),
-            None => (config.hold_at as usize, config.hold_reaction),
-        };
         let is_held = state.held_until.is_some_and(|until| until > now);
-        if !config.enabled || is_held || state.outstanding.len() < hold_at {
-            return;
-        }
-        if state.identities_outstanding(now - reaction) < hold_at {
+        if !config.enabled || is_held || !state.is_to_be_held(request.client.port(), config, now) {
             return;
         }
         let address = request.client.ip();
@@ -347,7 +354,15 @@ impl Engine {
             return;
         }
         let until = now + config.follow;
-        self.sources.touch(source).held_until = Some(until);
+        let state = self.sources.touch(source);
+        state.held_until = Some(until);
+        let again = config.limits.window;
+        if state
+            .first_hold
+            .is_none_or(|first| now.since(first) > again)
+        {
+            state.first_hold = Some(now);
+        }
         self.commands.push_back(Command::Hold(Hold {
             prefix: source.prefix(),
             until,

@@ -29,6 +29,10 @@ pub(crate) struct SourceState {
     /// The last report that a packet to this source did not arrive, and its port.
     pub unreachable: Option<(u16, Time)>,
     pub held_until: Option<Time>,
+    /// The first hold of some that followed each other.
+    pub first_hold: Option<Time>,
+    /// Which port the server told last that somebody does not exist, and when.
+    pub told: Option<(u16, Time)>,
     pub outstanding: Vec<Outstanding>,
     pub rate: rate_exceeded::State,
     /// What it is suspected of; most sources never are.
@@ -50,6 +54,7 @@ pub(crate) struct Outstanding {
     pub call: u64,
     pub cseq: u32,
     pub identity: u64,
+    pub port: u16,
     pub at: Time,
 }
 
@@ -101,12 +106,32 @@ impl SourceState {
         });
     }
 
-    /// Different identities challenged before `before` and not followed.
-    pub fn identities_outstanding(&self, before: Time) -> usize {
+    /// Whether so many challenges are outstanding that the kernel has to hold the source; the last
+    /// one went to `port`.
+    pub fn is_to_be_held(
+        &self,
+        port: u16,
+        config: &extension_enumeration::Config,
+        now: Time,
+    ) -> bool {
+        let count = |hold_at: u32, counts: &dyn Fn(&Outstanding) -> bool| {
+            let hold_at = hold_at as usize;
+            self.outstanding.len() >= hold_at && self.identities_outstanding(counts) >= hold_at
+        };
+        let was_told = self
+            .told
+            .is_some_and(|(told, at)| told == port && now.since(at) < config.limits.window);
+        let before = now - config.hold_reaction;
+        count(config.hold_at, &|challenge| challenge.at <= before)
+            || was_told && count(config.hold_told_at, &|challenge| challenge.port == port)
+    }
+
+    /// Different identities that were challenged and not followed.
+    fn identities_outstanding(&self, counts: &dyn Fn(&Outstanding) -> bool) -> usize {
         let mut identities: Vec<u64> = self
             .outstanding
             .iter()
-            .filter(|challenge| challenge.at <= before)
+            .filter(|challenge| counts(challenge))
             .map(|challenge| challenge.identity)
             .collect();
         identities.sort_unstable();

@@ -151,6 +151,15 @@ impl Trust {
         entry.is_some_and(|entry| now.since(entry.trusted.last) <= span)
     }
 
+    /// Whether a client at this address has logged in and that is remembered, trusted or not.
+    pub fn has_logged_in(&self, address: IpAddr) -> bool {
+        let entry = self.addresses.get(&address.to_canonical());
+        entry.is_some_and(|entry| match entry.trusted.by {
+            TrustedBy::Registration | TrustedBy::Login => true,
+            TrustedBy::Call | TrustedBy::Peer => false,
+        })
+    }
+
     /// Ends the trust of an address.
     pub fn end(&mut self, address: IpAddr, now: Time) {
         if let Some(entry) = self.addresses.get_mut(&address.to_canonical()) {

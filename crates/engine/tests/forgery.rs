@@ -223,3 +223,18 @@ fn forged_packets_of_one_kind_do_not_ban_a_neighbourhood() {
     );
     assert!(scene.now < START + minutes(1));
 }
+
+/// The server goes on asking whether a phone is there, whatever became of the trust in it.
+#[test]
+fn who_has_lost_his_trust_does_not_become_a_trunk_by_answering() {
+    let mut scene = scene();
+    scene.play(minutes(24 * 60) * 8);
+    scene.server_asks(PHONE, "OPTIONS", "200 OK");
+    scene.play(minutes(24 * 60) * 8 + minutes(1));
+    let trusted: Vec<String> = scene
+        .engine
+        .trusted(scene.now)
+        .map(|trusted| trusted.address.to_string())
+        .collect();
+    assert!(!trusted.contains(&"203.0.113.20".to_owned()), "{trusted:?}");
+}

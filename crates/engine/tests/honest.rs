@@ -111,6 +111,17 @@ fn sixty_keys_are_renewed_before_anything_is_known_of_the_phone(driver: Driver) 
     scene.play(minutes(5)).is_peaceful();
 }
 
+/// The office after a power cut, at a server that tells who exists; one phone's account is gone.
+#[test]
+fn sixty_phones_behind_one_address_and_one_that_is_unknown() {
+    let mut scene = scene(Driver::ChanSip, 60);
+    scene.pbx.always_auth_reject = false;
+    let removed = Job::new(&format!("{OFFICE}:5199"), "REGISTER", "removed");
+    scene.add(removed.far(millis(40)));
+    scene.add_all((0..60).map(|n| phone(n, "REGISTER").far(millis(40)).at(millis(20))));
+    scene.play(minutes(5)).is_peaceful();
+}
+
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
 fn a_gateway_with_forty_eight_ports_150_ms_away(driver: Driver) {
@@ -121,6 +132,26 @@ fn a_gateway_with_forty_eight_ports_150_ms_away(driver: Driver) {
     };
     scene.add_all((0..48).map(|n| job(n).at(millis(2) * n)));
     scene.play(minutes(5)).is_peaceful();
+}
+
+/// The ACKs of a trunk that nobody has proved anything about were in packets that were lost.
+#[test]
+fn what_nobody_saw_is_held_against_nobody() {
+    let mut scene = scene(Driver::ChanSip, 1);
+    for n in 0..6u32 {
+        let at = seconds(60) * n;
+        let number = format!("900445550{n:03}");
+        let call = Job::new(&format!("{OFFICE}:5060"), "INVITE", "100").to(&number);
+        scene.add(call.silent().at(at));
+        scene.play(at + millis(500));
+        scene.engine.overlooked(scene.now);
+    }
+    scene.play(minutes(10));
+    let detectors: Vec<Detector> = scene.alerts().iter().map(|alert| alert.detector).collect();
+    assert!(
+        !detectors.contains(&Detector::UnansweredInvite),
+        "{detectors:?}"
+    );
 }
 
 #[test_case(Driver::ChanSip)]
