@@ -200,8 +200,8 @@ impl Engine {
     /// Until `now` packets went by that no observation tells of. What was awaited then, an ACK,
     /// credentials, may have been among them, so that it did not come is held against nobody.
     pub fn overlooked(&mut self, now: Time) {
-        self.handle_timeout(now);
-        self.unseen = Some(self.now);
+        // Before the time passes, for what is due was perhaps overlooked.
+        self.unseen = Some(now);
     }
 
     /// The next thing to do, oldest first.

@@ -135,13 +135,21 @@ impl Engine {
         else {
             return;
         };
-        let challenge = state.outstanding.remove(at);
-        // They came, perhaps, and were dropped, held or not seen.
-        let reaction = self.config.extension_enumeration.hold_reaction;
-        let held = state
+        let Some(challenge) = state.outstanding.get(at).copied() else {
+            return;
+        };
+        // What came during a hold was dropped, and comes again after it.
+        let config = &self.config.extension_enumeration;
+        let is_held = state
             .first_hold
-            .filter(|at| at.since(challenge.at) < reaction);
-        let excuses = [state.last_rate_drop, held, unseen];
+            .is_some_and(|at| at >= challenge.at && at.since(challenge.at) < config.hold_reaction);
+        if is_held && self.now.since(challenge.at) <= config.follow {
+            self.challenges.push(self.now, (source, key));
+            return;
+        }
+        state.outstanding.remove(at);
+        // They came, perhaps, and were dropped or not seen.
+        let excuses = [state.last_rate_drop, unseen];
         if excuses.into_iter().flatten().any(|at| at >= challenge.at) {
             return;
         }

@@ -20,8 +20,8 @@
 //! first, and would learn a hundred extensions within the second (measured, chan_sip with
 //! `alwaysauthreject = no`). Phones behind one address have a port each. It may be a gateway with
 //! one account too many, though, whose credentials the hold then drops; so what was challenged
-//! within the second before the first hold in 10 min does not count. A gateway sends again, and logs
-//! in; an enumerator goes on, and is held and counted.
+//! within the second before the first hold in 10 min counts 4 s later only, time for a gateway to
+//! send them again.
 
 use std::time::Duration;
 
