@@ -281,7 +281,8 @@ impl Replay {
             source,
             destination,
             transport: transport(packet),
-            established: self.is_established(packet),
+            // As live: a segment alone proves nothing, whatever connection it claims to be of.
+            established: false,
             reason: verdict.reason,
             count: 1,
             // Each is observed as a message.

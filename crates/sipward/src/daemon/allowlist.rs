@@ -1,9 +1,10 @@
 //! The allowlist: what the configuration says, prefixes that were allowed by hand, and names with
 //! what they stand for.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
+use sipward_engine::Time;
 
 use super::{guard::Guard, reconcile};
 use crate::{
@@ -13,6 +14,10 @@ use crate::{
     exit::Failure,
     ledger::{AllowedName, Entry},
 };
+
+/// How long an address that a name no longer answers with stays allowed. Many answer with a few of
+/// their addresses at a time.
+const REMEMBERED: Duration = Duration::from_secs(86_400);
 
 impl Guard {
     /// Puts prefixes and names on the allowlist, and ends what bans them; the names of the request
@@ -136,21 +141,25 @@ impl Guard {
         Ok(names.into_iter().map(|allowed| allowed.name).collect())
     }
 
-    /// Takes what names stand for now. One that was disallowed meanwhile is left out.
+    /// Takes what names stand for now. What one stood for within a day stays. One that was disallowed meanwhile is left out.
     ///
     /// # Errors
     /// The ledger cannot be written; the kernel refused.
     pub fn names_are(&mut self, found: Vec<Resolved>) -> Result<(), Failure> {
+        let at = clock::now();
         let mut entries = Vec::new();
         for before in self.ledger.allowed_names()? {
-            let now = found.iter().find(|resolved| resolved.name == before.name);
-            let Some(now) = now.filter(|now| now.addresses != before.addresses) else {
+            let Some(now) = found.iter().find(|resolved| resolved.name == before.name) else {
                 continue;
             };
-            let shown: Vec<String> = now.addresses.iter().map(IpAddr::to_string).collect();
+            let addresses = self.stood_for(&before, now, at);
+            if addresses == before.addresses {
+                continue;
+            }
+            let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
             tracing::info!("{} stands for {} now", now.name, shown.join(", "));
             entries.push(Entry::AllowName(AllowedName {
-                addresses: now.addresses.clone(),
+                addresses,
                 ..before
             }));
         }
@@ -161,6 +170,20 @@ impl Guard {
         reconcile::allowed(self)?;
         self.self_check.changed(clock::now());
         Ok(())
+    }
+
+    /// What a name stands for, or did within [`REMEMBERED`].
+    fn stood_for(&mut self, before: &AllowedName, now: &Resolved, at: Time) -> Vec<IpAddr> {
+        let key = |address: &IpAddr| (now.name.clone(), *address);
+        for address in &before.addresses {
+            self.named.entry(key(address)).or_insert(at);
+        }
+        for address in &now.addresses {
+            self.named.insert(key(address), at);
+        }
+        self.named.retain(|_, seen| at.since(*seen) < REMEMBERED);
+        let of_this_name = self.named.keys().filter(|(name, _)| *name == now.name);
+        of_this_name.map(|(_, address)| *address).collect()
     }
 
     fn allowed_by_hand(&self) -> Result<Vec<IpNet>, Failure> {

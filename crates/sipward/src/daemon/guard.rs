@@ -1,7 +1,11 @@
 //! Engine, shield and ledger together: what was seen goes in, what follows is enforced and
 //! remembered.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    time::Instant,
+};
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Command, Engine, Observation, Protection, Time};
@@ -34,6 +38,8 @@ pub struct Guard {
     pub(super) packets: Packets,
     pub(super) watchers: Watchers,
     pub(super) self_check: SelfCheck,
+    /// When names of the allowlist were last seen to stand for addresses.
+    pub(super) named: BTreeMap<(String, IpAddr), Time>,
     /// What the engine decided and nobody has carried out.
     decided: VecDeque<Command>,
     pending: Vec<Entry>,
@@ -52,6 +58,7 @@ impl Guard {
             packets: Packets::new(&config.ports),
             watchers: Watchers::default(),
             self_check: SelfCheck::new(clock::now()),
+            named: BTreeMap::new(),
             config,
             shield,
             ledger,
@@ -113,6 +120,11 @@ impl Guard {
             }
             self.decided.push_back(command);
         }
+    }
+
+    /// Packets went by until now that no sensor saw.
+    pub fn overlooked(&mut self) {
+        self.engine.overlooked(clock::now());
     }
 
     /// Lets the time pass up to `until`.

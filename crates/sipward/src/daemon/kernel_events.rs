@@ -33,13 +33,10 @@ impl Guard {
         let mut events = mem::take(&mut self.events);
         for event in &waiting {
             events.taken += 1;
-            let Some((mut drop, field)) = events.read(event) else {
+            let Some((drop, field)) = events.read(event) else {
                 events.unmatched += 1;
                 continue;
             };
-            // The program keeps no state of connections; who reads the packets behind it does.
-            drop.established = drop.transport == Transport::Tcp
-                && self.packets.is_established(drop.source, drop.destination);
             let clocks = Clocks::now();
             let at = clocks.unix(event.at).unwrap_or(clocks.unix);
             self.observe(&Observation::KernelDrop(drop), at.min(until));

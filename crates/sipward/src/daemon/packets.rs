@@ -1,7 +1,5 @@
 //! What the taps see as the engine's observations.
 
-use std::net::SocketAddr;
-
 use sipward_engine::{Direction, Time};
 use sipward_shield::{self as shield, TapFrame, TapPorts};
 use sipward_signature::Tables;
@@ -48,12 +46,6 @@ impl Packets {
         if let Some(sensor) = &mut self.sensor {
             sensor.set_signatures(tables);
         }
-    }
-
-    /// Whether the remote end of this connection gets what is sent to its address.
-    pub fn is_established(&self, remote: SocketAddr, local: SocketAddr) -> bool {
-        let sensor = self.sensor.as_ref();
-        sensor.is_some_and(|sensor| sensor.is_established(remote, local))
     }
 
     /// What it gave to the engine, and what it could not read.

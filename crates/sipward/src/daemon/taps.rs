@@ -127,6 +127,9 @@ impl Taps {
             }
         }
         let lost = self.lost_before + self.taps.iter().map(|waking| waking.lost).sum::<u64>();
+        if lost > guard.packets.lost {
+            guard.overlooked();
+        }
         guard.packets.lost = lost;
         if lost > self.warned_of && self.warned.is_none_or(|at| at.elapsed() >= WARN) {
             tracing::warn!(

@@ -114,8 +114,9 @@ impl HepSensor {
         };
         let is_port = |end: SocketAddr| {
             let port = end.port();
-            let is_encrypted = captured.is_stream && on_the_wire.websocket.contains(&port);
-            !wire.contains(&port) && (is_encrypted || others.contains(&port))
+            let is_encrypted = on_the_wire.websocket.contains(&port) || others.contains(&port);
+            // Over UDP such a port is a phone's own, of a second line.
+            captured.is_stream && is_encrypted && !wire.contains(&port)
         };
         match (is_port(captured.destination), is_port(captured.source)) {
             (true, true) if is_response(captured.payload) => Some(Direction::Outbound),

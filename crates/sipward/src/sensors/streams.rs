@@ -284,6 +284,9 @@ impl Connection {
 
     /// Any other segment. Tells how many gaps were skipped.
     fn take(&mut self, segment: &Segment<'_>, deliver: &mut Deliver<'_>) -> u64 {
+        if segment.direction == Direction::Inbound && !self.is_acceptable(&segment.tcp) {
+            return 0;
+        }
         let established = self.acknowledge(segment);
         let mut inbound = |message: &[u8]| deliver(Direction::Inbound, message, established);
         let mut gaps = 0;
@@ -302,6 +305,15 @@ impl Connection {
                 .skip_to_acknowledged(acknowledged, &mut outbound);
         }
         gaps
+    }
+
+    /// Whether a segment of the other end may be the connection's (RFC 5961 section 5.2): what
+    /// somebody else sends in its name has to guess both numbers.
+    fn is_acceptable(&self, tcp: &Tcp<'_>) -> bool {
+        let acknowledges = tcp.flags.contains(TcpFlags::ACK);
+        let is_near = |side: &Side, number: u32| side.distance(number).abs() <= FAR;
+        is_near(&self.inbound, tcp.sequence)
+            && (!acknowledges || is_near(&self.outbound, tcp.acknowledgment))
     }
 
     /// A SYN. Those of the server are its own word; those of the other end begin something only

@@ -62,12 +62,17 @@ fn scan(driver: Driver) -> String {
     let why = guard.json(&["why", ATTACKER]).unwrap();
     assert_eq!(why["alerts"][0]["detector"], "unanswered-invite", "{why}");
     assert!(answers <= MOST, "{answers}");
-    let messages = asterisk.log("messages");
-    assert!(!messages.contains("Timeout on"), "{messages}");
+    let warns = |messages: &str| messages.contains("Timeout on");
+    assert!(!warns(&asterisk.log("messages")));
     let status = guard.json(&["status"]).unwrap();
     let sensor = &status["sensors"]["packets"];
     assert_eq!(sensor["state"], "on", "{status}");
     assert!(sensor["events"].as_u64().unwrap() >= sent, "{status}");
+    // It does warn, but then it is over. PJSIP never does.
+    if driver == Driver::ChanSip {
+        let late = Duration::from_secs(40);
+        asterisk.wait_for_log("messages", late, warns).unwrap();
+    }
     format!("{driver:?}: banned after {seconds:.1} s, {sent} INVITEs, {answers} answers")
 }
 

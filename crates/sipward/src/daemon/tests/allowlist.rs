@@ -1,6 +1,6 @@
 //! Names on the allowlist.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 
@@ -66,12 +66,18 @@ fn a_name_allows_its_addresses_and_ends_their_bans() {
 }
 
 #[test]
-fn a_name_that_moved_takes_its_allowance_along_and_a_restart_knows_where_it_was() {
+fn a_name_that_moves_on_keeps_its_addresses_for_a_day_and_a_restart_knows_them() {
     let bench = Bench::new();
     let mut guard = bench.guard();
     allow(&mut guard, &["192.0.2.7", "192.0.2.8"]);
     let since = guard.allowed().unwrap()[0].since;
     guard.names_are(named(&["192.0.2.8", "192.0.2.9"])).unwrap();
+    let all = ["192.0.2.7/32", "192.0.2.8/32", "192.0.2.9/32"].map(net);
+    assert_eq!(enforced(&bench), all);
+    for seen in guard.named.values_mut() {
+        *seen = *seen - Duration::from_secs(86_400);
+    }
+    guard.names_are(named(&["192.0.2.9", "192.0.2.8"])).unwrap();
     let moved = [net("192.0.2.8/32"), net("192.0.2.9/32")];
     assert_eq!(enforced(&bench), moved);
     assert_eq!(guard.allowed().unwrap()[1].since, since);

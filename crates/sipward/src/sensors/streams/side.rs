@@ -222,10 +222,8 @@ impl Side {
         }
         self.kept.extend_from_slice(bytes);
         let read = self.reader.read(&self.kept, deliver);
-        self.kept.drain(..read);
-        if self.kept.is_empty() {
-            self.kept = Vec::new();
-        }
+        // Not drained: the memory of what was read is given back with it.
+        self.kept = self.kept.split_off(read);
     }
 }
 

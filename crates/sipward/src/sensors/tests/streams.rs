@@ -220,6 +220,32 @@ fn what_waits_behind_a_gap_is_bounded() {
     assert!(wire.bench.sensor.held() < 3 * 65_536);
 }
 
+/// Somebody who knows both ends and neither number: his text is not the phone's.
+#[test]
+fn segments_that_guess_the_numbers_are_not_read() {
+    let mut wire = Wire::connected();
+    let (request, answer) = (register("a"), unauthorized("a"));
+    let end = request.len() as i64;
+    wire.inbound(0, 0, flags::ACK, &request);
+    wire.outbound(0, end, flags::ACK, &answer);
+    let answered = answer.len() as i64;
+    for (seq, ack) in [
+        (end, 0x4000_0000),
+        (end, answered - 0x200_0000),
+        (0x4000_0000, answered),
+        (end - 0x4000_0000, answered),
+    ] {
+        for n in 0..300 {
+            wire.inbound(seq + n * 500, ack, flags::ACK, &scan(0));
+        }
+    }
+    let next = register("b");
+    wire.inbound(end, answered, flags::ACK, &next);
+    assert_eq!(wire.bench.texts(), [&request[..], &answer, &next]);
+    let signature = |seen: &Seen| matches!(seen, Seen::Signature(..));
+    assert!(!wire.bench.seen.iter().any(signature));
+}
+
 #[test]
 fn a_reset_that_guesses_does_not_end_a_connection() {
     let mut wire = Wire::connected();
