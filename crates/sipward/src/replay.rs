@@ -233,14 +233,10 @@ impl Replay {
     /// Whether the sender would send it once more until it passes, which the recording of an
     /// unguarded machine does not have: a segment that only came too fast.
     fn comes_again(&self, packet: &Packet<'_>, verdict: Verdict) -> bool {
+        let ends = packet.source_socket().zip(packet.destination_socket());
         transport(packet) == SipTransport::Tcp
             && matches!(verdict.reason, Reason::Rate | Reason::RateUnknown)
-            && self.is_established(packet)
-    }
-
-    fn is_established(&self, packet: &Packet<'_>) -> bool {
-        let ends = packet.source_socket().zip(packet.destination_socket());
-        ends.is_some_and(|(remote, local)| self.sensor.is_established(remote, local))
+            && ends.is_some_and(|(remote, local)| self.sensor.is_established(remote, local))
     }
 
     /// The engine hears of what the kernel's program tells of: everything but what a ban drops.
