@@ -6,12 +6,12 @@ use std::time::Duration;
 use sipward_testkit::{
     asterisk::{Asterisk, Guests, Settings},
     count::PacketCounter,
-    evasions::{EVASIONS, Field, Request},
-    lab::{Lab, PBX, PBX_V6},
+    evasions::EVASIONS,
+    lab::Lab,
     require::{Need, require},
 };
 
-use crate::guard;
+use crate::{guard, scan};
 
 const SEGMENT: Duration = Duration::from_millis(500);
 
@@ -34,22 +34,9 @@ fn no_evasion_that_one_packet_shows_reaches_asterisk() {
         if !evasion.is_read() || !evasion.seen_in_one_packet {
             continue;
         }
-        let source = evasion.source(number);
-        let port = evasion.port.unwrap_or(5060);
-        let host = if evasion.is_ipv6() { PBX_V6 } else { PBX };
-        let value = match evasion.field {
-            Field::UserAgent => "friendly-scanner",
-            Field::FromUser => "sipvicious",
-        };
-        let request = Request {
-            field: evasion.field,
-            value: value.to_owned(),
-            call_id: format!("evasion-{number}"),
-            source,
-            destination: (host.parse::<std::net::IpAddr>().unwrap(), port).into(),
-            transport: evasion.transport,
-        };
-        let counter = PacketCounter::new(&lab.pbx, &source.ip().to_string(), port).unwrap();
+        let request = scan(number, evasion);
+        let source = request.source.ip().to_string();
+        let counter = PacketCounter::new(&lab.pbx, &source, request.destination.port()).unwrap();
         let sent = evasion.send(&lab, &request, SEGMENT).unwrap();
         assert!(
             sent.packets > 0 || sent.connection.is_some(),

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use sipward_testkit::{
     asterisk::{Asterisk, Guests, Settings},
-    evasions::{EVASIONS, Field, Request},
-    lab::{Lab, PBX, PBX_V6},
+    evasions::EVASIONS,
+    lab::Lab,
     process::wait_until,
     require::{Need, require},
 };
 
-use crate::guard;
+use crate::{guard, scan};
 
 const SEGMENT: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,21 +34,7 @@ fn who_hides_a_name_from_the_kernel_is_banned_when_the_message_is_whole() {
         if !evasion.is_read() || evasion.seen_in_one_packet {
             continue;
         }
-        let source = evasion.source(number);
-        let port = evasion.port.unwrap_or(5060);
-        let host = if evasion.is_ipv6() { PBX_V6 } else { PBX };
-        let value = match evasion.field {
-            Field::UserAgent => "friendly-scanner",
-            Field::FromUser => "sipvicious",
-        };
-        let request = Request {
-            field: evasion.field,
-            value: value.to_owned(),
-            call_id: format!("evasion-{number}"),
-            source,
-            destination: (host.parse::<std::net::IpAddr>().unwrap(), port).into(),
-            transport: evasion.transport,
-        };
+        let request = scan(number, evasion);
         let tiny_before = tiny();
         let sent = evasion.send(&lab, &request, SEGMENT).unwrap();
         // Where the first piece is too small, or the pieces too many, the rest reaches nobody.
@@ -58,7 +44,7 @@ fn who_hides_a_name_from_the_kernel_is_banned_when_the_message_is_whole() {
             stopped += 1;
             continue;
         }
-        let address = source.ip().to_string();
+        let address = request.source.ip().to_string();
         let is_banned = || {
             guard
                 .json(&["why", &address])
