@@ -54,6 +54,13 @@ fn crack(lab: &Lab, driver: Driver, compact: bool) -> (Dialogue, String) {
     (dialogue, scan.stdout + &scan.stderr)
 }
 
+/// Whether the password stands in a row of svcrack's table: its warnings have digits of their own
+/// (`3.001291513442993 seconds`).
+fn found_the_password(said: &str) -> bool {
+    said.lines()
+        .any(|line| line.starts_with('|') && line.contains(PASSWORD))
+}
+
 /// Without this the other test would prove nothing.
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::Pjsip)]
@@ -64,7 +71,7 @@ fn svcrack_finds_the_password_of_an_unguarded_server(driver: Driver) {
     let lab = Lab::new().unwrap();
     let _asterisk = Asterisk::start(&lab.pbx, &settings()).unwrap();
     let (dialogue, said) = crack(&lab, driver, false);
-    assert!(said.contains(PASSWORD), "{said}");
+    assert!(found_the_password(&said), "{said}");
     assert!(
         dialogue.refused_attempts() >= 199,
         "{}",
@@ -90,7 +97,7 @@ fn svcrack_gets_six_refusals_and_no_password(driver: Driver, compact: bool) {
         dialogue.attempts(),
         dialogue.refused_attempts(),
     );
-    assert!(!said.contains(PASSWORD), "{said}");
+    assert!(!found_the_password(&said), "{said}");
     assert!(dialogue.refused_attempts() <= 6);
     // Nothing got through at all: then this test shows nothing of the engine.
     assert_eq!(detector, "password-guessing");
