@@ -3,6 +3,7 @@
 //! `config/default.toml` is the whole file with every default; a test keeps it equal to
 //! [`Config::default`].
 
+mod asterisk;
 mod detect;
 mod error;
 mod values;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use sipward_engine::policy;
 use sipward_shield::{Limits, Policy, PortClass, Ports, Rate};
 
+pub use asterisk::{Ami, Asterisk};
 pub use detect::Detect;
 pub use error::{Problem, Problems};
 pub use values::{BanScope, GuardMode, RateText, XdpChoice};
@@ -64,6 +66,8 @@ pub struct Config {
     pub signatures: Signatures,
     /// Where observations come from, besides the packets.
     pub sensors: Sensors,
+    /// The Asterisk of this machine.
+    pub asterisk: Asterisk,
 }
 
 /// `[ports]`
@@ -189,11 +193,13 @@ pub struct Bans {
 }
 
 /// `[allow]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Allow {
     /// Addresses, prefixes and ranges.
     pub addresses: Vec<Address>,
+    /// Whom Asterisk's configuration names as trunk or registrar, too.
+    pub asterisk_peers: bool,
 }
 
 /// `[signatures]`
@@ -254,6 +260,7 @@ impl Config {
         for file in &mut config.signatures.files {
             *file = folder.join(&*file);
         }
+        config.asterisk.resolve(folder);
         Ok(config)
     }
 
@@ -300,6 +307,7 @@ impl Config {
                 ),
             ));
         }
+        self.asterisk.check(&mut problems);
         if !self.pin_dir.is_absolute() {
             problems.push(Problem::new("pin-dir", "the path must begin with /"));
         }
@@ -523,6 +531,7 @@ impl Default for Config {
             detect: Detect::default(),
             signatures: Signatures::default(),
             sensors: Sensors::default(),
+            asterisk: Asterisk::default(),
         }
     }
 }
@@ -561,6 +570,15 @@ impl Default for SshLimit {
                 per_seconds: 60,
             },
             burst: 10,
+        }
+    }
+}
+
+impl Default for Allow {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            asterisk_peers: true,
         }
     }
 }

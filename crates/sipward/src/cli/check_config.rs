@@ -8,7 +8,7 @@ use crate::{
     signatures,
 };
 
-/// Check a configuration, and the signature files that it names
+/// Check a configuration, and the files of signatures and of the secret that it names
 ///
 /// Each mistake is one line with file, line, column and key. Ends with 78 where there is one.
 #[derive(Debug, Args)]
@@ -29,6 +29,9 @@ impl Arguments {
             exit: Exit::Config,
             ..failure
         })?;
+        if config.asterisk.ami.user.is_some() {
+            config.asterisk.ami.secret()?;
+        }
         let note = format!("{}: no mistakes", self.file.display());
         Ok(Answer {
             notes: vec![note],

@@ -43,6 +43,9 @@ fn the_printed_file_names_every_key() {
         "detect.prefix-campaign",
         "detect.fraud-after-login",
         "signatures",
+        "sensors",
+        "asterisk",
+        "asterisk.ami",
     ] {
         let text = if table.is_empty() {
             "no-such-key = 1".to_owned()
@@ -95,6 +98,18 @@ fn the_printed_file_names_every_key() {
 #[test_case("[limits", "x.toml:1:8: "; "a bracket left out")]
 #[test_case("pin-dir = \"pins\"", "x.toml:1:11: pin-dir: the path must begin with /"; "a relative pin folder")]
 #[test_case("mode = \"protect\"\nmode = \"observe\"", "x.toml:2:1: "; "a key twice")]
+#[test_case("[asterisk]\nlog = []", "x.toml:2:1: asterisk.log: unknown field `log`, expected one of `config-dir`"; "an unknown key of asterisk")]
+#[test_case("[asterisk.ami]\nsecret = \"x\"", "x.toml:2:1: asterisk.ami.secret: unknown field `secret`"; "a secret in the configuration")]
+#[test_case("[asterisk]\nlogs = [\"\"]", "x.toml:2:8: asterisk.logs: a path is empty"; "an empty log")]
+#[test_case("[asterisk]\nconfig-dir = \"\"", "x.toml:2:14: asterisk.config-dir: empty"; "an empty folder")]
+#[test_case("[asterisk.ami]\nhost = \"a b\"", "x.toml:2:8: asterisk.ami.host: \"a b\" is neither a name nor an address"; "a host that is none")]
+#[test_case("[asterisk.ami]\nport = 0", "x.toml:2:8: asterisk.ami.port: 0 is no port"; "no port of ami")]
+#[test_case("[asterisk.ami]\nuser = \"u\"", "x.toml:2:8: asterisk.ami.user: asterisk.ami.secret-file is missing"; "a user without a secret")]
+#[test_case("[asterisk.ami]\nuser = \"\"\nsecret-file = \"f\"", "x.toml:2:8: asterisk.ami.user: the name of a section"; "an empty user")]
+#[test_case("[asterisk.ami]\nsecret-file = \"f\"", "x.toml:2:15: asterisk.ami.secret-file: without asterisk.ami.user nobody logs in"; "a secret without a user")]
+#[test_case("[asterisk.ami]\nuser = \"u\"\nsecret-file = \"f\"\ntls = true", "x.toml:4:7: asterisk.ami.tls: asterisk.ami.ca-file is missing"; "tls without a certificate")]
+#[test_case("[asterisk.ami]\nuser = \"u\"\nsecret-file = \"f\"\nca-file = \"c\"", "x.toml:4:11: asterisk.ami.ca-file: only with asterisk.ami.tls"; "a certificate without tls")]
+#[test_case("[allow]\nasterisk-peers = \"yes\"", "x.toml:2:18: allow.asterisk-peers: invalid type"; "peers that are neither on nor off")]
 #[test_case("'\u{1b}[2J' = 1", "\\x1b[2J"; "a terminal escape in a key")]
 fn a_mistake_is_one_line_with_its_place(text: &str, part: &str) {
     let error = parse(text).unwrap_err();
@@ -196,5 +211,30 @@ fn a_signature_file_is_looked_for_beside_the_configuration() {
             Path::new("/etc/sipward/own.toml"),
             Path::new("/srv/list.toml")
         ]
+    );
+}
+
+#[test]
+fn the_paths_of_asterisk_are_taken_from_the_configuration() {
+    let config = parse(
+        "[asterisk]\nlogs = [\"security\", \"/var/log/asterisk/full\"]\n\
+         [asterisk.ami]\nuser = \"u\"\nsecret-file = \"ami.secret\"\ntls = true\nca-file = \"ca.pem\"",
+    );
+    let asterisk = config.unwrap().asterisk;
+    assert_eq!(asterisk.config_dir, Path::new("/etc/asterisk"));
+    assert_eq!(
+        asterisk.logs,
+        [
+            Path::new("/etc/sipward/security"),
+            Path::new("/var/log/asterisk/full")
+        ]
+    );
+    assert_eq!(
+        asterisk.ami.secret_file.as_deref(),
+        Some(Path::new("/etc/sipward/ami.secret"))
+    );
+    assert_eq!(
+        asterisk.ami.ca_file.as_deref(),
+        Some(Path::new("/etc/sipward/ca.pem"))
     );
 }
