@@ -158,7 +158,8 @@ fn a_packet_in_the_log_is_skipped_across_reads() {
         "[Nov 22 18:55:40] NOTICE[1] manager.c: 198.51.100.66 failed to authenticate as 'x'\n";
     let packet = format!("OPTIONS sip:x SIP/2.0\n{forged}{forged}");
     let head = format!(
-        "<--- Received SIP request ({} bytes) from UDP:203.0.113.9:5071 --->\n",
+        "[Nov 22 18:55:40] VERBOSE[7] res_pjsip_logger.c: <--- Received SIP request ({} bytes) \
+         from UDP:203.0.113.9:5071 --->\n",
         packet.len()
     );
     let real = "[Nov 22 18:55:41] NOTICE[7] manager.c: 203.0.113.9 failed to authenticate as 'y'\n";
@@ -193,8 +194,8 @@ fn sip_debugging_takes_every_address_away_and_says_so() {
             .all(|(_, line)| line.event.remote.is_some())
     );
     assert!(!reader.debugs_sip());
-    let debug =
-        b"<--- SIP read from UDP:203.0.113.9:5071 --->\nOPTIONS sip:x SIP/2.0\n<------------->\n";
+    let debug = b"[Nov 22 18:55:41] VERBOSE[7] chan_sip.c: \n\
+        <--- SIP read from UDP:203.0.113.9:5071 --->\nOPTIONS sip:x SIP/2.0\n<------------->\n";
     assert_eq!(reader.read(debug).count(), 0);
     assert!(reader.debugs_sip());
     assert!(
@@ -202,6 +203,11 @@ fn sip_debugging_takes_every_address_away_and_says_so() {
             .read(line)
             .all(|(_, line)| line.event.remote.is_none())
     );
+
+    // Behind the longest packet without another one, it is off.
+    let quiet = "[Nov 22 18:55:42] NOTICE[7] loader.c: quiet\n".repeat(65_535 / 44 + 1);
+    assert_eq!(reader.read(quiet.as_bytes()).count(), 0);
+    assert!(!reader.debugs_sip());
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! parsed before it is used, and where both sides are a stranger's the address is `None`.
 
 mod address;
+mod dump;
 mod message;
 mod prefix;
 mod reader;

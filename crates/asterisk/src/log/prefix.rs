@@ -43,6 +43,14 @@ pub(super) fn split(line: &[u8]) -> Option<(Prefix<'_>, &[u8])> {
     own(after_syslog(line).or_else(|| after_container(line))?)
 }
 
+/// Without what captures a console put in front: syslog, the journal or a container runtime.
+pub(super) fn behind_capture(line: &[u8]) -> &[u8] {
+    let line = skip_colours(line);
+    after_syslog(line)
+        .or_else(|| after_container(line))
+        .unwrap_or(line)
+}
+
 /// `[time] LEVEL[thread][C-00000001] file: message`. Behind syslog and the like the time may be
 /// missing; the console and syslog add a line number and a function to the file.
 fn own(line: &[u8]) -> Option<(Prefix<'_>, &[u8])> {
@@ -83,6 +91,9 @@ fn own(line: &[u8]) -> Option<(Prefix<'_>, &[u8])> {
         thread,
         file,
     };
+    if rest.is_empty() {
+        return Some((prefix, rest));
+    }
     Some((prefix, rest.strip_prefix(b" ")?))
 }
 

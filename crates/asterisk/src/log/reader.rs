@@ -2,15 +2,17 @@
 //!
 //! Two things are only seen beside a line. A stranger's line feed tears a record of Asterisk in
 //! two, and between the two may stand whole lines of theirs: behind them always comes the rest of
-//! the record. And packets are written out as they are, line by line, while somebody debugs SIP.
+//! the record. And packets are written out as they are, line by line, while somebody debugs SIP;
+//! the line that announces one counts only where Asterisk writes it, or anybody could hide 65,535
+//! bytes of the log behind such words in a user name.
 //!
 //! What is left: IAX2 takes any 255 bytes for the name of a peer. A line of `chan_iax2.c` proves no
 //! more than a datagram from an address that can be forged.
 
 use memchr::memchr;
 
-use super::prefix;
-use super::{Kind, Level, LogLine, contains, number, security, split_once};
+use super::dump::{self, Announced, LONGEST_PACKET};
+use super::{Kind, Level, LogLine, contains, prefix, security};
 
 /// PJSIP ends a packet that it writes out with this line, if there is room.
 const END_OF_PACKET: &[u8] = b"-- end of packet.";
@@ -18,18 +20,34 @@ const END_OF_PACKET: &[u8] = b"-- end of packet.";
 /// Bytes of the longest message of PJSIP.
 const PJSIP_MESSAGE: usize = 4000;
 
-/// So many lines fit into the name of an account, between the two parts of a torn record:
-/// chan_sip takes 256 bytes, and a prefix alone has 30 when it is percent-encoded.
-const LINES_IN_A_NAME: usize = 8;
+/// So far behind the first part of a torn record its rest may begin: chan_sip takes 256 bytes for
+/// the name of an account.
+const NAME: usize = 256;
 
 /// Reads the lines of one file; keeps what must be known of the lines before.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
     /// Bytes of a packet that are still to come.
     packet: usize,
-    /// chan_sip wrote a packet out.
-    debugs_sip: bool,
+    /// Bytes that may still be those of a packet that chan_sip wrote out: it does not tell its
+    /// length.
+    debugged: usize,
+    before: Before,
+    /// VERBOSE lines have a prefix in this file: it is no console's.
+    verbose_has_prefix: bool,
     security_thread: Option<u32>,
+}
+
+/// The line before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Before {
+    /// None, or any other.
+    #[default]
+    Any,
+    /// Nothing stood in it.
+    Blank,
+    /// A VERBOSE line of chan_sip without text.
+    EmptyVerbose,
 }
 
 impl Reader {
@@ -50,10 +68,10 @@ impl Reader {
     }
 
     /// SIP debugging of chan_sip is on in this file: whoever sends a packet writes lines into it, so
-    /// none of them names an address that counts.
+    /// no line names an address that counts, until 65,535 bytes have come without a packet.
     #[must_use]
     pub const fn debugs_sip(&self) -> bool {
-        self.debugs_sip
+        self.debugged > 0
     }
 }
 
@@ -75,35 +93,47 @@ impl<'a> Iterator for Lines<'_, 'a> {
             let number = self.next;
             self.rest = rest;
             self.next += 1;
-            if self.begins_packet(line) {
-                continue;
-            }
+            self.reader.debugged = self.reader.debugged.saturating_sub(line.len());
+            let before = self.reader.before;
+            self.reader.before = Before::Any;
             let Some((prefix, text)) = prefix::split(line) else {
+                self.note_line_without_prefix(line, before);
                 continue;
             };
+            if prefix.level == Level::Other {
+                self.note_verbose(&prefix, text);
+                continue;
+            }
             if is_incomplete_packet(&prefix, text) {
                 self.skip_incomplete_packet(prefix.thread, text.len());
                 continue;
             }
             let Some(mut line) = super::read(&prefix, text) else {
+                self.skip_torn_call(prefix.thread, text);
                 continue;
             };
             if let Kind::DroppedPacket { bytes } = line.event.kind
                 && contains(text, b"Error processing ")
             {
                 // Versions that say so write the packet behind it.
-                self.reader.packet = usize::try_from(bytes).unwrap_or(usize::MAX);
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                self.reader.packet = bytes.min(PJSIP_MESSAGE);
                 self.skip_packet();
             }
-            if line.level == Level::Security && line.event.kind != Kind::Unread {
+            let is_security = line.level == Level::Security;
+            if is_security && line.event.kind != Kind::Unread {
                 self.reader.security_thread = Some(line.thread);
             }
-            if self.reader.debugs_sip || self.is_torn(&line) {
+            let is_torn = self.is_torn(&line);
+            if self.reader.debugs_sip() || is_torn {
                 line.event.remote = None;
                 line.event.account = None;
-                if line.level == Level::Security {
+                if is_security {
                     line.event.kind = Kind::Unread;
                 }
+            }
+            if is_security && (is_torn || !is_rest_of_event(text)) {
+                self.skip_inside_of_record(line.thread, is_rest_of_event);
             }
             return Some((number, line));
         }
@@ -116,17 +146,19 @@ impl<'a> Lines<'_, 'a> {
         if line.event.remote.is_none() {
             return false;
         }
-        let mut rest = self.rest;
-        for distance in 0..LINES_IN_A_NAME {
+        let (mut rest, mut at) = (self.rest, 0);
+        while at <= NAME {
             let Some((next, after)) = first_line(rest) else {
                 return false;
             };
+            let is_next = at == 0;
             rest = after;
+            at += next.len();
             let Some((prefix, text)) = prefix::split(next) else {
                 // A packet that was dropped has a blank line behind it, and a file begins with what
                 // Asterisk is.
                 let is_own = next.trim_ascii().is_empty() || contains(next, b"] Asterisk ");
-                if distance == 0 && !is_own {
+                if is_next && !is_own {
                     return true;
                 }
                 if is_rest_of_event(next) {
@@ -147,6 +179,33 @@ impl<'a> Lines<'_, 'a> {
             }
         }
         false
+    }
+
+    /// The inside of a torn record: lines of a stranger, up to the last that can be its rest, but
+    /// not beyond the next record of the thread that wrote it, of which a stranger does not know
+    /// the number.
+    fn skip_inside_of_record(&mut self, thread: u32, is_rest: fn(&[u8]) -> bool) {
+        let (mut rest, mut at, mut end) = (self.rest, 0, None);
+        while at <= NAME
+            && let Some((line, after)) = first_line(rest)
+        {
+            if prefix::split(line).is_some_and(|(prefix, _)| prefix.thread == thread) {
+                break;
+            }
+            rest = after;
+            at += line.len();
+            if is_rest(line) {
+                end = Some(at);
+            }
+        }
+        self.skip(end.unwrap_or(0));
+    }
+
+    /// The number that a refused caller dialled may hold line feeds.
+    fn skip_torn_call(&mut self, thread: u32, text: &[u8]) {
+        if contains(text, b") to extension '") {
+            self.skip_inside_of_record(thread, is_rest_of_call);
+        }
     }
 
     fn skip_packet(&mut self) {
@@ -187,24 +246,46 @@ impl<'a> Lines<'_, 'a> {
         self.skip(end.unwrap_or(at));
     }
 
-    /// `<--- Received SIP request (435 bytes) from UDP:203.0.113.7:5060 --->` of PJSIP, of which the
-    /// length is known, and `<--- SIP read from UDP:203.0.113.7:5060 --->` of chan_sip.
-    fn begins_packet(&mut self, line: &[u8]) -> bool {
-        let Some((_, head)) = split_once(line, b"<--- ") else {
-            return false;
-        };
-        if head.starts_with(b"SIP read from ") {
-            self.reader.debugs_sip = true;
-            return true;
+    /// A VERBOSE or DEBUG line: a packet may follow.
+    fn note_verbose(&mut self, prefix: &prefix::Prefix<'_>, text: &[u8]) {
+        self.reader.verbose_has_prefix = true;
+        if text.is_empty() && prefix.file == b"chan_sip.c" {
+            self.reader.before = Before::EmptyVerbose;
         }
-        if !(head.starts_with(b"Received SIP ") || head.starts_with(b"Transmitting SIP ")) {
-            return false;
+        if dump::is_of_the_logger(prefix)
+            && let Some(Announced::Pjsip(bytes)) = dump::announced(text)
+        {
+            self.begin_packet(bytes, true);
         }
-        let Some((bytes, _)) = split_once(head, b" (").and_then(|(_, rest)| number(rest)) else {
-            return false;
-        };
-        self.reader.packet = usize::try_from(bytes).unwrap_or(usize::MAX);
-        true
+    }
+
+    /// A line without a prefix: chan_sip announces a packet so, and a console has no others.
+    fn note_line_without_prefix(&mut self, line: &[u8], before: Before) {
+        let text = prefix::behind_capture(line);
+        if text.trim_ascii().is_empty() {
+            self.reader.before = Before::Blank;
+            return;
+        }
+        let is_console = !self.reader.verbose_has_prefix;
+        match dump::announced(text) {
+            Some(Announced::ChanSip)
+                if before == Before::EmptyVerbose || (is_console && before == Before::Blank) =>
+            {
+                self.reader.debugged = LONGEST_PACKET;
+            }
+            Some(Announced::Pjsip(bytes)) if is_console => self.begin_packet(bytes, false),
+            Some(Announced::ChanSip | Announced::Pjsip(_)) | None => {}
+        }
+    }
+
+    /// PJSIP ends the packet with a line feed. Where none is, a zero byte in it cut it short, or a
+    /// console's capture has made it longer: then its end is not known.
+    fn begin_packet(&mut self, bytes: usize, may_be_torn: bool) {
+        match self.rest.get(bytes) {
+            Some(b'\n') => self.reader.packet = bytes,
+            None if may_be_torn => self.reader.packet = bytes,
+            Some(_) | None => self.reader.debugged = LONGEST_PACKET,
+        }
     }
 }
 
@@ -217,6 +298,11 @@ fn is_incomplete_packet(prefix: &prefix::Prefix<'_>, text: &[u8]) -> bool {
 /// stranger end in text of Asterisk.
 fn is_rest_of_event(text: &[u8]) -> bool {
     text.trim_ascii_end().ends_with(b"\"") && contains(text, b"\",RemoteAddress=\"IPV")
+}
+
+/// What follows the number in a line about a refused call.
+fn is_rest_of_call(text: &[u8]) -> bool {
+    contains(text, b"' rejected because extension not found in context '")
 }
 
 fn first_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
