@@ -4,6 +4,7 @@
 //! by side: each has a mount namespace in which its own folder lies over the cached root's `/srv`.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -19,6 +20,7 @@ use crate::lab::{PBX, PBX_V6};
 use crate::namespace::Namespace;
 use crate::process::{Process, read_lossy, wait_until};
 use crate::require::asterisk_root;
+use crate::user_agent::Transport;
 
 mod config;
 
@@ -36,6 +38,10 @@ pub const ECHO_EXTENSION: &str = "600";
 pub const MANAGER_USER: &str = "tester";
 /// Its secret.
 pub const MANAGER_SECRET: &str = "tester-secret";
+
+/// Ports of Asterisk's HTTP server, plain and in TLS.
+const WS_PORT: u16 = 8088;
+const WSS_PORT: u16 = 8089;
 
 /// The SIP drivers of Asterisk 16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +61,19 @@ impl Driver {
             Self::Pjsip => 5062,
         };
         SocketAddr::new(PBX.parse().expect("an address"), port)
+    }
+
+    /// Where it listens for this transport, in an Asterisk that has it.
+    #[must_use]
+    pub fn address_over(self, transport: Transport) -> SocketAddr {
+        let mut address = self.address();
+        address.set_port(match transport {
+            Transport::Udp | Transport::Tcp => address.port(),
+            Transport::Tls => address.port() + 1,
+            Transport::Ws => WS_PORT,
+            Transport::Wss => WSS_PORT,
+        });
+        address
     }
 
     /// The same over IPv6.
@@ -85,8 +104,11 @@ pub struct Settings {
     pub extensions: Option<RangeInclusive<u16>>,
     /// Who may call without one.
     pub guests: Guests,
-    /// Text appended to configuration files, by file name. A chan_sip option goes behind
-    /// a `[general](+)` line.
+    /// TLS for both drivers, and for this one WebSocket with and without TLS. Only one can have
+    /// it: both want the subprotocol `sip` of Asterisk's HTTP server.
+    pub tls_and_web_socket: Option<Driver>,
+    /// Text appended to configuration files, by file name; what is not there is made. A chan_sip
+    /// option goes behind a `[general](+)` line.
     pub appended: BTreeMap<&'static str, String>,
 }
 
@@ -97,6 +119,7 @@ impl Default for Settings {
             pjsip_ports: vec![Driver::Pjsip.address().port()],
             extensions: Some(100..=199),
             guests: Guests::Refused,
+            tls_and_web_socket: None,
             appended: BTreeMap::new(),
         }
     }
@@ -162,6 +185,15 @@ impl Asterisk {
     #[must_use]
     pub fn log_path(&self, name: &str) -> PathBuf {
         self.folder.path().join("log").join(name)
+    }
+
+    /// The certificate that it shows, in PEM.
+    ///
+    /// # Errors
+    /// If it speaks no TLS.
+    pub fn certificate(&self) -> Result<String> {
+        let path = self.config_folder().join(config::CERTIFICATE);
+        fs::read_to_string(path).context("the certificate of an Asterisk without TLS")
     }
 
     /// Its configuration folder (`sip.conf` and the others). After a change: `cli("reload")`.

@@ -1,26 +1,30 @@
-//! A small SIP user agent: any number of parties in one thread, honest or not, over UDP and TCP,
-//! with digest authentication. It does on purpose what no phone does: keeps nonces, invents them,
-//! acknowledges nothing.
+//! A small SIP user agent: any number of parties in one thread, honest or not, over UDP, TCP, TLS
+//! and WebSocket, with digest authentication. It does on purpose what no phone does: keeps nonces,
+//! invents them, acknowledges nothing.
 //!
 //! Nothing is retransmitted: between namespaces nothing is lost, and an exchange that gets no
 //! answer is an outcome.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use rustls::ClientConfig;
+
 use crate::lab::Lab;
-use crate::stream::Stream;
 
-pub use crate::evasions::Transport;
-
+mod connection;
 mod message;
 
+pub use connection::Transport;
+
+use connection::Connection;
 use message::{Challenge, Incoming, empty_credentials, response};
 
 /// How long an exchange waits for an answer.
@@ -163,10 +167,9 @@ impl Exchange {
         }
     }
 
-    /// Goes over TCP.
+    /// Goes over this.
     #[must_use]
-    pub fn over_tcp(self) -> Self {
-        let transport = Transport::Tcp;
+    pub fn over(self, transport: Transport) -> Self {
         Self { transport, ..self }
     }
 }
@@ -212,7 +215,7 @@ struct Dialog {
 
 enum Socket {
     Udp(UdpSocket),
-    Tcp { stream: Stream, received: Vec<u8> },
+    Connection(Box<Connection>),
 }
 
 /// Parties at work in the namespaces of a [`Lab`]: who has an address of the phones' network is
@@ -220,7 +223,8 @@ enum Socket {
 pub struct UserAgents<'a> {
     lab: &'a Lab,
     epoll: Epoll,
-    sockets: Vec<(SocketAddr, Socket)>,
+    tls: Option<Arc<ClientConfig>>,
+    sockets: Vec<(SocketAddr, Transport, Socket)>,
     dialogs: HashMap<String, Dialog>,
     kept: HashMap<SocketAddr, String>,
     /// INVITEs of the server that ring.
@@ -237,12 +241,22 @@ impl<'a> UserAgents<'a> {
         Ok(Self {
             lab,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            tls: None,
             sockets: Vec::new(),
             dialogs: HashMap::new(),
             kept: HashMap::new(),
             ringing: HashMap::new(),
             count: 0,
         })
+    }
+
+    /// From now on TLS is spoken with whoever shows this certificate (PEM), and only with them.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn trust(&mut self, certificate: &str) -> Result<()> {
+        self.tls = Some(connection::trusting(certificate)?);
+        Ok(())
     }
 
     /// Gives the exchange the name that it is known by in a recording.
@@ -341,8 +355,8 @@ impl<'a> UserAgents<'a> {
         server: SocketAddr,
         transport: Transport,
     ) -> Result<usize> {
-        let is_same = |(address, socket): &(SocketAddr, Socket)| {
-            *address == source && matches!(socket, Socket::Udp(_)) == (transport == Transport::Udp)
+        let is_same = |(address, over, _): &(SocketAddr, Transport, Socket)| {
+            (*address, *over) == (source, transport)
         };
         if let Some(index) = self.sockets.iter().position(is_same) {
             return Ok(index);
@@ -363,17 +377,14 @@ impl<'a> UserAgents<'a> {
                 self.epoll.add(&socket, event)?;
                 Socket::Udp(socket)
             }
-            Transport::Tcp => {
-                let stream = Stream::connect(namespace, source, server, PATIENCE)?;
-                stream.socket().set_nonblocking(true)?;
-                self.epoll.add(stream.socket(), event)?;
-                Socket::Tcp {
-                    stream,
-                    received: Vec::new(),
-                }
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                let (ends, tls) = ([source, server], self.tls.as_ref());
+                let connection = Connection::open(namespace, ends, transport, tls, PATIENCE)?;
+                self.epoll.add(&connection, event)?;
+                Socket::Connection(Box::new(connection))
             }
         };
-        self.sockets.push((source, socket));
+        self.sockets.push((source, transport, socket));
         Ok(index)
     }
 
@@ -398,13 +409,13 @@ impl<'a> UserAgents<'a> {
     }
 
     fn transmit(&mut self, socket: usize, server: SocketAddr, payload: &[u8]) -> Result<()> {
-        match &mut self.sockets[socket].1 {
+        match &mut self.sockets[socket].2 {
             Socket::Udp(socket) => match socket.send_to(payload, server) {
                 // An answer to what was sent before: the port there is closed.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
                 sent => drop(sent?),
             },
-            Socket::Tcp { stream, .. } => stream.socket().write_all(payload)?,
+            Socket::Connection(connection) => connection.send(payload)?,
         }
         Ok(())
     }
@@ -429,32 +440,21 @@ impl<'a> UserAgents<'a> {
     }
 
     fn read(&mut self, index: usize) -> Result<Vec<(Incoming, SocketAddr)>> {
-        let mut buffer = [0; 65_536];
         let mut messages = Vec::new();
-        match &mut self.sockets[index].1 {
+        match &mut self.sockets[index].2 {
             Socket::Udp(socket) => {
+                let mut buffer = [0; 65_536];
                 while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                     let message = Incoming::read(&buffer[..length]);
                     messages.extend(message.map(|message| (message, from)));
                 }
             }
-            Socket::Tcp { stream, received } => {
-                let mut socket: &TcpStream = stream.socket();
-                let server = socket.peer_addr()?;
-                loop {
-                    match socket.read(&mut buffer) {
-                        Ok(0) => {
-                            self.epoll.delete(socket)?;
-                            break;
-                        }
-                        Ok(length) => received.extend(&buffer[..length]),
-                        Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                while let Some(message) = Incoming::read(received) {
-                    received.drain(..message.length);
-                    messages.push((message, server));
+            Socket::Connection(connection) => {
+                let (read, is_open) = connection.receive()?;
+                let server = connection.server();
+                messages.extend(read.into_iter().map(|message| (message, server)));
+                if !is_open {
+                    self.epoll.delete(&**connection)?;
                 }
             }
         }

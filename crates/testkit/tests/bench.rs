@@ -4,7 +4,9 @@
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
-use sipward_testkit::asterisk::{Asterisk, Driver, Settings, WEAK_EXTENSION, WEAK_PASSWORD};
+use sipward_testkit::asterisk::{
+    Asterisk, Driver, ECHO_EXTENSION, Settings, WEAK_EXTENSION, WEAK_PASSWORD,
+};
 use sipward_testkit::count::{Capture, PacketCounter};
 use sipward_testkit::evasions::Transport;
 use sipward_testkit::headers::HeaderReader;
@@ -13,6 +15,7 @@ use sipward_testkit::phone::{Phones, Task};
 use sipward_testkit::process::{Finished, Process};
 use sipward_testkit::require::{Need, require};
 use sipward_testkit::scanner::Scanner;
+use sipward_testkit::user_agent::{self, Exchange, Pace, UserAgents};
 
 const SCAN: Duration = Duration::from_secs(120);
 
@@ -272,4 +275,45 @@ fn pbxs_run_side_by_side_and_leave_nothing_behind() {
         lab.pbx.path()
     };
     assert!(!path.exists());
+}
+
+#[test]
+fn phones_work_over_every_transport() {
+    if !require(&[Need::Root, Need::Asterisk, Need::Program("openssl")]) {
+        return;
+    }
+    use user_agent::Transport::{Tcp, Tls, Udp, Ws, Wss};
+    for driver in [Driver::ChanSip, Driver::Pjsip] {
+        let lab = Lab::new().unwrap();
+        let settings = Settings {
+            tls_and_web_socket: Some(driver),
+            ..Settings::default()
+        };
+        let asterisk = Asterisk::start(&lab.pbx, &settings).unwrap();
+        let mut phones = UserAgents::new(&lab).unwrap();
+        phones.trust(&asterisk.certificate().unwrap()).unwrap();
+        let mut exchanges = Vec::new();
+        for (number, transport) in (0..).zip([Udp, Tcp, Tls, Ws, Wss]) {
+            let (extension, port) = (101 + number, 6000 + number);
+            let phone = |method: &'static str| {
+                let server = driver.address_over(transport).to_string();
+                Exchange::new(
+                    &format!("{PHONES}:{port}"),
+                    &server,
+                    method,
+                    &extension.to_string(),
+                )
+                .password(&Asterisk::password(extension))
+                .over(transport)
+            };
+            exchanges.push(phones.name(phone("REGISTER")));
+            exchanges.push(phones.name(phone("INVITE").to(ECHO_EXTENSION)));
+        }
+        let outcomes = phones.play(exchanges, Pace::OneByOne).unwrap();
+        let log = asterisk.log("messages");
+        assert!(
+            outcomes.iter().all(|status| *status == Some(200)),
+            "{driver:?} {outcomes:?}: {log}"
+        );
+    }
 }

@@ -1,12 +1,25 @@
 //! The configuration of a test's Asterisk.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::{Asterisk, ECHO_EXTENSION, Guests, MANAGER_SECRET, MANAGER_USER, Settings};
+use super::{
+    Asterisk, Driver, ECHO_EXTENSION, Guests, MANAGER_SECRET, MANAGER_USER, Settings, WS_PORT,
+    WSS_PORT,
+};
+use crate::lab::PBX;
+use crate::process::Process;
+use crate::user_agent::Transport;
+
+/// Of TLS, in the folder of the configuration.
+pub(super) const CERTIFICATE: &str = "tls.crt";
+const PRIVATE_KEY: &str = "tls.key";
 
 /// Only what the tests use: it starts in a fraction of a second and says nothing about databases.
 const MODULES: &[&str] = &[
@@ -58,6 +71,10 @@ const MODULES: &[&str] = &[
     "res_timing_timerfd",
 ];
 
+/// What WebSocket needs beside them. The driver that has no WebSocket must not load its part.
+const WEB_SOCKET: &[&str] = &["res_http_websocket"];
+const PJSIP_WEB_SOCKET: &[&str] = &["res_pjsip_transport_websocket"];
+
 /// Files that Asterisk wants to see, if only to be empty.
 const EMPTY: &[&str] = &[
     "acl.conf",
@@ -82,11 +99,19 @@ pub(super) fn write(folder: &Path, settings: &Settings) -> Result<()> {
     fs::write(folder.join("hosts"), "127.0.0.1 localhost pbx\n")?;
     fs::write(folder.join("resolv.conf"), "")?;
 
-    let modules: String = MODULES
-        .iter()
+    let web_socket = match settings.tls_and_web_socket {
+        None => [&[][..], &[]],
+        Some(Driver::ChanSip) => [WEB_SOCKET, &[]],
+        Some(Driver::Pjsip) => [WEB_SOCKET, PJSIP_WEB_SOCKET],
+    };
+    // The HTTP server is to be there before what offers WebSocket on it.
+    let modules: String = web_socket
+        .into_iter()
+        .chain([MODULES])
+        .flatten()
         .map(|name| format!("load={name}.so\n"))
         .collect();
-    let mut files = vec![
+    let mut files = BTreeMap::from([
         ("asterisk.conf", ASTERISK.to_owned()),
         ("modules.conf", format!("[modules]\nautoload=no\n{modules}")),
         ("logger.conf", LOGGER.to_owned()),
@@ -94,14 +119,43 @@ pub(super) fn write(folder: &Path, settings: &Settings) -> Result<()> {
         ("sip.conf", chan_sip(settings)),
         ("pjsip.conf", pjsip(settings)),
         ("extensions.conf", extensions(settings)),
-    ];
+    ]);
     files.extend(EMPTY.iter().map(|name| (*name, "[general]\n".to_owned())));
-    for (name, text) in &mut files {
-        if let Some(more) = settings.appended.get(*name) {
-            text.push_str(more);
-        }
-        fs::write(folder.join("etc").join(name), text)?;
+    let etc = folder.join("etc");
+    if settings.tls_and_web_socket.is_some() {
+        files.insert("http.conf", http());
+        make_certificate(&etc)?;
     }
+    for (name, more) in &settings.appended {
+        files.entry(name).or_default().push_str(more);
+    }
+    for (name, text) in files {
+        fs::write(etc.join(name), text)?;
+    }
+    Ok(())
+}
+
+/// A key and a certificate for the PBX's address, which are nobody's before and after.
+fn make_certificate(folder: &Path) -> Result<()> {
+    let mut command = Command::new("openssl");
+    command
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-noenc", "-days", "2", "-subj", "/CN=pbx"])
+        .args(["-addext", &format!("subjectAltName=IP:{PBX}")])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-keyout")
+        .arg(folder.join(PRIVATE_KEY))
+        .arg("-out")
+        .arg(folder.join(CERTIFICATE));
+    let made = Process::run(&mut command, Duration::from_secs(30))?;
+    ensure!(made.status.success(), "openssl: {}", made.stderr);
     Ok(())
 }
 
@@ -141,6 +195,14 @@ fn manager() -> String {
     )
 }
 
+fn http() -> String {
+    format!(
+        "[general]\nenabled = yes\nbindaddr = 0.0.0.0\nbindport = {WS_PORT}\n\
+         tlsenable = yes\ntlsbindaddr = 0.0.0.0:{WSS_PORT}\n\
+         tlscertfile = /srv/etc/{CERTIFICATE}\ntlsprivatekey = /srv/etc/{PRIVATE_KEY}\n"
+    )
+}
+
 fn context(settings: &Settings) -> &'static str {
     match settings.guests {
         Guests::Refused => "phones",
@@ -157,11 +219,24 @@ fn chan_sip(settings: &Settings) -> String {
     let mut text = format!(
         "[general]\ncontext = {}\nallowguest = {allow_guest}\nalwaysauthreject = yes\n\
          udpbindaddr = [::]:{port}\ntcpenable = yes\ntcpbindaddr = [::]:{port}\n\
-         srvlookup = no\nallowoverlap = no\ndisallow = all\nallow = ulaw,alaw\n\
-         [phone](!)\ntype = friend\nhost = dynamic\ncontext = phones\n\
-         nat = force_rport,comedia\ndirectmedia = no\n",
+         srvlookup = no\nallowoverlap = no\ndisallow = all\nallow = ulaw,alaw\n",
         context(settings)
     );
+    text += match settings.tls_and_web_socket {
+        Some(Driver::ChanSip) => "websocket_enabled = yes\n",
+        Some(Driver::Pjsip) | None => "websocket_enabled = no\n",
+    };
+    if settings.tls_and_web_socket.is_some() {
+        let _ = write!(
+            text,
+            "tlsenable = yes\ntlsbindaddr = [::]:{}\n\
+             tlscertfile = /srv/etc/{CERTIFICATE}\ntlsprivatekey = /srv/etc/{PRIVATE_KEY}\n\
+             transport = udp,tcp,tls,ws,wss\n",
+            Driver::ChanSip.address_over(Transport::Tls).port()
+        );
+    }
+    text += "[phone](!)\ntype = friend\nhost = dynamic\ncontext = phones\n\
+             nat = force_rport,comedia\ndirectmedia = no\n";
     for extension in settings.extensions.iter().cloned().flatten() {
         let password = Asterisk::password(extension);
         let _ = writeln!(text, "[{extension}](phone)\nsecret = {password}");
@@ -180,6 +255,23 @@ fn pjsip(settings: &Settings) -> String {
                      bind = {address}:{port}"
                 );
             }
+        }
+    }
+    if settings.tls_and_web_socket.is_some() {
+        // Left alone, PJSIP 2.10 offers nothing newer than TLS 1.0.
+        let _ = writeln!(
+            text,
+            "[tls]\ntype = transport\nprotocol = tls\nmethod = tlsv1_2\nbind = 0.0.0.0:{}\n\
+             cert_file = /srv/etc/{CERTIFICATE}\npriv_key_file = /srv/etc/{PRIVATE_KEY}",
+            Driver::Pjsip.address_over(Transport::Tls).port()
+        );
+    }
+    if settings.tls_and_web_socket == Some(Driver::Pjsip) {
+        for protocol in ["ws", "wss"] {
+            let _ = writeln!(
+                text,
+                "[{protocol}]\ntype = transport\nprotocol = {protocol}\nbind = 0.0.0.0"
+            );
         }
     }
     text += "[phone](!)\ntype = endpoint\ncontext = phones\ndisallow = all\nallow = ulaw,alaw\n\

@@ -191,10 +191,7 @@ impl Exchange {
             call_id,
             ..
         } = self;
-        let transport = match self.transport {
-            Transport::Udp => "UDP",
-            Transport::Tcp => "TCP",
-        };
+        let transport = self.transport.name();
         let to_tag = to_tag.map(|tag| format!(";tag={tag}")).unwrap_or_default();
         let to = self.to_user();
         let mut text = format!(
@@ -222,6 +219,8 @@ impl Exchange {
         let transport = match self.transport {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
+            Transport::Ws | Transport::Wss => ";transport=ws",
         };
         let _ = write!(
             text,

@@ -7,7 +7,7 @@ use sipward_testkit::lab::{ATTACKER, PBX};
 use sipward_testkit::process::Process;
 use sipward_testkit::recording::ExpectedBan;
 use sipward_testkit::scanner::Scanner;
-use sipward_testkit::user_agent::{Exchange, Login};
+use sipward_testkit::user_agent::{Exchange, Login, Transport};
 
 use crate::scenario::{DRIVERS, SERVER, Scenario, attack, ban, millis, minutes, seconds};
 use crate::studio::Studio;
@@ -274,7 +274,7 @@ fn never_acked(driver: Driver, tcp: bool) -> Scenario {
             let call = |n: u32| {
                 let number = format!("90044{:07}", 5_550_100 + 1_913 * n);
                 let call = from(&own(), "INVITE", "100").to(&number).silent().at(seconds(2) * n);
-                if tcp { call.over_tcp() } else { call }
+                if tcp { call.over(Transport::Tcp) } else { call }
             };
             studio.expect(&[401], (0..8).map(call).collect())?;
             studio.agents.linger(seconds(33))
