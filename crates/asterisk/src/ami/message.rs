@@ -26,6 +26,27 @@ impl Message {
         Self { text, torn: false }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Where the account of a security event begins.
+    pub(super) fn name_begins(&self) -> Option<usize> {
+        let (key, account) = self.beginning()?.next()?;
+        (key == b"AccountID").then(|| self.offset_of(account))
+    }
+
+    /// Where the first session of a security event begins.
+    pub(super) fn session_begins(&self) -> Option<usize> {
+        let (key, _) = self.fields().find(|(key, _)| *key == b"SessionID")?;
+        Some(self.offset_of(key))
+    }
+
+    /// Where a part of the text is in it.
+    fn offset_of(&self, part: &[u8]) -> usize {
+        part.as_ptr().addr() - self.text.as_ptr().addr()
+    }
+
     pub(super) fn distrust(&mut self) {
         self.torn = true;
     }

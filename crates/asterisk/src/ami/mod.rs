@@ -3,8 +3,10 @@
 //! Asterisk escapes nothing here either. Whoever sends a REGISTER to chan_sip may write line ends
 //! into the name of an account (`%0d%0a`; measured on Asterisk 16.28), and so further fields of the
 //! event, or whole events. What gives them away is what must come behind: the rest of the event that
-//! was torn. So an event is handed out when the bytes behind it are known, and a security event must
-//! have its fields in Asterisk's order; forged in full, it does not fit into the 256 bytes of a name.
+//! was torn. So an event is handed out when enough of what stands behind it is known, or nothing has
+//! come for a while; a security event must have its fields in Asterisk's order, and must not begin
+//! within the 255 bytes that the name in the one before can have. What a torn event may have forged
+//! is [`Unread`](crate::log::Kind::Unread).
 
 mod codec;
 mod event;
