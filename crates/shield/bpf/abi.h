@@ -23,7 +23,7 @@
 #define FIRST_FRAGMENT_MIN 256
 
 /* A row is named by its place in units of so many bytes; a cell is the row entered. */
-#define ROW_UNIT 64
+#define ROW_UNIT 128
 #define TABLE_CELLS (65536u * ROW_UNIT / 2)
 /* Offsets of columns are below this, in bytes. */
 #define COLUMNS_MASK 1023

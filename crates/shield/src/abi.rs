@@ -10,8 +10,8 @@ use crate::{PortClass, Rate};
 /// Names the folder of the pins.
 pub const LAYOUT: u32 = 1;
 pub const SAMPLE_MAX: usize = 512;
-pub const ROW_UNIT: usize = 64;
-pub const TABLE_CELLS: usize = 65536 * ROW_UNIT / 2;
+pub const ROW_UNIT: usize = sipward_signature::ROW_UNIT;
+pub const TABLE_CELLS: usize = sipward_signature::TABLE_UNITS * ROW_UNIT / 2;
 pub const COLUMNS_MASK: usize = 1023;
 pub const SIGNATURES_MAX: usize = 8192;
 pub const LISTED_BITS: u32 = 20;

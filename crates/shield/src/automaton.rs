@@ -2,11 +2,11 @@
 //! and rows that can be skipped over marked as such. Which signature is found where is not
 //! touched.
 
-use sipward_signature::{Confidence, INFO_END, INFO_SLOT_MASK, OFFSET_MASK, Tables};
+use sipward_signature::{Confidence, INFO_END, INFO_SLOT_MASK, OFFSET_MASK, TABLE_UNITS, Tables};
 
 use crate::{
     Error,
-    abi::{ROW_UNIT, SIGNATURES_MAX, TABLE_CELLS, TablesAbi},
+    abi::{ROW_UNIT, SIGNATURES_MAX, TablesAbi},
     entries::zeroed,
 };
 
@@ -14,8 +14,6 @@ use crate::{
 const UNIT_CELLS: usize = ROW_UNIT / 2;
 /// Cells of an info, which is aligned to itself.
 const INFO_CELLS: usize = 4;
-/// Rows have numbers of 16 bits.
-const UNITS_MAX: usize = TABLE_CELLS / UNIT_CELLS;
 
 const KERNEL_INFO_SKIP: u64 = 1 << 16;
 const KERNEL_INFO_END: u64 = 1 << 17;
@@ -33,10 +31,10 @@ pub fn lay_out(tables: &Tables, generation: u32) -> Result<Box<TablesAbi>, Error
     let columns = stride - 1;
     let info_column = columns.next_multiple_of(INFO_CELLS);
     let units = (info_column + INFO_CELLS).div_ceil(UNIT_CELLS);
-    if tables.rows() * units >= UNITS_MAX || tables.signatures.len() > SIGNATURES_MAX {
+    if tables.units() >= TABLE_UNITS || tables.signatures.len() > SIGNATURES_MAX {
         return Err(Error::TooManySignatures {
-            cells: tables.cells.len(),
-            room: UNITS_MAX / units * stride,
+            units: tables.units(),
+            room: TABLE_UNITS,
         });
     }
 
@@ -191,12 +189,12 @@ mod tests {
             .compile(Profile::Standard, &[])
             .unwrap();
         let row = tables.cells[..tables.stride()].to_vec();
-        while tables.rows() <= UNITS_MAX / 2 {
+        while tables.units() < TABLE_UNITS {
             tables.cells.extend(&row);
         }
-        let Err(Error::TooManySignatures { cells, room }) = lay_out(&tables, 1) else {
+        let Err(Error::TooManySignatures { units, room }) = lay_out(&tables, 1) else {
             panic!("it was laid out");
         };
-        assert!(cells > room, "{cells} cells in {room}");
+        assert!(units >= room, "{units} units in {room}");
     }
 }

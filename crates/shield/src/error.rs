@@ -69,10 +69,10 @@ pub enum Error {
     #[error("a ban of one source port needs a single address, not {0}")]
     PortOfPrefix(ipnet::IpNet),
     /// More signatures than the kernel's table holds.
-    #[error("the signatures need {cells} cells, the kernel's table holds {room}: leave some out")]
+    #[error("the signatures need {units} units, the kernel's table holds {room}: leave some out")]
     TooManySignatures {
         /// What they need.
-        cells: usize,
+        units: usize,
         /// What there is.
         room: usize,
     },

@@ -50,13 +50,13 @@ pub enum Error {
     },
     /// The compiled automaton does not fit into the kernel's table.
     #[error(
-        "the compiled signatures need {cells} cells, the kernel's table has {limit}; \"{costliest}\" \
-         costs most: shorten its pattern, or match it as `prefix`"
+        "the compiled signatures need {units} units of the kernel's table, which has {limit}; \
+         \"{costliest}\" costs most: shorten its pattern, or match it as `prefix`"
     )]
     TooLarge {
-        /// Cells needed, or built when the compiler gave up.
-        cells: usize,
-        /// Cells that there are.
+        /// Units needed, or built when the compiler gave up.
+        units: usize,
+        /// Units that there are.
         limit: usize,
         /// The signature whose removal saves most.
         costliest: String,

@@ -38,5 +38,5 @@ pub use lint::{Finding, Severity, lint};
 pub use set::{Action, BUILTIN, Match, Profile, SignatureSet};
 pub use tables::{
     CELL_SPECIAL, CompiledSignature, INFO_DEAD, INFO_END, INFO_SLOT_MASK, MAX_SIGNATURES,
-    OFFSET_MASK, ScanMode, TABLE_CELLS, Tables,
+    OFFSET_MASK, ROW_UNIT, ScanMode, TABLE_UNITS, Tables,
 };

@@ -1,11 +1,13 @@
 //! What is wrong with a list of signatures, beyond its grammar.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use crate::compile::{compile, normalize};
-use crate::format::{Case, Confidence, Field, MatchKind, Signature};
-use crate::genuine::{GENUINE_MESSAGES, GENUINE_USER_AGENTS};
-use crate::set::SignatureSet;
+use crate::format::{Case, Confidence, Error, Field, MatchKind, Signature};
+use crate::genuine::{GENUINE_MESSAGES, GENUINE_USER_AGENTS, ORDINARY_WORDS};
+use crate::set::{Profile, SignatureSet};
 use crate::tables::{ScanMode, Tables};
 
 /// How bad a finding is.
@@ -34,32 +36,108 @@ pub struct Finding {
 /// Letters that a `contains` pattern needs at least: three and fewer are in every message.
 const FEWEST_LETTERS: usize = 4;
 
-/// Looks for signatures that match too much, can't match, or say what another one says. At most
-/// one finding per signature, in the order of the signatures; one that is faulty by itself is
-/// not compared with the others.
+/// A `contains` or `prefix` pattern of so many bytes or fewer that is the beginning of another is
+/// a part of a name that somebody cut off.
+const FRAGMENT: usize = 4;
+
+/// Looks for signatures that match too much, can't match, or say what another one says, and for
+/// the one that costs most where all together do not fit into the kernel's table. At most one
+/// finding per signature, in the order of the signatures; one that is faulty by itself is not
+/// compared with the others.
 pub fn lint(set: &SignatureSet) -> Vec<Finding> {
-    let alone: Vec<Option<Finding>> = set
-        .iter()
-        .map(|s| {
-            cannot_match(s)
-                .or_else(|| too_short(s))
-                .or_else(|| hits_genuine(s))
-        })
-        .collect();
-    let sound: Vec<Text<'_>> = set
-        .iter()
-        .zip(&alone)
-        .filter(|(_, finding)| {
-            finding
-                .as_ref()
-                .is_none_or(|f| f.severity != Severity::Error)
-        })
-        .map(|(signature, _)| Text::of(signature))
-        .collect();
+    let mut findings: Vec<Option<Finding>> = repeated(set);
+    for (signature, finding) in set.iter().zip(&mut findings) {
+        let alone = || cannot_match(signature).or_else(|| matches_too_much(signature));
+        *finding = finding.take().or_else(alone);
+    }
+    let texts = sound(set, &findings);
+    for (signature, finding) in set.iter().zip(&mut findings) {
+        *finding = finding.take().or_else(|| fragment(signature, &texts));
+    }
+    let texts = sound(set, &findings);
+    for (signature, finding) in set.iter().zip(&mut findings) {
+        *finding = finding.take().or_else(|| covered(signature, &texts));
+    }
+    let all = set.iter().zip(findings);
+    match set.compile(Profile::Strict, &[]) {
+        Err(Error::TooLarge {
+            units,
+            limit,
+            costliest,
+        }) => all
+            .filter_map(|(signature, finding)| {
+                let costs = || too_large(signature, units, limit);
+                (signature.name == costliest).then(costs).or(finding)
+            })
+            .collect(),
+        // What else keeps a list from being compiled is no one signature's fault.
+        Ok(_)
+        | Err(
+            Error::Syntax { .. }
+            | Error::Invalid { .. }
+            | Error::TooMany { .. }
+            | Error::TooManyRegexes { .. }
+            | Error::Regex { .. },
+        ) => all.filter_map(|(_, finding)| finding).collect(),
+    }
+}
+
+/// The signatures that are not wrong by themselves.
+fn sound<'a>(set: &'a SignatureSet, findings: &[Option<Finding>]) -> Vec<Text<'a>> {
+    let is_sound = |finding: &Option<Finding>| {
+        finding
+            .as_ref()
+            .is_none_or(|finding| finding.severity != Severity::Error)
+    };
     set.iter()
-        .zip(alone)
-        .filter_map(|(signature, finding)| finding.or_else(|| covered(signature, &sound)))
+        .zip(findings)
+        .filter(|(_, finding)| is_sound(finding))
+        .map(|(signature, _)| Text::of(signature))
         .collect()
+}
+
+/// Signatures that an earlier one repeats word for word, faulty or not.
+fn repeated(set: &SignatureSet) -> Vec<Option<Finding>> {
+    let mut seen = HashMap::new();
+    set.iter()
+        .map(|signature| {
+            let Signature {
+                name,
+                field,
+                kind,
+                pattern,
+                case,
+                ..
+            } = signature;
+            let first = *seen
+                .entry((field, kind, pattern, *case as u8))
+                .or_insert(name);
+            (first != name).then(|| {
+                error(
+                    signature,
+                    format!("says the same as \"{first}\""),
+                    "remove one of them".to_owned(),
+                )
+            })
+        })
+        .collect()
+}
+
+fn too_large(signature: &Signature, units: usize, limit: usize) -> Finding {
+    error(
+        signature,
+        format!(
+            "the list needs {units} units of the kernel's table, which has {limit}, and this \
+             signature costs most"
+        ),
+        "shorten its pattern, or match = \"prefix\"".to_owned(),
+    )
+}
+
+fn matches_too_much(signature: &Signature) -> Option<Finding> {
+    too_short(signature)
+        .or_else(|| ordinary(signature))
+        .or_else(|| hits_genuine(signature))
 }
 
 /// Why no message, or none that a parser would accept, can match.
@@ -89,18 +167,31 @@ fn cannot_match(signature: &Signature) -> Option<Finding> {
         return Some(finding);
     }
     if let Some(decoded) = percent_decoded(pattern) {
+        let pattern = decoded.trim_end().to_owned();
+        let fix = format!("pattern = {pattern:?}");
+        let mended = Signature {
+            pattern,
+            ..signature.clone()
+        };
         return Some(error(
             signature,
             "never matches: the pattern is percent-encoded, as copied from a web address"
                 .to_owned(),
-            format!("pattern = {:?}", decoded.trim_end()),
+            with_the_rest(fix, &mended),
         ));
     }
     if let Some((field, rest)) = header_name(pattern) {
+        let fix = format!("field = \"{field}\", match = \"prefix\", pattern = {rest:?}");
+        let mended = Signature {
+            field,
+            kind: MatchKind::Prefix,
+            pattern: rest.to_owned(),
+            ..signature.clone()
+        };
         return Some(error(
             signature,
             "never matches: the header's name is no part of its value".to_owned(),
-            format!("field = \"{field}\", match = \"prefix\", pattern = {rest:?}"),
+            with_the_rest(fix, &mended),
         ));
     }
     let is_address = ["sip:", "sips:", "tel:"]
@@ -110,7 +201,7 @@ fn cannot_match(signature: &Signature) -> Option<Finding> {
         return Some(error(
             signature,
             format!("never matches: {} holds no URI", signature.field),
-            "field = \"from\", \"to\", \"contact\" or \"request-uri\", match = \"exact\""
+            "field = \"from\" (or \"to\", \"contact\", \"request-uri\"), match = \"exact\""
                 .to_owned(),
         ));
     }
@@ -129,6 +220,14 @@ fn cannot_match(signature: &Signature) -> Option<Finding> {
     None
 }
 
+/// A mend, and what the mended signature needs besides.
+fn with_the_rest(fix: String, mended: &Signature) -> String {
+    match matches_too_much(mended) {
+        Some(finding) => format!("{fix}, {}", finding.fix),
+        None => fix,
+    }
+}
+
 fn too_short(signature: &Signature) -> Option<Finding> {
     let pattern = normalize(signature);
     let pattern = pattern.trim();
@@ -140,6 +239,58 @@ fn too_short(signature: &Signature) -> Option<Finding> {
         format!("matches too much: {pattern:?} is a part of nearly any value"),
         "match = \"exact\"".to_owned(),
     ))
+}
+
+/// A name that is made of words that honest devices have in theirs, or of digits.
+fn ordinary(signature: &Signature) -> Option<Finding> {
+    match signature.kind {
+        MatchKind::Contains => {}
+        MatchKind::Prefix if signature.confidence != Confidence::Shared => {}
+        MatchKind::Prefix | MatchKind::Exact | MatchKind::Regex => return None,
+    }
+    let pattern = normalize(signature);
+    let folded = pattern.to_ascii_lowercase();
+    let mut words = folded
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| word.contains(|c: char| !c.is_ascii_digit()))
+        .peekable();
+    let only_digits = pattern.trim().chars().all(|c| c.is_ascii_digit());
+    let only_words = words.peek().is_some() && words.all(|word| ORDINARY_WORDS.contains(&word));
+    if !only_digits && !only_words {
+        return None;
+    }
+    let pattern = pattern.trim();
+    let message = if only_digits {
+        format!("matches too much: {pattern:?} is a part of ordinary numbers")
+    } else {
+        format!("matches too much: {pattern:?} is what ordinary names are made of")
+    };
+    let fix = "match = \"exact\", confidence = \"shared\"";
+    Some(error(signature, message, fix.to_owned()))
+}
+
+/// The beginning of another pattern, so short that it is the beginning of other words, too.
+fn fragment(signature: &Signature, sound: &[Text<'_>]) -> Option<Finding> {
+    match signature.kind {
+        MatchKind::Contains | MatchKind::Prefix => {}
+        MatchKind::Exact | MatchKind::Regex => return None,
+    }
+    let this = Text::of(signature);
+    let whole = sound.iter().find(|other| {
+        let more = other.folded.strip_prefix(this.folded.trim());
+        other.signature.field == signature.field
+            && more.is_some_and(|more| more.starts_with(|c: char| c.is_alphanumeric()))
+    })?;
+    (this.folded.trim().len() <= FRAGMENT).then(|| {
+        error(
+            signature,
+            format!(
+                "matches too much: the beginning of \"{}\", and of other words",
+                whole.as_written
+            ),
+            "match = \"exact\", or remove it".to_owned(),
+        )
+    })
 }
 
 /// Tries the signature on what honest devices send, with the automaton that the kernel walks.
@@ -156,12 +307,12 @@ fn hits_genuine(signature: &Signature) -> Option<Finding> {
         Confidence::Certain => Some(error(
             signature,
             format!("called certain, but genuine devices send it: {sent_by}"),
-            narrower(signature.kind),
+            narrower(signature),
         )),
         Confidence::Likely => Some(warning(
             signature,
             format!("dropped, but genuine devices send it: {sent_by}"),
-            narrower(signature.kind),
+            narrower(signature),
         )),
         Confidence::Shared if signature.field != Field::UserAgent => Some(error(
             signature,
@@ -172,13 +323,28 @@ fn hits_genuine(signature: &Signature) -> Option<Finding> {
     }
 }
 
-fn narrower(kind: MatchKind) -> String {
+/// What spares the honest: a narrower match if that suffices (it is tried), else less confidence.
+fn narrower(signature: &Signature) -> String {
+    let spares = |kind: MatchKind| {
+        let narrower = Signature {
+            kind,
+            ..signature.clone()
+        };
+        hits_genuine(&narrower).is_none()
+    };
     let shared = "confidence = \"shared\"";
-    match kind {
+    match signature.kind {
         MatchKind::Exact => shared.to_owned(),
-        MatchKind::Prefix => format!("{shared}, or match = \"exact\""),
-        MatchKind::Contains => format!("{shared}, or match = \"exact\" or \"prefix\""),
         MatchKind::Regex => format!("{shared}, or a narrower expression"),
+        MatchKind::Prefix if spares(MatchKind::Exact) => {
+            format!("{shared}, or match = \"exact\"")
+        }
+        MatchKind::Prefix => shared.to_owned(),
+        MatchKind::Contains if spares(MatchKind::Prefix) => "match = \"prefix\"".to_owned(),
+        MatchKind::Contains if spares(MatchKind::Exact) => {
+            format!("match = \"prefix\", {shared}, or match = \"exact\"")
+        }
+        MatchKind::Contains => format!("match = \"prefix\", {shared}"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A set of signatures, and what a profile does with each.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use crate::compile::compile;
@@ -80,14 +82,23 @@ impl SignatureSet {
         Self::parse("signatures.toml", BUILTIN).unwrap_or_default()
     }
 
+    /// The signatures that are there, changed or left out (None).
+    pub fn map(&mut self, mut change: impl FnMut(Signature) -> Option<Signature>) {
+        let all = std::mem::take(&mut self.signatures);
+        self.signatures = all.into_iter().filter_map(&mut change).collect();
+    }
+
     /// Adds the signatures of a later file. One with a name that is there already replaces it.
     pub fn merge(&mut self, later: Self) {
+        let named = self.signatures.iter().enumerate();
+        let mut at: HashMap<String, usize> = named
+            .map(|(at, signature)| (signature.name.clone(), at))
+            .collect();
         for signature in later.signatures {
-            match self
-                .signatures
-                .iter_mut()
-                .find(|s| s.name == signature.name)
-            {
+            let place = *at
+                .entry(signature.name.clone())
+                .or_insert(self.signatures.len());
+            match self.signatures.get_mut(place) {
                 Some(earlier) => *earlier = signature,
                 None => self.signatures.push(signature),
             }
@@ -129,6 +140,17 @@ impl SignatureSet {
                 confidence: signature.confidence,
             })
             .collect()
+    }
+}
+
+/// Of several with one name the last stays, in the place of the first.
+impl FromIterator<Signature> for SignatureSet {
+    fn from_iter<I: IntoIterator<Item = Signature>>(signatures: I) -> Self {
+        let mut set = Self::default();
+        set.merge(Self {
+            signatures: signatures.into_iter().collect(),
+        });
+        set
     }
 }
 

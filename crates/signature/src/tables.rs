@@ -4,8 +4,11 @@ use std::ops::ControlFlow;
 
 use crate::format::{Confidence, Field, MatchKind};
 
-/// Cells of the kernel's table, a power of two: the kernel masks its index with it.
-pub const TABLE_CELLS: usize = 1 << 20;
+/// Bytes of a unit of the kernel's table. A row takes whole units: two bytes for each column, and
+/// eight for what entering it means.
+pub const ROW_UNIT: usize = 128;
+/// Units of the kernel's table, which numbers them with 16 bits.
+pub const TABLE_UNITS: usize = 1 << 16;
 /// Slots that the kernel's event can name.
 pub const MAX_SIGNATURES: usize = 8192;
 /// The part of a transition cell that is the offset of the row entered.
@@ -28,7 +31,7 @@ pub const INFO_END: u32 = 1 << 17;
 pub struct Tables {
     /// Byte to column.
     pub classes: [u8; 256],
-    /// The rows, one after the other; at most [`TABLE_CELLS`].
+    /// The rows, one after the other; at most [`TABLE_UNITS`] as the kernel has them.
     pub cells: Vec<u32>,
     /// The row to begin with.
     pub start: u32,
@@ -157,10 +160,22 @@ impl Tables {
         self.cells.len() / self.stride()
     }
 
+    /// What the rows take of the kernel's [`TABLE_UNITS`].
+    pub fn units(&self) -> usize {
+        self.rows() * units_of_row(self.stride())
+    }
+
     fn cell(&self, row: u32, column: u32) -> u32 {
         let at = row.saturating_add(column) as usize;
         self.cells.get(at).copied().unwrap_or(0)
     }
+}
+
+/// Units of a row of so many cells, the info cell counted.
+pub(crate) const fn units_of_row(stride: usize) -> usize {
+    const INFO: usize = 8;
+    let columns = (2 * (stride - 1)).next_multiple_of(INFO);
+    (columns + INFO).div_ceil(ROW_UNIT)
 }
 
 fn slot_of(info: u32) -> Option<u16> {

@@ -15,7 +15,7 @@ use super::trie::Trie;
 use super::value::{ValueMatcher, ValueState};
 use super::{Hit, Slotted};
 use crate::format::{Error, Field};
-use crate::tables::TABLE_CELLS;
+use crate::tables::{TABLE_UNITS, units_of_row};
 
 /// The product automaton, complete but not minimal.
 pub(super) struct Automaton {
@@ -43,7 +43,7 @@ pub(super) struct Label {
 }
 
 /// More states than this cannot come down to a table that fits.
-const MAX_STATES: usize = TABLE_CELLS / 4;
+const MAX_STATES: usize = 4 * TABLE_UNITS;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct State {
@@ -125,8 +125,8 @@ impl Builder {
         while done < self.states.len() {
             if done > MAX_STATES {
                 return Err(Error::TooLarge {
-                    cells: done * (representatives.len() + 2),
-                    limit: TABLE_CELLS,
+                    units: done * units_of_row(representatives.len() + 2),
+                    limit: TABLE_UNITS,
                     costliest: super::costliest(signatures),
                 });
             }

@@ -6,7 +6,9 @@ use super::ids::{Id, IdVec, id};
 use super::line::Automaton;
 use super::minimize::Minimal;
 use crate::format::Error;
-use crate::tables::{CELL_SPECIAL, CompiledSignature, INFO_DEAD, INFO_END, TABLE_CELLS, Tables};
+use crate::tables::{
+    CELL_SPECIAL, CompiledSignature, INFO_DEAD, INFO_END, TABLE_UNITS, Tables, units_of_row,
+};
 
 /// Lays the rows out, those near the beginning of a line first: nearly every byte of a genuine
 /// message is read there, and they then share a few cache lines.
@@ -19,11 +21,12 @@ pub(super) fn pack(
     let columns = Columns::merge(automaton, minimal);
     let stride = columns.kept.len() + 2;
     let rows = rows_by_distance(automaton, minimal);
-    let cells_needed = rows.len() * stride;
-    if cells_needed > TABLE_CELLS {
+    let units = rows.len() * units_of_row(stride);
+    // One unit is kept free: the kernel's number of the first row without info may be the end.
+    if units >= TABLE_UNITS {
         return Err(Error::TooLarge {
-            cells: cells_needed,
-            limit: TABLE_CELLS,
+            units,
+            limit: TABLE_UNITS,
             costliest: costliest(),
         });
     }
@@ -55,7 +58,7 @@ pub(super) fn pack(
         offset_of[target] | special
     };
     let eof = id(automaton.width) - 1;
-    let mut cells = Vec::with_capacity(cells_needed);
+    let mut cells = Vec::with_capacity(rows.len() * stride);
     for &block in &rows {
         for &class in columns.kept.iter().chain([&eof]) {
             cells.push(cell(target(automaton, minimal, block, class)));

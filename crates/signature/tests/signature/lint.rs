@@ -1,9 +1,10 @@
 //! What the lint says of lists as people write them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use insta::assert_snapshot;
-use sipward_signature::{Finding, Severity, SignatureSet, lint};
+use sipward_signature::{Finding, Severity, Signature, SignatureSet, lint};
 use test_case::test_case;
 
 /// The guide's rules, word for word and in its order, repetitions included.
@@ -88,6 +89,35 @@ const GUIDE_VERBATIM: &[&str] = &[
     "PolycomVVX-VVX_300-UA/4.1.6.4835%20v11.0.0",
 ];
 
+/// Which of them are sound: names of scanners that no product has, or that hardly any product has,
+/// each where it stands first and in its widest form. All others are broken.
+const GUIDE_SOUND: &[&str] = &[
+    "friendly-scanner",
+    "VaxSIPUserAgent",
+    "sundayddr",
+    "sipsak",
+    "sipvicious",
+    "iWar",
+    "sip-scan",
+    "sipcli",
+    "ppslip",
+    "SIVuS",
+    "Gulp",
+    "smap",
+    "friendly-request",
+    "VaxIPUserAgent",
+    "siparmyknife",
+    "ppIsip",
+    "pplsip",
+    "sipfurious",
+    "Linksys-SPA942",
+    "erafsadfasfa",
+    "A2billingPBXooooPoPcisco",
+    "Zed-1.5",
+    "OpenEndPBX",
+    "Mm-21.3",
+];
+
 fn signature(name: &str, keys: &str) -> String {
     format!("[[signature]]\nname = \"{name}\"\nsource = \"test\"\n{keys}\n")
 }
@@ -118,8 +148,7 @@ fn the_built_in_list_has_no_findings() {
     assert_eq!(printed(&lint(&SignatureSet::builtin())), "");
 }
 
-#[test]
-fn the_guides_list_taken_word_for_word() {
+fn guide_rules() -> Vec<(String, Signature)> {
     let mut text = String::new();
     for (at, pattern) in GUIDE_VERBATIM.iter().enumerate() {
         let keys = format!(
@@ -128,7 +157,116 @@ fn the_guides_list_taken_word_for_word() {
         );
         text += &signature(&format!("rule-{:02}", at + 1), &keys);
     }
-    assert_snapshot!(printed(&findings(&text)));
+    let set = SignatureSet::parse("guide.toml", &text).unwrap();
+    set.iter().map(|s| (s.name.clone(), s.clone())).collect()
+}
+
+fn set_of(signatures: impl IntoIterator<Item = Signature>) -> SignatureSet {
+    signatures.into_iter().collect()
+}
+
+#[test]
+fn the_guides_list_taken_word_for_word() {
+    let set = set_of(guide_rules().into_iter().map(|(_, signature)| signature));
+    assert_snapshot!(printed(&lint(&set)));
+}
+
+#[test]
+fn every_broken_rule_of_the_guide_is_flagged_and_no_sound_one() {
+    let set = set_of(guide_rules().into_iter().map(|(_, signature)| signature));
+    let flagged: BTreeSet<String> = lint(&set).into_iter().map(|f| f.signature).collect();
+    let mut unseen: BTreeSet<&str> = GUIDE_SOUND.iter().copied().collect();
+    for (name, signature) in guide_rules() {
+        let sound = unseen.remove(signature.pattern.as_str());
+        assert_eq!(flagged.contains(&name), !sound, "{}", signature.pattern);
+    }
+    assert!(unseen.is_empty(), "{unseen:?}");
+}
+
+/// Takes each advice; where it offers several, the first.
+fn mended(signature: &Signature, fix: &str) -> Option<Signature> {
+    if fix.starts_with("remove") {
+        return None;
+    }
+    let mut mended = toml::Table::try_from(signature).unwrap();
+    let first = fix.split(", or ").next().unwrap();
+    for (key, after) in ["field", "match", "pattern", "confidence"]
+        .into_iter()
+        .filter_map(|key| Some((key, first.split_once(&format!("{key} = \""))?.1)))
+    {
+        let value = after.split('"').next().unwrap().to_owned();
+        mended.insert(key.to_owned(), value.into());
+    }
+    Some(mended.try_into().unwrap())
+}
+
+#[test]
+fn a_list_mended_as_advised_is_sound() {
+    let mut rules: Vec<Signature> = guide_rules().into_iter().map(|(_, rule)| rule).collect();
+    // Some say the same only once they are mended.
+    for _ in 0..3 {
+        let findings = lint(&set_of(rules.clone()));
+        rules = rules
+            .into_iter()
+            .filter_map(
+                |rule| match findings.iter().find(|f| f.signature == rule.name) {
+                    Some(finding) => mended(&rule, &finding.fix),
+                    None => Some(rule),
+                },
+            )
+            .collect();
+    }
+    assert_eq!(printed(&lint(&set_of(rules.clone()))), "");
+    assert!(rules.len() > 2 * GUIDE_SOUND.len(), "{}", rules.len());
+}
+
+#[test]
+fn a_fragment_is_flagged_and_not_what_it_is_a_fragment_of() {
+    let both = [
+        ("part", "Evil"),
+        ("whole", "evilscanner"),
+        ("apart", "evil-phone"),
+    ]
+    .map(|(name, pattern)| {
+        let keys = "field = \"user-agent\"\nmatch = \"contains\"\nconfidence = \"certain\"";
+        signature(name, &format!("{keys}\npattern = \"{pattern}\""))
+    })
+    .concat();
+    let found = findings(&both);
+    assert_eq!(found.len(), 1, "{}", printed(&found));
+    assert_eq!(found[0].signature, "part");
+    assert_eq!(
+        found[0].message,
+        "matches too much: the beginning of \"evilscanner\", and of other words"
+    );
+}
+
+#[test]
+fn a_list_that_does_not_fit_is_refused_with_what_costs_most() {
+    let scrambled = |at: u64| {
+        let mut seed = at + 1;
+        let mut letter = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            char::from(b'a' + (seed >> 40) as u8 % 26)
+        };
+        (0..24).map(|_| letter()).collect::<String>()
+    };
+    let one = |name: &str, pattern: String| Signature {
+        name: name.to_owned(),
+        pattern,
+        ..guide_rules().swap_remove(0).1
+    };
+    let long = "a very long pattern that shares nothing with the others".to_owned();
+    let many = (0..3_000).map(|at| one(&format!("s{at}"), scrambled(at)));
+    let found = lint(&set_of(many.chain([one("the-long-one", long)])));
+    assert_eq!(found.len(), 1, "{}", printed(&found));
+    assert_eq!(found[0].signature, "the-long-one");
+    assert!(
+        found[0].message.starts_with("the list needs")
+            && found[0].message.ends_with("and this signature costs most"),
+        "{}",
+        found[0].message
+    );
 }
 
 #[test_case("user-agent", "contains", "abc", "matches too much: \"abc\" is a part of"; "three letters")]
@@ -147,8 +285,14 @@ fn the_guides_list_taken_word_for_word() {
 #[test_case("to", "exact", "sip:evil@evil", ""; "a URI")]
 #[test_case("user-agent", "prefix", "snom", "called certain, but genuine devices send it: \"snom370/8.7.5.35\" and 1 more"; "a genuine device")]
 #[test_case("user-agent", "regex", "^yealink", "called certain, but genuine devices send it"; "a genuine device by expression")]
-#[test_case("via", "contains", "SIP/2.0/UDP", "called certain, but genuine devices send it: \"REGISTER sip:pbx.example.com SIP/2.0\" and 2 more"; "an ordinary word")]
-#[test_case("contact", "contains", "transport", "called certain, but genuine devices send it"; "an ordinary parameter")]
+#[test_case("via", "contains", "branch=z9hG4bK", "called certain, but genuine devices send it: \"REGISTER sip:pbx.example.com SIP/2.0\" and 5 more"; "what every Via has")]
+#[test_case("via", "contains", "SIP/2.0/UDP", "matches too much: \"SIP/2.0/UDP\" is what ordinary names are made of"; "ordinary words")]
+#[test_case("contact", "contains", "transport", "matches too much: \"transport\" is what ordinary names are made of"; "an ordinary parameter")]
+#[test_case("user-agent", "contains", "Test Agent", "matches too much: \"Test Agent\" is what ordinary names are made of"; "two ordinary words")]
+#[test_case("user-agent", "prefix", "sip client", "matches too much: \"sip client\" is what ordinary names"; "how ordinary names begin")]
+#[test_case("user-agent", "exact", "test", ""; "an ordinary word as the whole value")]
+#[test_case("user-agent", "contains", "0000000000", "matches too much: \"0000000000\" is a part of ordinary numbers"; "digits")]
+#[test_case("user-agent", "contains", "test-evil", ""; "an ordinary word beside one that is not")]
 fn a_signature_is_judged_by_itself(field: &str, kind: &str, pattern: &str, says: &str) {
     let keys = format!(
         "field = \"{field}\"\nmatch = \"{kind}\"\npattern = \"{pattern}\"\nconfidence = \"certain\""
