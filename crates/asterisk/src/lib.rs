@@ -1,5 +1,5 @@
 //! Asterisk's own texts: its configuration files and what an attacker would use in them, its log and
-//! its manager interface.
+//! its manager interface; and what FreeSWITCH and Kamailio log of failed authentications.
 //!
 //! [`config`] reads the grammar exactly as Asterisk 16 does (measured against a running one),
 //! [`audit`] judges what was read, and [`peers`] finds there whom Asterisk itself calls. [`log`] and

@@ -11,8 +11,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use event_text::shown;
-use sipward_asterisk::log::{self, Level, LogLine, Reader};
+use sipward_asterisk::log::{self, Level, LogLine, Program, Reader, Stamp};
 use sipward_testkit::require::{Need, fail2ban, require};
+use test_case::test_case;
 
 /// One row: who caused the lines, who wrote them, what is to be read from them.
 struct Row {
@@ -22,8 +23,18 @@ struct Row {
     lines: Vec<u8>,
 }
 
+/// Of Asterisk.
 fn table() -> Vec<Row> {
-    include_str!("log/lines.tsv")
+    rows(include_str!("log/lines.tsv"))
+}
+
+/// Of FreeSWITCH and Kamailio.
+fn table_of_others() -> Vec<Row> {
+    rows(include_str!("log/other.tsv"))
+}
+
+fn rows(table: &'static str) -> Vec<Row> {
+    table
         .lines()
         .filter(|line| !line.starts_with('#'))
         .map(|line| {
@@ -91,10 +102,88 @@ fn every_line_says_what_the_table_says() {
 }
 
 #[test]
+fn every_line_of_other_servers_says_what_the_table_says() {
+    for row in table_of_others() {
+        let lines = String::from_utf8_lossy(&row.lines);
+        assert_eq!(read(&row.lines), row.expected, "{lines}");
+    }
+}
+
+/// A large file is read in parts, of which each knows what stands behind it.
+#[test]
+fn a_file_in_parts_reads_like_the_whole() {
+    for table in [table(), table_of_others()] {
+        for row in table {
+            let lines = [&row.lines[..], b"\n"].concat();
+            let starts = lines.split_inclusive(|&b| b == b'\n').scan(0, |at, line| {
+                *at += line.len();
+                Some(*at)
+            });
+            for cut in starts {
+                let mut reader = Reader::new();
+                let mut part = reader.read_part(&lines, cut);
+                let mut found: Vec<String> = part.by_ref().map(|(_, l)| shown(&l.event)).collect();
+                let rest = part.rest();
+                found.extend(reader.read(rest).map(|(_, line)| shown(&line.event)));
+                let found = found.join(" & ");
+                let found = if found.is_empty() { "-" } else { &found };
+                assert_eq!(found, row.expected, "cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_is_read_as_what_its_first_line_is() {
+    let mut reader = Reader::new();
+    assert_eq!(reader.program(), None);
+    let asterisk = "[Nov 22 18:55:40] VERBOSE[1] pbx.c: x\n";
+    assert_eq!(reader.read(asterisk.as_bytes()).count(), 0);
+    assert_eq!(reader.program(), Some(Program::Asterisk));
+    for row in table_of_others() {
+        let first = row.lines.split_inclusive(|&b| b == b'\n').next().unwrap();
+        let is_asterisk = row.lines.starts_with(b"[");
+        assert!(is_asterisk || reader.read(first).next().is_none());
+    }
+}
+
+#[test_case("[Nov  2 18:55:31] NOTICE[1] x.c: y", "-11-02 18:55:31.0 -"; "the default of Asterisk")]
+#[test_case("[2026-11-22 18:55:31] NOTICE[1] x.c: y", "2026-11-22 18:55:31.0 -"; "an ISO date")]
+#[test_case("[2026-11-22 18:55:31.571] NOTICE[1] x.c: y", "2026-11-22 18:55:31.571000000 -"; "milliseconds")]
+#[test_case("[2026-11-22 18:55:31.571234] NOTICE[1] x.c: y", "2026-11-22 18:55:31.571234000 -"; "microseconds")]
+#[test_case("[2026-11-22T18:55:31.571+0100] NOTICE[1] x.c: y", "2026-11-22 18:55:31.571000000 3600"; "with a zone")]
+#[test_case("[Nov 22 18:55:31.571] NOTICE[1] x.c: y", "-11-22 18:55:31.571000000 -"; "no year, milliseconds")]
+#[test_case("\u{1b}[0;37m[Nov 22 18:55:31] NOTICE[1] x.c: y", "-11-22 18:55:31.0 -"; "coloured")]
+#[test_case("Nov 22 18:55:31 pbx asterisk[1]: NOTICE[1]: x.c: y", "-11-22 18:55:31.0 -"; "syslog")]
+#[test_case("2026-11-22T18:55:31-0530 pbx asterisk[1]: NOTICE[1]: x.c: y", "2026-11-22 18:55:31.0 -19800"; "the journal, short-iso")]
+#[test_case("2026-11-22T18:55:31.571234567Z stdout F [Nov 22 17:00:00] NOTICE[1] x.c: y", "2026-11-22 18:55:31.571234567 0"; "Kubernetes")]
+#[test_case("pbx-1  | [2026-11-22 18:55:31] NOTICE[1] x.c: y", "2026-11-22 18:55:31.0 -"; "Compose")]
+#[test_case("2026-11-22 18:55:31.571234 [WARNING] sofia_reg.c:1 x", "2026-11-22 18:55:31.571234000 -"; "FreeSWITCH")]
+#[test_case("0a1b2c3d-1111-2222-3333-0123456789ab 2026-11-22 18:55:31.5 [WARNING] x.c:1 x", "2026-11-22 18:55:31.500000000 -"; "FreeSWITCH with a session")]
+#[test_case("11-22 18:55:31.026299 [WARN] [SOFIA] [sofia_reg.c:1] x", "-11-22 18:55:31.26299000 -"; "older FreeSWITCH")]
+#[test_case("[Nov 22 24:00:00] NOTICE[1] x.c: y", "none"; "no such hour")]
+#[test_case("[2026-13-22 18:55:31] NOTICE[1] x.c: y", "none"; "no such month")]
+#[test_case("NOTICE[1] x.c: y", "none"; "no time")]
+#[test_case("", "none"; "nothing")]
+fn a_line_says_when_it_was_written(line: &str, expected: &str) {
+    let shown = Stamp::of(line.as_bytes()).map(|stamp| {
+        let year = stamp.year.map_or(String::new(), |year| year.to_string());
+        let offset = stamp
+            .offset
+            .map_or("-".to_owned(), |offset| offset.to_string());
+        format!(
+            "{year}-{:02}-{:02} {:02}:{:02}:{:02}.{} {offset}",
+            stamp.month, stamp.day, stamp.hour, stamp.minute, stamp.second, stamp.nanosecond,
+        )
+    });
+    assert_eq!(shown.as_deref().unwrap_or("none"), expected);
+}
+
+#[test]
 fn the_parties_are_those_of_the_bench() {
     // Addresses of the lab: 203.0.113.0/24 and 2001:db8:7::7 attack, 198.51.100.10 and
     // 2001:db8:51::10 are honest phones, and forgers put the blame on 198.51.100.66.
-    for row in table() {
+    for row in table().into_iter().chain(table_of_others()) {
         for (_, line) in Reader::new().read(&row.lines) {
             let Some(remote) = line.event.remote else {
                 continue;
@@ -326,6 +415,7 @@ fn is_failure(line: &LogLine<'_>) -> bool {
         | Kind::AnswerTimeout
         | Kind::RefusedDevice { .. }
         | Kind::DroppedPacket { .. }
+        | Kind::Blocked
         | Kind::Unread => false,
     }
 }

@@ -1,4 +1,4 @@
-//! Asterisk's log: who tried what from where.
+//! Asterisk's log: who tried what from where; and those of FreeSWITCH and Kamailio.
 //!
 //! [`parse`] reads a line by itself, [`Reader`] the lines of a file in order. Both know what
 //! Asterisk 11 to 22 write into `messages`, `full` and `security`, directly, through syslog or the
@@ -12,31 +12,37 @@
 
 mod address;
 mod dump;
+mod freeswitch;
+mod kamailio;
 mod message;
 mod prefix;
 mod reader;
 mod security;
+mod stamp;
 
 use std::net::SocketAddr;
 
 use memchr::memmem;
 
 pub(crate) use address::transport_address;
-pub use prefix::Level;
+pub use prefix::{Level, Program};
 pub use reader::{Lines, Reader};
 pub(crate) use security::{event_named, service_named};
+pub use stamp::Stamp;
 
 /// What one line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogLine<'a> {
-    /// The time as written, of Asterisk's own prefix; its form is `dateformat` of `logger.conf`.
-    /// Empty where only another program wrote one.
+    /// Whose line it is.
+    pub program: Program,
+    /// The time as written, of the program's own prefix; for Asterisk its form is `dateformat` of
+    /// `logger.conf`. Empty where only another program wrote one. [`Stamp`] reads either.
     pub time: &'a [u8],
     /// The level.
     pub level: Level,
-    /// The thread that wrote it.
+    /// The thread that wrote it; 0 where the line does not say.
     pub thread: u32,
-    /// The source file of Asterisk (`chan_sip.c`), or `Ext. 600` for a line of the dialplan.
+    /// The source file (`chan_sip.c`), or `Ext. 600` for a line of Asterisk's dialplan.
     pub file: &'a [u8],
     /// What happened.
     pub event: SecurityEvent<'a>,
@@ -53,7 +59,9 @@ impl LogLine<'_> {
                 | Kind::UnknownAccount
                 | Kind::ChallengeResponseFailed
                 | Kind::RefusedByAcl
-                | Kind::InvalidTransport => self.event.service != Service::Iax2,
+                | Kind::InvalidTransport => {
+                    self.program == Program::Asterisk && self.event.service != Service::Iax2
+                }
                 // PJSIP writes none.
                 Kind::Misdial => self.event.service == Service::ChanSip,
                 Kind::RefusedDevice { .. } => true,
@@ -67,8 +75,20 @@ impl LogLine<'_> {
                 | Kind::InviteTimeout
                 | Kind::AnswerTimeout
                 | Kind::DroppedPacket { .. }
+                | Kind::Blocked
                 | Kind::Unread => false,
             }
+    }
+
+    /// The same line where a stranger may have written it: it names no address that counts.
+    #[must_use]
+    pub fn distrusted(mut self) -> Self {
+        self.event.remote = None;
+        self.event.account = None;
+        if self.level == Level::Security {
+            self.event.kind = Kind::Unread;
+        }
+        self
     }
 }
 
@@ -150,11 +170,14 @@ pub enum Kind<'a> {
         /// Its length.
         bytes: u32,
     },
+    /// The server refuses the source from now on, for what it sent before: Kamailio's `pike`, and
+    /// "Blocking traffic from" of its scripts.
+    Blocked,
     /// A SECURITY line that this reader does not know, or that was torn.
     Unread,
 }
 
-/// The part of Asterisk that a line is from.
+/// The part of Asterisk that a line is from, or another server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
     /// `chan_sip`, "SIP" in events.
@@ -165,6 +188,10 @@ pub enum Service {
     Iax2,
     /// The manager interface, "AMI" in events.
     Manager,
+    /// FreeSWITCH's SIP module.
+    FreeSwitch,
+    /// Kamailio.
+    Kamailio,
     /// The dialplan, or a part of Asterisk that is none of these.
     Other,
 }
@@ -184,23 +211,28 @@ pub enum Transport {
     Wss,
 }
 
-/// Reads a line by itself, with or without its line end. `None` where it is none of Asterisk's, or
-/// says nothing about a remote end.
+/// Reads a line by itself, with or without its line end. `None` where it is none of these programs'
+/// or says nothing about a remote end.
 ///
 /// A [`Reader`] knows more: what stands before and after the line.
 #[must_use]
 pub fn parse(line: &[u8]) -> Option<LogLine<'_>> {
-    let (prefix, text) = prefix::split(line)?;
+    let (prefix, text) = Program::of(line)?.split(line)?;
     read(&prefix, text)
 }
 
 fn read<'a>(prefix: &prefix::Prefix<'a>, text: &'a [u8]) -> Option<LogLine<'a>> {
-    let event = match prefix.level {
-        Level::Security => security::read(text),
-        Level::Notice | Level::Warning | Level::Error => message::read(prefix.file, text)?,
-        Level::Other => return None,
+    let event = match (prefix.program, prefix.level) {
+        (_, Level::Other) => return None,
+        (Program::FreeSwitch, _) => freeswitch::read(prefix.file, text)?,
+        (Program::Kamailio, _) => kamailio::read(prefix.file, text)?,
+        (Program::Asterisk, Level::Security) => security::read(text),
+        (Program::Asterisk, Level::Notice | Level::Warning | Level::Error) => {
+            message::read(prefix.file, text)?
+        }
     };
     Some(LogLine {
+        program: prefix.program,
         time: prefix.time,
         level: prefix.level,
         thread: prefix.thread,

@@ -1,7 +1,37 @@
 //! What stands before the message: time, level, thread and file, and before these what syslog, the
 //! journal or a container runtime put there.
 
-use super::{number, split_once};
+use super::{freeswitch, kamailio, number, split_once};
+
+/// The program that wrote a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Program {
+    /// Asterisk.
+    Asterisk,
+    /// FreeSWITCH.
+    FreeSwitch,
+    /// Kamailio.
+    Kamailio,
+}
+
+impl Program {
+    /// The program by the form of a line that it wrote.
+    pub(super) fn of(line: &[u8]) -> Option<Self> {
+        [Self::Asterisk, Self::FreeSwitch, Self::Kamailio]
+            .into_iter()
+            .find(|program| program.split(line).is_some())
+    }
+
+    /// Splits a line of this program, with or without its end, into prefix and message. `None`:
+    /// another's, or the continuation of a line.
+    pub(super) fn split(self, line: &[u8]) -> Option<(Prefix<'_>, &[u8])> {
+        match self {
+            Self::Asterisk => split(line),
+            Self::FreeSwitch => freeswitch::split(line),
+            Self::Kamailio => kamailio::split(line),
+        }
+    }
+}
 
 /// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +51,7 @@ pub enum Level {
 /// What stands before a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prefix<'a> {
+    pub program: Program,
     pub time: &'a [u8],
     pub level: Level,
     pub thread: u32,
@@ -32,9 +63,8 @@ const TIME: usize = 48;
 /// Longest file, function or name of a host, a container or a program.
 const NAME: usize = 128;
 
-/// Splits a line, with or without its end, into prefix and message. `None`: not Asterisk's, or the
-/// continuation of a line.
-pub(super) fn split(line: &[u8]) -> Option<(Prefix<'_>, &[u8])> {
+/// Splits a line of Asterisk.
+fn split(line: &[u8]) -> Option<(Prefix<'_>, &[u8])> {
     let line = trim_end(line);
     let line = skip_colours(line);
     if line.starts_with(b"[") {
@@ -86,6 +116,7 @@ fn own(line: &[u8]) -> Option<(Prefix<'_>, &[u8])> {
         rest = skip_colours(after).strip_prefix(b":")?;
     }
     let prefix = Prefix {
+        program: Program::Asterisk,
         time,
         level,
         thread,
@@ -108,7 +139,7 @@ fn level(name: &[u8]) -> Level {
 }
 
 /// Behind `Nov 22 18:55:31 pbx asterisk[1]: `, also with an ISO time in front.
-fn after_syslog(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn after_syslog(line: &[u8]) -> Option<&[u8]> {
     let rest = match after_iso_time(line) {
         Some(rest) => rest,
         None => after_month_time(line)?,
@@ -169,7 +200,7 @@ fn after_month_time(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// The bytes at the start that fit, at least one and at most [`NAME`].
-fn word(text: &[u8], fits: impl Fn(u8) -> bool) -> Option<(&[u8], &[u8])> {
+pub(super) fn word(text: &[u8], fits: impl Fn(u8) -> bool) -> Option<(&[u8], &[u8])> {
     let end = text
         .iter()
         .take(NAME + 1)
@@ -182,7 +213,7 @@ fn word(text: &[u8], fits: impl Fn(u8) -> bool) -> Option<(&[u8], &[u8])> {
 }
 
 /// Behind any `ESC [ … m`: Asterisk colours the prefix and never the message.
-fn skip_colours(mut text: &[u8]) -> &[u8] {
+pub(super) fn skip_colours(mut text: &[u8]) -> &[u8] {
     while let Some(inside) = text.strip_prefix(b"\x1b[") {
         let Some(end) = inside
             .iter()
@@ -199,7 +230,7 @@ fn skip_colours(mut text: &[u8]) -> &[u8] {
 }
 
 /// Without line end, blanks and a last colour.
-fn trim_end(line: &[u8]) -> &[u8] {
+pub(super) fn trim_end(line: &[u8]) -> &[u8] {
     let line = line.trim_ascii_end();
     line.strip_suffix(b"\x1b[0m")
         .or_else(|| line.strip_suffix(b"\x1b[0;37;40m"))

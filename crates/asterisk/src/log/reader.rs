@@ -6,13 +6,16 @@
 //! the line that announces one counts only where Asterisk writes it, or anybody could hide 65,535
 //! bytes of the log behind such words in a user name.
 //!
+//! A file is read as what its first line is: in Asterisk's, a line in the form of another program is
+//! a stranger's.
+//!
 //! What is left: IAX2 takes any 255 bytes for the name of a peer. A line of `chan_iax2.c` proves no
 //! more than a datagram from an address that can be forged.
 
 use memchr::memchr;
 
 use super::dump::{self, Announced, LONGEST_PACKET};
-use super::{Kind, Level, LogLine, contains, prefix, security};
+use super::{Kind, Level, LogLine, Program, contains, freeswitch, kamailio, prefix, security};
 
 /// PJSIP ends a packet that it writes out with this line, if there is room.
 const END_OF_PACKET: &[u8] = b"-- end of packet.";
@@ -27,10 +30,12 @@ const NAME: usize = 256;
 /// Reads the lines of one file; keeps what must be known of the lines before.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
+    /// Whose log it is, since the first line that said so.
+    program: Option<Program>,
     /// Bytes of a packet that are still to come.
     packet: usize,
-    /// Bytes that may still be those of a packet that chan_sip wrote out: it does not tell its
-    /// length.
+    /// Bytes that may still be those of a packet that chan_sip, FreeSWITCH or Kamailio wrote out:
+    /// they do not tell its length.
     debugged: usize,
     before: Before,
     /// VERBOSE lines have a prefix in this file: it is no console's.
@@ -60,14 +65,28 @@ impl Reader {
     /// The next whole lines of the file: as many as there are, for a line is judged by those that
     /// follow. Asterisk writes a record at once, so what it has written ends with a whole one.
     pub fn read<'r, 'a>(&'r mut self, lines: &'a [u8]) -> Lines<'r, 'a> {
+        self.read_part(lines, lines.len())
+    }
+
+    /// The same for a part of a large file: of `lines`, only those that begin in the first `bytes`
+    /// are given, the others are looked at to judge these. [`Lines::rest`] tells where to go on; 128
+    /// kB of further lines are enough for what is given to be what [`Self::read`] gives.
+    pub fn read_part<'r, 'a>(&'r mut self, lines: &'a [u8], bytes: usize) -> Lines<'r, 'a> {
         Lines {
             reader: self,
             rest: lines,
+            further: lines.len().saturating_sub(bytes),
             next: 0,
         }
     }
 
-    /// SIP debugging of chan_sip is on in this file: whoever sends a packet writes lines into it, so
+    /// Whose log it is, once a line said so.
+    #[must_use]
+    pub const fn program(&self) -> Option<Program> {
+        self.program
+    }
+
+    /// Packets are written into this file as they came: whoever sends one writes lines into it, so
     /// no line names an address that counts, until 65,535 bytes have come without a packet.
     #[must_use]
     pub const fn debugs_sip(&self) -> bool {
@@ -80,7 +99,23 @@ impl Reader {
 pub struct Lines<'r, 'a> {
     reader: &'r mut Reader,
     rest: &'a [u8],
+    /// Bytes at the end that are only looked at.
+    further: usize,
     next: usize,
+}
+
+impl<'a> Lines<'_, 'a> {
+    /// What was not read yet.
+    #[must_use]
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Lines read so far, those included that say nothing.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.next
+    }
 }
 
 impl<'a> Iterator for Lines<'_, 'a> {
@@ -89,6 +124,9 @@ impl<'a> Iterator for Lines<'_, 'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             self.skip_packet();
+            if self.rest.len() <= self.further {
+                return None;
+            }
             let (line, rest) = first_line(self.rest)?;
             let number = self.next;
             self.rest = rest;
@@ -96,51 +134,85 @@ impl<'a> Iterator for Lines<'_, 'a> {
             self.reader.debugged = self.reader.debugged.saturating_sub(line.len());
             let before = self.reader.before;
             self.reader.before = Before::Any;
-            let Some((prefix, text)) = prefix::split(line) else {
-                self.note_line_without_prefix(line, before);
-                continue;
-            };
-            if prefix.level == Level::Other {
-                self.note_verbose(&prefix, text);
-                continue;
-            }
-            if is_incomplete_packet(&prefix, text) {
-                self.skip_incomplete_packet(prefix.thread, text.len());
-                continue;
-            }
-            let Some(mut line) = super::read(&prefix, text) else {
-                self.skip_torn_call(prefix.thread, text);
-                continue;
-            };
-            if let Kind::DroppedPacket { bytes } = line.event.kind
-                && contains(text, b"Error processing ")
-            {
-                // Versions that say so write the packet behind it.
-                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-                self.reader.packet = bytes.min(PJSIP_MESSAGE);
-                self.skip_packet();
-            }
-            let is_security = line.level == Level::Security;
-            if is_security && line.event.kind != Kind::Unread {
-                self.reader.security_thread = Some(line.thread);
-            }
-            let is_torn = self.is_torn(&line);
-            if self.reader.debugs_sip() || is_torn {
-                line.event.remote = None;
-                line.event.account = None;
-                if is_security {
-                    line.event.kind = Kind::Unread;
+            let program = self.reader.program.or_else(|| Program::of(line));
+            self.reader.program = program;
+            let Some((prefix, text)) = program.and_then(|program| program.split(line)) else {
+                if matches!(program, None | Some(Program::Asterisk)) {
+                    self.note_line_without_prefix(line, before);
                 }
+                continue;
+            };
+            let read = match prefix.program {
+                Program::Asterisk => self.asterisk(&prefix, text),
+                Program::FreeSwitch | Program::Kamailio => self.of_others(&prefix, text),
+            };
+            if let Some(line) = read {
+                return Some((number, line));
             }
-            if is_security && (is_torn || !is_rest_of_event(text)) {
-                self.skip_inside_of_record(line.thread, is_rest_of_event);
-            }
-            return Some((number, line));
         }
     }
 }
 
 impl<'a> Lines<'_, 'a> {
+    fn asterisk(&mut self, prefix: &prefix::Prefix<'a>, text: &'a [u8]) -> Option<LogLine<'a>> {
+        if prefix.level == Level::Other {
+            self.note_verbose(prefix, text);
+            return None;
+        }
+        if is_incomplete_packet(prefix, text) {
+            self.skip_incomplete_packet(prefix.thread, text.len());
+            return None;
+        }
+        let Some(line) = super::read(prefix, text) else {
+            self.skip_torn_call(prefix.thread, text);
+            return None;
+        };
+        if let Kind::DroppedPacket { bytes } = line.event.kind
+            && contains(text, b"Error processing ")
+        {
+            // Versions that say so write the packet behind it.
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            self.reader.packet = bytes.min(PJSIP_MESSAGE);
+            self.skip_packet();
+        }
+        let is_security = line.level == Level::Security;
+        if is_security && line.event.kind != Kind::Unread {
+            self.reader.security_thread = Some(line.thread);
+        }
+        let is_torn = self.is_torn(&line);
+        let is_distrusted = self.reader.debugs_sip() || is_torn;
+        if is_security && (is_torn || !is_rest_of_event(text)) {
+            self.skip_inside_of_record(line.thread, is_rest_of_event);
+        }
+        Some(if is_distrusted {
+            line.distrusted()
+        } else {
+            line
+        })
+    }
+
+    /// FreeSWITCH or Kamailio. The latter writes all of its records on one line.
+    fn of_others(&mut self, prefix: &prefix::Prefix<'a>, text: &'a [u8]) -> Option<LogLine<'a>> {
+        let is_doubtful = self.reader.debugs_sip();
+        let announces_a_packet = match prefix.program {
+            Program::FreeSwitch => freeswitch::announces_a_packet(prefix.file, text),
+            Program::Asterisk | Program::Kamailio => {
+                kamailio::announces_a_packet(prefix.file, text)
+            }
+        };
+        if announces_a_packet {
+            self.reader.debugged = LONGEST_PACKET;
+        }
+        let line = super::read(prefix, text)?;
+        let is_torn = first_line(self.rest).is_some_and(|(next, _)| freeswitch::is_rest(next));
+        let is_distrusted = is_doubtful || is_torn;
+        Some(if is_distrusted {
+            line.distrusted()
+        } else {
+            line
+        })
+    }
+
     /// The rest of the record, or of one that this line stands inside, follows.
     fn is_torn(&self, line: &LogLine<'_>) -> bool {
         if line.event.remote.is_none() {
@@ -154,7 +226,7 @@ impl<'a> Lines<'_, 'a> {
             let is_next = at == 0;
             rest = after;
             at += next.len();
-            let Some((prefix, text)) = prefix::split(next) else {
+            let Some((prefix, text)) = Program::Asterisk.split(next) else {
                 // A packet that was dropped has a blank line behind it, and a file begins with what
                 // Asterisk is.
                 let is_own = next.trim_ascii().is_empty() || contains(next, b"] Asterisk ");
@@ -189,7 +261,10 @@ impl<'a> Lines<'_, 'a> {
         while at <= NAME
             && let Some((line, after)) = first_line(rest)
         {
-            if prefix::split(line).is_some_and(|(prefix, _)| prefix.thread == thread) {
+            if Program::Asterisk
+                .split(line)
+                .is_some_and(|(prefix, _)| prefix.thread == thread)
+            {
                 break;
             }
             rest = after;
@@ -231,7 +306,7 @@ impl<'a> Lines<'_, 'a> {
         while at < bytes
             && let Some((line, after)) = first_line(rest)
         {
-            if let Some((prefix, text)) = prefix::split(line)
+            if let Some((prefix, text)) = Program::Asterisk.split(line)
                 && prefix.thread == thread
                 && is_incomplete_packet(&prefix, text)
             {

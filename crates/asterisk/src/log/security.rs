@@ -127,7 +127,8 @@ fn event(text: &[u8]) -> Option<SecurityEvent<'_>> {
         | Kind::InviteTimeout
         | Kind::AnswerTimeout
         | Kind::RefusedDevice { .. }
-        | Kind::DroppedPacket { .. } => false,
+        | Kind::DroppedPacket { .. }
+        | Kind::Blocked => false,
     };
     let ambiguous = ends_in_free_text && contains(before, b",RemoteAddress=\"");
     let [account, session] = identities(before).unwrap_or_default();
