@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use sipward_asterisk::log::{self, Level, LogLine, Reader};
+use sipward_asterisk::log::{self, Level, LogLine, Program, Reader};
 
 /// Reads an input as a file and line by line, and checks what must hold.
 pub fn check(input: &[u8]) {
@@ -50,6 +50,11 @@ fn is_of(found: &LogLine<'_>, line: &[u8]) {
         .strip_prefix('[')
         .and_then(|text| text.split_once("] "));
     let text = bracketed.map_or(&*text, |(_time, rest)| rest);
+    if found.program != Program::Asterisk {
+        let fields = fields_of_others(text);
+        assert!(fields.iter().any(|field| is_address(field, remote.address)));
+        return;
+    }
     let fields = match found.level {
         Level::Security => last_remote_address(text).into_iter().collect(),
         Level::Notice | Level::Warning | Level::Error => trusted_fields(text),
@@ -60,6 +65,24 @@ fn is_of(found: &LogLine<'_>, line: &[u8]) {
         "{} stands in no trusted field of {text:?}: {fields:?}",
         remote.address
     );
+}
+
+/// FreeSWITCH and Kamailio write it last, but for what a script says of the cause.
+fn fields_of_others(text: &str) -> Vec<String> {
+    let line = text.trim_end().trim_end_matches("\u{1b}[0m").trim_end();
+    let last = |head: &str| line.rsplit(head).next().unwrap_or("").to_owned();
+    let mut fields = vec![last("] from ip "), last("] from "), last(" traffic from ")];
+    fields.push(last(" request from "));
+    fields.push(last(" (IP:").trim_end_matches(')').to_owned());
+    let before = |head: &str, end: &str| last(head).split(end).next().unwrap_or("").to_owned();
+    fields.push(before(" BLOCKing ip ", ", node=0x"));
+    fields.push(before(" from ", " cause "));
+    fields.extend(["source IP ", "IP ", "ip "].map(|word| before(word, " cause ")));
+    fields.extend(
+        line.split("IP ")
+            .map(|rest| rest.split(' ').next().unwrap_or("").to_owned()),
+    );
+    fields
 }
 
 fn last_remote_address(text: &str) -> Option<String> {
