@@ -14,7 +14,7 @@ use crate::{
     hash::HashKey,
     judge::Strikes,
     ladder::Ladder,
-    log::UnacknowledgedCall,
+    log::{LoggedChallenge, UnacknowledgedCall},
     lru::Lru,
     nonces::Nonces,
     observation::Observation,
@@ -70,12 +70,14 @@ pub struct Engine {
     pub(crate) acknowledgements: Delay<u64>,
     /// Challenges whose credentials are awaited.
     pub(crate) challenges: Delay<(Source, u64)>,
+    /// The same of challenges that only a log told of.
+    pub(crate) logged_challenges: Delay<LoggedChallenge>,
     /// Refused attempts whose success is awaited.
     pub(crate) attempts: Delay<WaitingAttempt>,
     /// When packets were last lost that nobody has seen.
     pub(crate) unseen: Option<Time>,
-    /// Names the attempts that only a log told of.
-    pub(crate) logged_attempts: u64,
+    /// Names what only a log told of.
+    pub(crate) logged: u64,
     pub(crate) now: Time,
 }
 
@@ -133,6 +135,7 @@ impl Engine {
             dictionary_budget: Bucket::default(),
             acknowledgements: Delay::new(config.unanswered_invite.patience),
             challenges: Delay::new(config.extension_enumeration.follow),
+            logged_challenges: Delay::new(config.extension_enumeration.follow),
             attempts: Delay::new(config.password_guessing.patience),
             config,
             protected: Protected::default(),
@@ -143,7 +146,7 @@ impl Engine {
             commands: VecDeque::new(),
             statistics: Statistics::default(),
             unseen: None,
-            logged_attempts: 0,
+            logged: 0,
             now: Time::default(),
         }
     }
@@ -172,6 +175,8 @@ impl Engine {
         self.acknowledgements
             .set_span(config.unanswered_invite.patience);
         self.challenges
+            .set_span(config.extension_enumeration.follow);
+        self.logged_challenges
             .set_span(config.extension_enumeration.follow);
         self.attempts.set_span(config.password_guessing.patience);
         self.config = config;
@@ -217,6 +222,7 @@ impl Engine {
             self.transactions.next(),
             self.acknowledgements.next(),
             self.challenges.next(),
+            self.logged_challenges.next(),
             self.attempts.next(),
         ]
         .into_iter()
@@ -335,6 +341,9 @@ impl Engine {
         }
         while let Some((source, key)) = self.challenges.pop_due(due) {
             self.credentials_are_due(source, key);
+        }
+        while let Some(challenge) = self.logged_challenges.pop_due(due) {
+            self.logged_credentials_are_due(&challenge);
         }
         while let Some(waiting) = self.attempts.pop_due(due) {
             self.attempt_is_due(&waiting);

@@ -1,7 +1,17 @@
 //! Log lines and events of the manager interface.
 //!
 //! Where the wire can be read, the same thing was seen there, and the line is evidence only. For
-//! TLS, WebSocket, IAX2 and the manager interface, and where only a log is at hand, it counts.
+//! TLS, with and without WebSocket, IAX2 and the manager interface, and where only a log is at hand,
+//! it counts.
+//!
+//! ```text
+//! challenged ── a success or a refusal of the same address and port within 4 s ──► nothing
+//!            └─ nothing more ──► its account counts for extension-enumeration, it for
+//!                                server-probing unless the one before was 5 s ago or longer
+//! ```
+//!
+//! Of an INVITE without credentials Asterisk logs the challenge and nothing else, neither the number
+//! nor whether its answer was acknowledged: 20 of them are `server-probing`, whatever they are.
 
 use std::net::SocketAddr;
 
@@ -22,6 +32,15 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UnacknowledgedCall {
     pub client: Option<SocketAddr>,
+}
+
+/// A challenge that only a log told of, and whose credentials are awaited.
+#[derive(Clone, Debug)]
+pub(crate) struct LoggedChallenge {
+    /// Names it among those of its source.
+    id: u64,
+    account: Name,
+    seen: Seen,
 }
 
 /// Bytes of a line that are kept to be shown.
@@ -59,7 +78,13 @@ impl Engine {
             evidence,
         };
         match event.kind {
-            LogKind::WrongPassword => self.wrong_password_logged(seen, account),
+            LogKind::WrongPassword => {
+                self.follow_logged(client);
+                self.wrong_password_logged(seen, account);
+            }
+            // Where there is none, a line of its own says that there is no such account.
+            LogKind::Challenged if event.account.is_none() => {}
+            LogKind::Challenged => self.challenge_logged(seen, account),
             LogKind::UnknownAccount => {
                 self.tally(
                     Detector::ExtensionEnumeration,
@@ -73,6 +98,7 @@ impl Engine {
                 );
             }
             LogKind::Success => {
+                self.follow_logged(client);
                 let shown = escape(&account.text).to_string();
                 self.succeed(Success {
                     address: client.ip(),
@@ -104,7 +130,7 @@ impl Engine {
 
     /// It waits for a success of the same account and address, which makes it none.
     fn wrong_password_logged(&mut self, seen: Seen, account: Name) {
-        self.logged_attempts += 1;
+        self.logged += 1;
         let attempt = Attempt {
             user: account.hash,
             device: account.hash,
@@ -114,7 +140,56 @@ impl Engine {
                 .users(seen.client.ip(), self.config.trust.lasts, self.now),
             listed_password: None,
         };
-        self.attempt_waits(self.logged_attempts, seen, attempt, account);
+        self.attempt_waits(self.logged, seen, attempt, account);
+    }
+
+    fn challenge_logged(&mut self, seen: Seen, account: Name) {
+        self.logged += 1;
+        let id = self.logged;
+        let state = self.sources.touch(Source::of(seen.client.ip()));
+        state.challenge_logged(seen.client.port(), id);
+        let challenge = LoggedChallenge { id, account, seen };
+        self.logged_challenges.push(self.now, challenge);
+    }
+
+    /// Credentials came over this connection, right or wrong.
+    fn follow_logged(&mut self, client: SocketAddr) {
+        if let Some(state) = self.sources.get_mut(Source::of(client.ip())) {
+            state.follow_logged(client.port());
+        }
+    }
+
+    /// The time for credentials after a logged challenge is over.
+    pub(crate) fn logged_credentials_are_due(&mut self, challenge: &LoggedChallenge) {
+        let LoggedChallenge { id, account, seen } = challenge;
+        let (address, port) = (seen.client.ip(), seen.client.port());
+        let Some(state) = self.sources.get_mut(Source::of(address)) else {
+            return;
+        };
+        let is_dropped = state
+            .last_rate_drop
+            .is_some_and(|at| at >= seen.evidence.at);
+        if !state.take_logged(*id) || is_dropped {
+            return;
+        }
+        self.identity_not_followed(seen, account.hash);
+        if self.trust.get(address, self.now).is_some() || self.is_exempt(seen.client) {
+            return;
+        }
+        let config = &self.config.server_probing;
+        let fingerprint = self
+            .key
+            .of(&[&account.hash.to_be_bytes(), &port.to_be_bytes()]);
+        let state = self.sources.touch(Source::of(address));
+        let probing = &mut state.suspect().probing;
+        if probing.is_keep_alive(fingerprint, config, seen.evidence.at) {
+            return;
+        }
+        let request = self.key.of(&[&id.to_be_bytes()]);
+        self.tally(Detector::ServerProbing, seen, |suspect, config, now| {
+            let config = &config.server_probing;
+            suspect.probing.count(request, seen.proven, config, now)
+        });
     }
 
     fn add_evidence(&mut self, client: SocketAddr, detector: Detector, evidence: Evidence) {
@@ -131,6 +206,6 @@ fn detector_of(kind: LogKind<'_>) -> Option<Detector> {
         LogKind::RefusedCall { .. } => Some(Detector::TollFraudProbe),
         LogKind::Malformed => Some(Detector::MalformedFlood),
         LogKind::InviteTimeout { .. } => Some(Detector::UnansweredInvite),
-        LogKind::Success | LogKind::Misdial => None,
+        LogKind::Challenged | LogKind::Success | LogKind::Misdial => None,
     }
 }

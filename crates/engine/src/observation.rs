@@ -147,6 +147,8 @@ pub enum LogKind<'a> {
     WrongPassword,
     /// No such account, or the source may not use it.
     UnknownAccount,
+    /// The server asked for credentials. Everybody is asked; what counts is that none followed.
+    Challenged,
     /// Accepted credentials.
     Success,
     /// A number that nobody has, dialled by a known endpoint: a misdial, no failure.
@@ -174,8 +176,10 @@ pub enum LogTransport {
     Tcp,
     /// SIP over TLS.
     Tls,
-    /// SIP over WebSocket, encrypted or not.
-    WebSocket,
+    /// SIP over cleartext WebSocket.
+    Ws,
+    /// SIP over WebSocket in TLS.
+    Wss,
     /// IAX2.
     Iax2,
     /// The manager interface.
@@ -187,8 +191,8 @@ impl LogTransport {
     #[must_use]
     pub const fn is_readable_on_the_wire(self) -> bool {
         match self {
-            Self::Udp | Self::Tcp => true,
-            Self::Tls | Self::WebSocket | Self::Iax2 | Self::Manager => false,
+            Self::Udp | Self::Tcp | Self::Ws => true,
+            Self::Tls | Self::Wss | Self::Iax2 | Self::Manager => false,
         }
     }
 
@@ -197,7 +201,7 @@ impl LogTransport {
     pub const fn is_connected(self) -> bool {
         match self {
             Self::Udp | Self::Iax2 => false,
-            Self::Tcp | Self::Tls | Self::WebSocket | Self::Manager => true,
+            Self::Tcp | Self::Tls | Self::Ws | Self::Wss | Self::Manager => true,
         }
     }
 }

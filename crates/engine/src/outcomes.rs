@@ -480,18 +480,22 @@ impl Engine {
 
     /// An identity was refused, or did not follow a challenge.
     fn identity_refused(&mut self, transaction: &Transaction) {
-        let request = &transaction.request;
-        let (address, identity) = (request.client.ip(), request.identity.hash);
-        let now = self.now;
+        let identity = transaction.request.identity.hash;
+        let seen = self.seen(transaction, "no login");
+        self.identity_not_followed(&seen, identity);
+    }
+
+    /// The same, whoever saw it.
+    pub(crate) fn identity_not_followed(&mut self, seen: &Seen, identity: u64) {
+        let (address, now) = (seen.client.ip(), self.now);
         if self.trust.user_succeeded(address, identity, WEEK, now) {
             return;
         }
         let logged_in = self.trust.users(address, WEEK, now);
         let logged_in = u32::try_from(logged_in).unwrap_or(u32::MAX);
-        let seen = self.seen(transaction, "no login");
         self.tally(
             Detector::ExtensionEnumeration,
-            &seen,
+            seen,
             |suspect, config, now| {
                 let config = &config.extension_enumeration;
                 suspect

@@ -34,6 +34,8 @@ pub(crate) struct SourceState {
     /// Which port the server told last that somebody does not exist, and when.
     pub told: Option<(u16, Time)>,
     pub outstanding: Vec<Outstanding>,
+    /// Port and number of challenges that only a log told of and that no credentials followed yet.
+    logged: Vec<(u16, u64)>,
     pub rate: rate_exceeded::State,
     /// What it is suspected of; most sources never are.
     pub suspect: Option<Box<Suspect>>,
@@ -104,6 +106,26 @@ impl SourceState {
             let same_dialog = challenge.call == call && challenge.cseq < cseq;
             challenge.identity != identity && !same_dialog
         });
+    }
+
+    /// A log told of a challenge.
+    pub fn challenge_logged(&mut self, port: u16, id: u64) {
+        if self.logged.len() >= OUTSTANDING {
+            self.logged.remove(0);
+        }
+        self.logged.push((port, id));
+    }
+
+    /// A log told of credentials from this port.
+    pub fn follow_logged(&mut self, port: u16) {
+        self.logged.retain(|(of, _)| *of != port);
+    }
+
+    /// Whether no credentials followed that challenge; from now on nobody waits for any.
+    pub fn take_logged(&mut self, id: u64) -> bool {
+        let before = self.logged.len();
+        self.logged.retain(|(_, of)| *of != id);
+        self.logged.len() < before
     }
 
     /// Whether so many challenges are outstanding that the kernel has to hold the source; the last

@@ -114,6 +114,7 @@ fn five_international_calls_in_an_hour_after_none_in_a_month_are_reported_once()
 
 #[test_case(LogTransport::Udp)]
 #[test_case(LogTransport::Tcp)]
+#[test_case(LogTransport::Ws)]
 fn what_the_wire_shows_too_counts_once(transport: LogTransport) {
     let mut scene = scene();
     // Three wrong passwords, each seen on the wire and in two logs.
@@ -146,7 +147,7 @@ fn what_the_wire_shows_too_counts_once(transport: LogTransport) {
 }
 
 #[test_case(LogTransport::Tls, true)]
-#[test_case(LogTransport::WebSocket, true)]
+#[test_case(LogTransport::Wss, true)]
 #[test_case(LogTransport::Iax2, false)]
 #[test_case(LogTransport::Manager, true)]
 fn what_the_wire_does_not_show_counts(transport: LogTransport, proven: bool) {
@@ -254,6 +255,74 @@ fn logged_misdials_are_no_failures() {
         )));
     }
     scene.play(minutes(30)).is_peaceful();
+}
+
+fn challenged(scene: &mut Scene, account: &str, from: &str, transport: LogTransport) {
+    let event = LogEvent {
+        account: Some(account.as_bytes()),
+        ..line(LogKind::Challenged, from, transport)
+    };
+    scene.observe(&Observation::Log(event));
+}
+
+#[test]
+fn accounts_that_never_answer_a_logged_challenge_are_enumerated() {
+    for (transport, counts) in [(LogTransport::Tls, true), (LogTransport::Udp, false)] {
+        let mut scene = scene();
+        for n in 0..6 {
+            scene.play(seconds(1) * n);
+            challenged(&mut scene, &format!("70{n:02}"), ABROAD, transport);
+        }
+        scene.play(seconds(8)).is_peaceful();
+        scene.play(seconds(9));
+        if counts {
+            assert!(scene.banned_by(Detector::ExtensionEnumeration).proven);
+        } else {
+            scene.is_peaceful();
+        }
+    }
+}
+
+#[test]
+fn calls_that_never_answer_a_logged_challenge_are_probing() {
+    let mut scene = scene();
+    for n in 0..20 {
+        scene.play(seconds(1) * n);
+        challenged(&mut scene, "sip:100@192.0.2.1", ABROAD, LogTransport::Tls);
+    }
+    scene.play(minutes(1)).banned_by(Detector::ServerProbing);
+}
+
+#[test]
+fn logged_challenges_that_credentials_follow_do_not_count() {
+    for kind in [LogKind::Success, LogKind::WrongPassword] {
+        let mut scene = scene();
+        for n in 0..4 {
+            for account in 0..10 {
+                challenged(
+                    &mut scene,
+                    &format!("1{account:02}"),
+                    ABROAD,
+                    LogTransport::Tls,
+                );
+            }
+            scene.play(minutes(5) * n + seconds(3));
+            scene.observe(&Observation::Log(line(kind, ABROAD, LogTransport::Tls)));
+            scene.play(minutes(5) * (n + 1));
+        }
+        scene.is_peaceful();
+    }
+}
+
+/// What keeps a door in a router open is challenged for ever, and so is a phone without a password.
+#[test]
+fn logged_challenges_of_keep_alives_do_not_count() {
+    let mut scene = scene();
+    for n in 0..400 {
+        scene.play(seconds(5) * n);
+        challenged(&mut scene, "100", ABROAD, LogTransport::Tls);
+    }
+    scene.play(minutes(60)).is_peaceful();
 }
 
 /// The server's warning carries no address: the Call-ID leads to it.
