@@ -11,7 +11,7 @@ run: build
 
 # A real scanner against a real Asterisk, without and with sipward, in private namespaces.
 demo: build
-	tools/install-test-deps packages scanners asterisk
+	tools/install-test-deps packages scanners asterisk fail2ban
 	cargo run --quiet --release -p sipward-testkit --bin sipward-demo -- $(SIPWARD)
 
 test: install-build-deps

@@ -6,6 +6,7 @@ pub mod asterisk;
 pub mod bpf;
 pub mod count;
 pub mod evasions;
+pub mod fail2ban;
 pub mod guard;
 pub mod headers;
 pub mod lab;

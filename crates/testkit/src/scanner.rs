@@ -6,17 +6,20 @@ use crate::namespace::Namespace;
 use crate::require::{Need, sipvicious_folder};
 
 /// Runs one of SIPVicious's tools with other names than its own in what it sends, as most of
-/// those who use it do. Arguments: tool, `User-Agent`, the tool's own.
+/// those who use it do. Arguments: tool, `User-Agent`, the address to send from (empty: any; the
+/// tools read their own option for that and do not heed it), the tool's own.
 const DISGUISE: &str = "\
-import importlib, sys
+import importlib, socket, sys
 from sipvicious.libs import svhelper
-tool, name = sys.argv[1:3]
+tool, name, source = sys.argv[1:4]
+bind = socket.socket.bind
+socket.socket.bind = lambda self, address: bind(self, (source or address[0], address[1]))
 send = svhelper.mysendto
 def disguised(sock, data, dst):
     data = data.replace('friendly-scanner', name).replace('sipvicious', 'reception')
     return send(sock, data, dst)
 svhelper.mysendto = disguised
-sys.argv = [tool] + sys.argv[3:]
+sys.argv = [tool] + sys.argv[4:]
 importlib.import_module('sipvicious.' + tool).main()
 ";
 
@@ -67,6 +70,17 @@ impl Scanner {
     /// others, which need no such help.
     #[must_use]
     pub fn disguised(self, namespace: &Namespace, user_agent: &str) -> Option<Command> {
+        self.disguised_from(namespace, user_agent, "")
+    }
+
+    /// The same from one of the namespace's own addresses.
+    #[must_use]
+    pub fn disguised_from(
+        self,
+        namespace: &Namespace,
+        user_agent: &str,
+        source: &str,
+    ) -> Option<Command> {
         let tool = match self {
             Self::Svmap => "svmap",
             Self::Svwar => "svwar",
@@ -74,7 +88,7 @@ impl Scanner {
             Self::Sipsak | Self::Nmap => return None,
         };
         let mut command = namespace.command(sipvicious_folder().join("python3"));
-        command.args(["-c", DISGUISE, tool, user_agent]);
+        command.args(["-c", DISGUISE, tool, user_agent, source]);
         Some(command)
     }
 }

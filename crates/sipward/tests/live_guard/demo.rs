@@ -13,6 +13,7 @@ fn the_demonstration_stops_the_scanner_and_not_the_phone() {
         Need::Root,
         Need::Asterisk,
         Need::SipVicious,
+        Need::Fail2Ban,
         Need::Program("sipp"),
         Need::Program("iptables"),
     ];
@@ -28,10 +29,12 @@ fn the_demonstration_stops_the_scanner_and_not_the_phone() {
     let mut command = Command::new(demo);
     // The process gets a home of its own, and with it another cache.
     command.env("SIPWARD_CACHE", asterisk_root().parent().unwrap());
-    let finished = Process::run(command.arg(sipward), Duration::from_secs(120)).unwrap();
+    let finished = Process::run(command.arg(sipward), Duration::from_secs(300)).unwrap();
     let said = finished.stdout;
     assert!(finished.status.success(), "{said}{}", finished.stderr);
-    let (without, with) = said.split_once("With sipward").unwrap();
+    println!("{said}");
+    let (demonstration, contest) = said.split_once("Beside Fail2Ban").unwrap();
+    let (without, with) = demonstration.split_once("With sipward").unwrap();
     assert!(without.contains("Asterisk PBX 16.28"), "{without}");
     assert!(without.contains("| 145 "), "{without}");
     for expected in [
@@ -42,5 +45,24 @@ fn the_demonstration_stops_the_scanner_and_not_the_phone() {
         "The interface is as it was before.",
     ] {
         assert!(with.contains(expected), "no {expected:?} in:\n{with}");
+    }
+    fewer_get_through_than_with_fail2ban(contest);
+}
+
+/// Of the table: how many attempts of each attack got through, and the times to the bans.
+fn fewer_get_through_than_with_fail2ban(contest: &str) {
+    for attack in ["svwar:", "svcrack:", "INVITEs", "calls abroad"] {
+        let row = contest.lines().find(|line| line.starts_with(attack));
+        let row = row.unwrap_or_else(|| panic!("no row {attack:?} in:\n{contest}"));
+        // A time is followed by its unit.
+        let cells: Vec<&str> = row.get(36..).unwrap().split_whitespace().collect();
+        let cells: Vec<&str> = cells.into_iter().filter(|cell| *cell != "s").collect();
+        let [theirs, their_ban, ours, our_ban] = cells[..] else {
+            panic!("{row}");
+        };
+        let (theirs, ours): (u32, u32) = (theirs.parse().unwrap(), ours.parse().unwrap());
+        assert!(0 < ours && ours < theirs, "{row}");
+        assert!(our_ban.parse::<f64>().is_ok(), "{row}");
+        assert_eq!(their_ban == "never", attack == "INVITEs", "{row}");
     }
 }

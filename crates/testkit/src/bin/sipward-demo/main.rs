@@ -1,9 +1,11 @@
 //! sipward at work: a stock scanner against a real PBX, first without, then with sipward, in
-//! network namespaces that vanish afterwards.
+//! network namespaces that vanish afterwards; and then attackers under the name of a telephone
+//! against Fail2Ban and against sipward.
 //!
 //! usage: sipward-demo PATH-OF-SIPWARD
 #![expect(clippy::print_stdout, reason = "a demonstration is what it prints")]
 
+mod contest;
 mod kamailio;
 
 use std::path::Path;
@@ -18,7 +20,7 @@ use sipward_testkit::guard::Guard;
 use sipward_testkit::lab::{ATTACKER, Lab, PBX, PHONES};
 use sipward_testkit::phone::{Phones, Task};
 use sipward_testkit::process::Process;
-use sipward_testkit::require::asterisk_root;
+use sipward_testkit::require::{asterisk_root, fail2ban};
 use sipward_testkit::scanner::Scanner;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -68,8 +70,16 @@ fn main() -> Result<()> {
     if link.contains("xdp") {
         bail!("something of it stayed behind: {link}");
     }
-    println!("   The interface is as it was before.");
-    Ok(())
+    println!("   The interface is as it was before.\n");
+
+    heading("Beside Fail2Ban");
+    let has_asterisk = matches!(pbx, Pbx::Asterisk(_));
+    drop(pbx);
+    if !has_asterisk || !fail2ban().is_dir() {
+        println!("It takes Asterisk 16 and Fail2Ban, which could not be installed.");
+        return Ok(());
+    }
+    contest::run(&lab, Path::new(&program))
 }
 
 /// The PBX of the demonstration.
