@@ -88,6 +88,10 @@ pub struct Statistics {
     pub observations: u64,
     /// Unproven bans that did not fit into their minute.
     pub unproven_bans_withheld: u64,
+    /// Log lines about a call that no sensor saw, so nobody knows whose it was.
+    pub unattributed_lines: u64,
+    /// Log lines about a connection that no sensor saw, so they counted nothing.
+    pub unconnected_lines: u64,
 }
 
 /// What the ledger remembers from before a restart.

@@ -1,8 +1,9 @@
 //! Log lines and events of the manager interface.
 //!
 //! Where the wire can be read, the same thing was seen there, and the line is evidence only. For
-//! TLS, with and without WebSocket, IAX2 and the manager interface, and where only a log is at hand,
-//! it counts.
+//! TLS, with and without WebSocket, and the manager interface it counts where a connection of its
+//! source was seen: strangers may write whole lines into a log, but no handshake in another's name.
+//! For IAX2 it counts unproven, and so does every line where only a log is at hand.
 //!
 //! ```text
 //! challenged ── a success or a refusal of the same address and port within 4 s ──► nothing
@@ -53,18 +54,35 @@ impl Engine {
             place: event.place,
             summary: escape_at_most(event.text, LINE).to_string(),
         };
-        if let LogKind::InviteTimeout { call_id } = event.kind {
-            let call = self.key.of(&[call_id]);
-            let client = self.unacknowledged.get(call).and_then(|call| call.client);
-            if let Some(client) = client.or(event.source) {
-                self.add_evidence(canonical(client), Detector::UnansweredInvite, evidence);
+        match event.kind {
+            LogKind::InviteTimeout { call_id } | LogKind::AnswerTimeout { call_id } => {
+                match self.caller(call_id).or(event.source) {
+                    Some(client) => {
+                        let client = canonical(client);
+                        self.add_evidence(client, Detector::UnansweredInvite, evidence);
+                    }
+                    None => self.statistics.unattributed_lines += 1,
+                }
+                return;
             }
-            return;
+            LogKind::WrongPassword
+            | LogKind::UnknownAccount
+            | LogKind::Success
+            | LogKind::Challenged
+            | LogKind::Limited
+            | LogKind::Misdial
+            | LogKind::RefusedCall { .. }
+            | LogKind::Malformed => {}
         }
         let Some(client) = event.source.map(canonical) else {
             return;
         };
-        if self.config.wire_is_read && event.transport.is_readable_on_the_wire() {
+        let is_seen = event.transport.is_readable_on_the_wire();
+        let is_doubtful = event.transport.is_connected() && !event.connected;
+        if self.config.wire_is_read && (is_seen || is_doubtful) {
+            if !is_seen {
+                self.statistics.unconnected_lines += 1;
+            }
             if let Some(detector) = detector_of(event.kind) {
                 self.add_evidence(client, detector, evidence);
             }
@@ -73,7 +91,7 @@ impl Engine {
         let account = self.name(event.account.unwrap_or_default());
         let seen = Seen {
             client,
-            proven: event.transport.is_connected(),
+            proven: event.transport.is_connected() && event.connected,
             account: Some(escape(&account.text).to_string()),
             evidence,
         };
@@ -124,8 +142,21 @@ impl Engine {
                     suspect.malformed.count(seen.proven, config, now)
                 });
             }
-            LogKind::Misdial | LogKind::InviteTimeout { .. } => {}
+            LogKind::Misdial
+            | LogKind::Limited
+            | LogKind::InviteTimeout { .. }
+            | LogKind::AnswerTimeout { .. } => {}
         }
+    }
+
+    /// Who called, as long as that is remembered: 64 s, and longer where nobody acknowledged.
+    fn caller(&mut self, call_id: &[u8]) -> Option<SocketAddr> {
+        let call = self.key.of(&[call_id]);
+        if let Some(client) = self.unacknowledged.get(call).and_then(|call| call.client) {
+            return Some(client);
+        }
+        let key = self.transactions.invites(call).last()?;
+        Some(self.transactions.get(*key)?.request.client)
     }
 
     /// It waits for a success of the same account and address, which makes it none.
@@ -205,7 +236,9 @@ fn detector_of(kind: LogKind<'_>) -> Option<Detector> {
         LogKind::UnknownAccount => Some(Detector::ExtensionEnumeration),
         LogKind::RefusedCall { .. } => Some(Detector::TollFraudProbe),
         LogKind::Malformed => Some(Detector::MalformedFlood),
-        LogKind::InviteTimeout { .. } => Some(Detector::UnansweredInvite),
-        LogKind::Challenged | LogKind::Success | LogKind::Misdial => None,
+        LogKind::InviteTimeout { .. } | LogKind::AnswerTimeout { .. } => {
+            Some(Detector::UnansweredInvite)
+        }
+        LogKind::Challenged | LogKind::Success | LogKind::Misdial | LogKind::Limited => None,
     }
 }

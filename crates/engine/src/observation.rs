@@ -134,6 +134,9 @@ pub struct LogEvent<'a> {
     pub account: Option<&'a [u8]>,
     /// How the remote end talks to the server.
     pub transport: LogTransport,
+    /// A connection of exactly this source was seen by another sensor: no stranger made the
+    /// address up.
+    pub connected: bool,
     /// Where it was read.
     pub place: Place,
     /// The line itself, for the evidence.
@@ -151,6 +154,8 @@ pub enum LogKind<'a> {
     Challenged,
     /// Accepted credentials.
     Success,
+    /// The server has enough of this source's sessions, or of everybody's. Counts nothing.
+    Limited,
     /// A number that nobody has, dialled by a known endpoint: a misdial, no failure.
     Misdial,
     /// The server refused a call of somebody without an account.
@@ -162,6 +167,11 @@ pub enum LogKind<'a> {
     Malformed,
     /// The server gave up waiting for the acknowledgement of an INVITE's answer.
     InviteTimeout {
+        /// The dialog's Call-ID.
+        call_id: &'a [u8],
+    },
+    /// The same of a caller who had logged in: a fault of the network more often than an attack.
+    AnswerTimeout {
         /// The dialog's Call-ID.
         call_id: &'a [u8],
     },
@@ -196,7 +206,7 @@ impl LogTransport {
         }
     }
 
-    /// Whether a handshake proves the source address.
+    /// Whether a handshake comes before anything is said.
     #[must_use]
     pub const fn is_connected(self) -> bool {
         match self {

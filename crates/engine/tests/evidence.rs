@@ -33,6 +33,7 @@ fn line<'a>(kind: LogKind<'a>, from: &str, transport: LogTransport) -> LogEvent<
         source: Some(from.parse().expect("an address")),
         account: Some(b"100"),
         transport,
+        connected: transport.is_connected(),
         place: Place::Line(7),
         text: b"a line with \x1b[2J in it",
     }
@@ -162,6 +163,36 @@ fn what_the_wire_does_not_show_counts(transport: LogTransport, proven: bool) {
     }
     scene.play(minutes(1));
     assert_eq!(scene.banned_by(Detector::PasswordGuessing).proven, proven);
+}
+
+/// Anybody may write a line into the log that names somebody else.
+#[test_case(LogTransport::Tls)]
+#[test_case(LogTransport::Wss)]
+#[test_case(LogTransport::Manager)]
+fn a_line_about_a_connection_that_nobody_saw_counts_nothing(transport: LogTransport) {
+    let mut scene = scene();
+    for n in 0..60 {
+        scene.play(seconds(2) * n);
+        for kind in [
+            LogKind::WrongPassword,
+            LogKind::UnknownAccount,
+            LogKind::Challenged,
+            LogKind::Malformed,
+            LogKind::RefusedCall {
+                number: n.to_string().as_bytes(),
+            },
+            LogKind::Success,
+        ] {
+            scene.observe(&Observation::Log(LogEvent {
+                connected: false,
+                account: Some(n.to_string().as_bytes()),
+                ..line(kind, ABROAD, transport)
+            }));
+        }
+    }
+    scene.play(minutes(10)).is_peaceful();
+    assert_eq!(scene.engine.statistics().unconnected_lines, 360);
+    assert_eq!(scene.engine.trusted(scene.now).count(), 0);
 }
 
 #[test]
@@ -355,6 +386,17 @@ fn the_servers_own_warning_is_tied_to_the_caller_by_the_call_id() {
         .expect("a suspicion");
     assert_eq!(calls.count, 1);
     assert!(calls.evidence[1].summary.contains("1873440594"));
+    assert_eq!(scene.engine.statistics().unattributed_lines, 0);
+    for kind in [
+        LogKind::InviteTimeout { call_id: b"77" },
+        LogKind::AnswerTimeout { call_id: b"78" },
+    ] {
+        scene.observe(&Observation::Log(LogEvent {
+            source: None,
+            ..line(kind, ABROAD, LogTransport::Udp)
+        }));
+    }
+    assert_eq!(scene.engine.statistics().unattributed_lines, 2);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //!        └─ ICMP unreachable ────────────────────────────────────────────────► Observation
 //! ```
 
+pub mod asterisk;
 mod fragments;
 mod hep;
 mod packets;

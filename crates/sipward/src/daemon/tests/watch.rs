@@ -142,6 +142,7 @@ fn a_login_a_log_line_an_unreachable_phone_and_the_end_of_a_ban_are_shown() {
             source: Some("198.51.100.10:5060".parse().unwrap()),
             account: Some(b"100"),
             transport: LogTransport::Udp,
+            connected: false,
             place: Place::Line(1),
             text: b"wrong\x07",
         }),
