@@ -57,7 +57,7 @@ fn kind<'a>(kind: Kind<'a>, call_id: Option<&'a [u8]>) -> Option<LogKind<'a>> {
         Kind::ChallengeSent => Some(LogKind::Challenged),
         Kind::SuccessfulAuth => Some(LogKind::Success),
         Kind::BadRequest | Kind::DroppedPacket { .. } => Some(LogKind::Malformed),
-        Kind::SessionLimit | Kind::LoadAverageLimit => Some(LogKind::Limited),
+        Kind::SessionLimit | Kind::LoadAverageLimit | Kind::Blocked => Some(LogKind::Limited),
         Kind::InviteTimeout => call_id.map(|call_id| LogKind::InviteTimeout { call_id }),
         Kind::AnswerTimeout => call_id.map(|call_id| LogKind::AnswerTimeout { call_id }),
         Kind::RefusedDevice { .. } | Kind::Unread => None,
@@ -70,16 +70,21 @@ fn transport(
     said: Option<Transport>,
     seen: Option<LogTransport>,
 ) -> LogTransport {
-    match (service, said) {
-        (Service::Iax2, _) => LogTransport::Iax2,
-        (Service::Manager, _) => LogTransport::Manager,
-        (Service::ChanSip | Service::Pjsip | Service::Other, Some(said)) => match said {
-            Transport::Udp => LogTransport::Udp,
-            Transport::Tcp => LogTransport::Tcp,
-            Transport::Tls => LogTransport::Tls,
-            Transport::Ws | Transport::Wss => LogTransport::WebSocket,
-        },
-        (Service::ChanSip | Service::Pjsip | Service::Other, None) => seen
+    match service {
+        Service::Iax2 => return LogTransport::Iax2,
+        Service::Manager => return LogTransport::Manager,
+        Service::ChanSip
+        | Service::Pjsip
+        | Service::FreeSwitch
+        | Service::Kamailio
+        | Service::Other => {}
+    }
+    match said {
+        Some(Transport::Udp) => LogTransport::Udp,
+        Some(Transport::Tcp) => LogTransport::Tcp,
+        Some(Transport::Tls) => LogTransport::Tls,
+        Some(Transport::Ws | Transport::Wss) => LogTransport::WebSocket,
+        None => seen
             .filter(|seen| *seen != LogTransport::Manager)
             .unwrap_or(LogTransport::Udp),
     }
