@@ -8,7 +8,8 @@
 //! | a guest's call that was refused | counts as a number dialled |
 //! | a bad request, a packet that was dropped | counts as unreadable |
 //! | accepted credentials | trust |
-//! | misdial, challenge, limits of sessions or load | counts nothing |
+//! | a challenge | counts where no credentials follow |
+//! | misdial, limits of sessions or load, a source that is blocked | counts nothing |
 //! | a call whose answer nobody acknowledged | evidence, by its Call-ID |
 //! | "Failed to authenticate device", torn or unknown events | nothing: it names nobody who could be told |
 
@@ -83,11 +84,17 @@ fn transport(
         Some(Transport::Udp) => LogTransport::Udp,
         Some(Transport::Tcp) => LogTransport::Tcp,
         Some(Transport::Tls) => LogTransport::Tls,
-        Some(Transport::Ws | Transport::Wss) => LogTransport::WebSocket,
+        Some(Transport::Ws) => websocket(seen).unwrap_or(LogTransport::Ws),
+        Some(Transport::Wss) => websocket(seen).unwrap_or(LogTransport::Wss),
         None => seen
             .filter(|seen| *seen != LogTransport::Manager)
             .unwrap_or(LogTransport::Udp),
     }
+}
+
+/// Whether a WebSocket is encrypted, who saw the connection knows best.
+fn websocket(seen: Option<LogTransport>) -> Option<LogTransport> {
+    seen.filter(|seen| matches!(seen, LogTransport::Ws | LogTransport::Wss))
 }
 
 #[cfg(test)]
