@@ -98,7 +98,9 @@ fn call(rest: &[u8]) -> Option<SecurityEvent<'_>> {
     let (name, rest) = split_once(rest, b"' (")?;
     let (address, rest) = split_once(rest, b") to extension '")?;
     let (number, _) = rsplit_once(rest, NOT_FOUND)?;
-    let unclear = contains(number, b") to extension '");
+    let unclear = [name, number]
+        .iter()
+        .any(|text| contains(text, b") to extension '"));
     let guest = name.is_empty();
     let kind = if guest {
         Kind::RefusedGuest {
@@ -123,6 +125,9 @@ fn pjsip(text: &[u8]) -> Option<SecurityEvent<'_>> {
         None => split_once(text.trim_ascii_start(), b": Call (")?,
     };
     // An endpoint's name is the configuration's; the number, behind the address, is the caller's.
+    if contains(name, b") to extension '") {
+        return None;
+    }
     let (address, rest) = split_once(rest, b") to extension '")?;
     let (number, _) = rsplit_once(rest, NOT_FOUND)?;
     let guest = name == b"anonymous";
