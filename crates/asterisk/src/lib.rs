@@ -12,4 +12,5 @@ pub mod ami;
 pub mod audit;
 pub mod config;
 pub mod log;
+pub mod logger;
 pub mod peers;
