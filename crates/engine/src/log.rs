@@ -3,6 +3,7 @@
 //! Where the wire can be read, the same thing was seen there, and the line is evidence only. For
 //! TLS, with and without WebSocket, and the manager interface it counts where a connection of its
 //! source was seen: strangers may write whole lines into a log, but no handshake in another's name.
+//! Where the server hands on what it has decrypted (HEP), the line is evidence again.
 //! For IAX2 it counts unproven, and so does every line where only a log is at hand.
 //!
 //! ```text
@@ -77,7 +78,7 @@ impl Engine {
         let Some(client) = event.source.map(canonical) else {
             return;
         };
-        let is_seen = event.transport.is_readable_on_the_wire();
+        let is_seen = event.transport.is_readable_on_the_wire() || self.is_decrypted(client);
         let is_doubtful = event.transport.is_connected() && !event.connected;
         if self.config.wire_is_read && (is_seen || is_doubtful) {
             if !is_seen {
@@ -181,6 +182,12 @@ impl Engine {
         state.challenge_logged(seen.client.port(), id);
         let challenge = LoggedChallenge { id, account, seen };
         self.logged_challenges.push(self.now, challenge);
+    }
+
+    /// The server hands on what it has decrypted of this connection.
+    fn is_decrypted(&self, client: SocketAddr) -> bool {
+        let state = self.sources.get(Source::of(client.ip()));
+        state.is_some_and(|state| state.reads_stream(client.port(), self.now))
     }
 
     /// Credentials came over this connection, right or wrong.

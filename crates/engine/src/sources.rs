@@ -19,6 +19,11 @@ pub(crate) const SHOWN: usize = 12;
 /// Challenges of one source that are looked after at a time.
 const OUTSTANDING: usize = 256;
 
+/// Streams of one source that are known to be read.
+const STREAMS: usize = 64;
+/// A log tells of a message within this time.
+const READABLE: Duration = Duration::from_secs(10);
+
 /// One sender.
 #[derive(Debug, Default)]
 pub(crate) struct SourceState {
@@ -36,6 +41,8 @@ pub(crate) struct SourceState {
     pub outstanding: Vec<Outstanding>,
     /// Port and number of challenges that only a log told of and that no credentials followed yet.
     logged: Vec<(u16, u64)>,
+    /// Ports of its streams, and when a message was last read there.
+    streams: Vec<(u16, Time)>,
     pub rate: rate_exceeded::State,
     /// What it is suspected of; most sources never are.
     pub suspect: Option<Box<Suspect>>,
@@ -106,6 +113,23 @@ impl SourceState {
             let same_dialog = challenge.call == call && challenge.cseq < cseq;
             challenge.identity != identity && !same_dialog
         });
+    }
+
+    /// A message was read that came over a stream from this port.
+    pub fn read_stream(&mut self, port: u16, now: Time) {
+        self.streams
+            .retain(|(of, at)| *of != port && now.since(*at) <= READABLE);
+        if self.streams.len() >= STREAMS {
+            self.streams.remove(0);
+        }
+        self.streams.push((port, now));
+    }
+
+    /// Whether what comes over the stream from this port is read.
+    pub fn reads_stream(&self, port: u16, now: Time) -> bool {
+        self.streams
+            .iter()
+            .any(|(of, at)| *of == port && now.since(*at) <= READABLE)
     }
 
     /// A log told of a challenge.

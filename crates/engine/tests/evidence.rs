@@ -147,6 +147,29 @@ fn what_the_wire_shows_too_counts_once(transport: LogTransport) {
     assert!(escaped, "{:?}", guessing.evidence);
 }
 
+/// The server hands on what it has decrypted.
+#[test]
+fn what_is_encrypted_on_the_wire_and_read_all_the_same_counts_once() {
+    let mut scene = scene();
+    for n in 0..3 {
+        let job = Job::new(ABROAD, "REGISTER", "100").password(&format!("no-{n}"));
+        scene.add(job.over_tcp().at(seconds(n)));
+        scene.play(seconds(n) + seconds(1));
+        let again = line(LogKind::WrongPassword, ABROAD, LogTransport::Tls);
+        scene.observe(&Observation::Log(again));
+    }
+    scene.play(minutes(1)).is_peaceful();
+    let why = scene.engine.why(address(ABROAD).ip(), scene.now);
+    assert_eq!(why.suspicions[0].count, 3);
+    // Another connection is another's.
+    for _ in 0..8 {
+        let other = line(LogKind::WrongPassword, "198.18.7.7:5099", LogTransport::Tls);
+        scene.observe(&Observation::Log(other));
+    }
+    scene.play(minutes(2));
+    assert!(scene.banned_by(Detector::PasswordGuessing).proven);
+}
+
 #[test_case(LogTransport::Tls, true)]
 #[test_case(LogTransport::Wss, true)]
 #[test_case(LogTransport::Iax2, false)]
