@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::regex;
+use crate::set::Action;
 
 /// Why a signature file, or a set of signatures, can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +90,9 @@ pub struct Signature {
     pub case: Case,
     /// Who else sends it.
     pub confidence: Confidence,
+    /// What the administrator wants done instead of what the profile does. No file has it.
+    #[serde(skip)]
+    pub action: Option<Action>,
     /// Where the pattern was taken from.
     pub source: String,
     /// Why it has this field, match and confidence.

@@ -18,6 +18,8 @@ pub enum Severity {
     Error,
     /// The signature does less, or more, than it seems to.
     Warning,
+    /// Nothing is wrong with it; it may be done without.
+    Note,
 }
 
 /// Something that the list's author should change.

@@ -46,6 +46,9 @@ pub struct Match {
     pub name: String,
     /// Who else sends it.
     pub confidence: Confidence,
+    /// What the administrator wants done instead of what the profile does.
+    #[serde(skip)]
+    pub action: Option<Action>,
 }
 
 impl Profile {
@@ -61,8 +64,17 @@ impl Profile {
 
     /// What this profile does with a message that matched all of these.
     pub fn action_for(self, matches: &[Match]) -> Action {
-        let actions = matches.iter().map(|found| self.action(found.confidence));
+        let actions = matches
+            .iter()
+            .map(|found| found.action.unwrap_or(self.action(found.confidence)));
         actions.max().unwrap_or(Action::None)
+    }
+
+    /// What is done with a message that matches the signature.
+    pub fn action_of(self, signature: &Signature) -> Action {
+        signature
+            .action
+            .unwrap_or_else(|| self.action(signature.confidence))
     }
 }
 
@@ -120,7 +132,7 @@ impl SignatureSet {
         profile: Profile,
         exempt_user_agents: &[String],
     ) -> Result<Tables, Error> {
-        let dropped = |s: &&Signature| profile.action(s.confidence) == Action::Drop;
+        let dropped = |s: &&Signature| profile.action_of(s) == Action::Drop;
         compile(self.signatures.iter().filter(dropped), exempt_user_agents)
     }
 
@@ -138,6 +150,7 @@ impl SignatureSet {
             .map(|signature| Match {
                 name: signature.name.clone(),
                 confidence: signature.confidence,
+                action: signature.action,
             })
             .collect()
     }

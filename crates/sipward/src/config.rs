@@ -19,6 +19,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use sipward_engine::policy;
 use sipward_shield::{Limits, Policy, PortClass, Ports, Rate};
+use sipward_signature::Confidence;
 
 pub use asterisk::{Ami, Asterisk};
 pub use detect::Detect;
@@ -210,6 +211,31 @@ pub struct Signatures {
     pub profile: Profile,
     /// Files beside the built-in list.
     pub files: Vec<PathBuf>,
+    /// What is different about single signatures, by their names.
+    #[serde(rename = "override")]
+    pub overrides: BTreeMap<String, Override>,
+}
+
+/// `[signatures.override."name"]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Override {
+    /// Whether it is looked for; absent: yes.
+    pub enabled: Option<bool>,
+    /// Who else sends it; absent: what its file says.
+    pub confidence: Option<Confidence>,
+    /// What is done with it; absent: what the profile does with such a confidence.
+    pub action: Option<OverrideAction>,
+}
+
+/// What is done with a message of a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverrideAction {
+    /// It is dropped.
+    Drop,
+    /// It passes.
+    Evidence,
 }
 
 /// Which signatures drop.

@@ -6,6 +6,7 @@ mod double;
 mod evidence;
 mod guard;
 mod hep;
+mod hits;
 mod kernel_events;
 mod locks;
 mod machine;

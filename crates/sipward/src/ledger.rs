@@ -52,6 +52,36 @@ pub enum Entry {
     Trust(Trusted),
     /// An address is no longer trusted.
     Distrust(IpAddr),
+    /// A signature is looked for since then.
+    LookFor(String, Time),
+    /// A signature hit so many packets more, the last one then.
+    Hits(String, u64, Time),
+}
+
+/// What a signature has hit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hits {
+    /// The signature's name.
+    pub name: String,
+    /// How many packets, ever.
+    pub packets: u64,
+    /// When it was looked for first.
+    pub since: Time,
+    /// The last packet.
+    pub last: Option<Time>,
+}
+
+impl Hits {
+    /// Of a signature that is looked for since then.
+    #[must_use]
+    pub const fn none(name: String, since: Time) -> Self {
+        Self {
+            name,
+            packets: 0,
+            since,
+            last: None,
+        }
+    }
 }
 
 /// What tells two bans in force apart.
@@ -296,6 +326,15 @@ impl Ledger {
         Ok(trusted)
     }
 
+    /// What each signature has hit, in the order of the names.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn hits(&self) -> Result<Vec<Hits>, Failure> {
+        let sql = "select * from signature_hits order by name";
+        self.select(sql, params![], rows::hits)
+    }
+
     /// Marks lapsed bans as ended and forgets what is older than the ledger keeps.
     ///
     /// # Errors
@@ -375,6 +414,22 @@ fn write(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
             transaction,
             "delete from trusted where address = ?1",
             params![address.to_string()],
+        ),
+        Entry::LookFor(name, since) => execute(
+            transaction,
+            "insert into signature_hits (name, since) values (?1, ?2) on conflict do nothing",
+            params![name, rows::number(*since)],
+        ),
+        Entry::Hits(name, packets, last) => execute(
+            transaction,
+            "insert into signature_hits values (?1, ?2, ?3, ?3) on conflict (name) do update
+                 set packets = packets + excluded.packets,
+                     last = max(ifnull(last, 0), excluded.last)",
+            params![
+                name,
+                i64::try_from(*packets).unwrap_or(i64::MAX),
+                rows::number(*last)
+            ],
         ),
     }
 }

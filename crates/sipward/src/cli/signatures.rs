@@ -1,16 +1,25 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use sipward_engine::Time;
 use sipward_engine::escape;
-use sipward_signature::{Action, Confidence, Field, MatchKind, Severity, SignatureSet, lint};
+use sipward_signature::{
+    Action, Confidence, Field, Finding, MatchKind, ROW_UNIT, Severity, Signature, SignatureSet,
+    TABLE_UNITS, lint,
+};
 
 use super::table;
 use crate::{
+    clock,
     config::{Config, Profile},
     exit::{Answer, Failure},
+    ledger::{Hits, Ledger},
     signatures,
 };
+
+/// What was not hit for so long is worth a word.
+const UNUSED: Duration = Duration::from_secs(90 * 86_400);
 
 /// The signatures of known scanners: list, try and check them
 #[derive(Debug, Args)]
@@ -54,6 +63,9 @@ enum Command {
         /// Print one JSON document
         #[arg(long)]
         json: bool,
+        /// The folder of the ledger, which says what was never hit; it may be absent
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/sipward")]
+        state_dir: PathBuf,
     },
 }
 
@@ -115,12 +127,17 @@ impl Arguments {
                 source,
                 json,
             } => find(&user_agent, &source, json),
-            Command::Lint { file, source, json } => {
+            Command::Lint {
+                file,
+                source,
+                json,
+                state_dir,
+            } => {
                 let set = match file {
                     Some(file) => signatures::read(&file)?,
                     None => source.load()?.0,
                 };
-                check(&set, json)
+                check(&set, &Ledger::hits_in(&state_dir)?, json)
             }
         }
     }
@@ -136,7 +153,7 @@ fn list(source: &Source, json: bool) -> Result<Answer, Failure> {
             kind: signature.kind,
             pattern: &signature.pattern,
             confidence: signature.confidence,
-            action: profile.action(signature.confidence),
+            action: profile.action_of(signature),
             source: &signature.source,
         })
         .collect();
@@ -167,7 +184,7 @@ fn find(user_agent: &str, source: &Source, json: bool) -> Result<Answer, Failure
     let matches: Vec<OneMatch> = found
         .into_iter()
         .map(|found| OneMatch {
-            action: profile.action(found.confidence),
+            action: profile.action_for(std::slice::from_ref(&found)),
             name: found.name,
             confidence: found.confidence,
         })
@@ -200,9 +217,10 @@ fn find(user_agent: &str, source: &Source, json: bool) -> Result<Answer, Failure
     Ok(if matched { answer } else { answer.negative() })
 }
 
-fn check(set: &SignatureSet, json: bool) -> Result<Answer, Failure> {
-    let findings = lint(set);
+fn check(set: &SignatureSet, hits: &[Hits], json: bool) -> Result<Answer, Failure> {
+    let mut findings = lint(set);
     let clean = findings.is_empty();
+    findings.extend(unused(set, hits, clock::now()));
     let answer = if json {
         Answer::json(&findings)?
     } else {
@@ -210,6 +228,7 @@ fn check(set: &SignatureSet, json: bool) -> Result<Answer, Failure> {
             let severity = match finding.severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
+                Severity::Note => "note",
             };
             let text = format!(
                 "{}: {}; {}",
@@ -217,17 +236,61 @@ fn check(set: &SignatureSet, json: bool) -> Result<Answer, Failure> {
             );
             format!("{severity}: {}\n", escape(text.as_bytes()))
         });
-        let note = if clean {
-            vec![format!("{} signatures, nothing found", set.iter().len())]
-        } else {
-            Vec::new()
-        };
+        let mut notes = Vec::new();
+        if clean {
+            notes.push(format!(
+                "{} signatures, nothing wrong with them",
+                set.iter().len()
+            ));
+        }
+        notes.extend(size(set));
         Answer {
-            notes: note,
+            notes,
             ..Answer::data(lines.collect::<String>())
         }
     };
     Ok(if clean { answer } else { answer.negative() })
+}
+
+/// What the list takes of the kernel's table. Where it does not fit, the findings say so.
+fn size(set: &SignatureSet) -> Option<String> {
+    let tables = set.compile(sipward_signature::Profile::Strict, &[]).ok()?;
+    Some(format!(
+        "compiled they take {} of {TABLE_UNITS} units of the kernel's table ({} kB)",
+        tables.units(),
+        tables.units() * ROW_UNIT / 1000
+    ))
+}
+
+/// Signatures that were looked for all this time and hit nothing.
+fn unused(set: &SignatureSet, hits: &[Hits], now: Time) -> Vec<Finding> {
+    let idle = |name: &str| {
+        let hits = hits.iter().find(|hits| hits.name == name)?;
+        let idle = now.since(hits.last.unwrap_or(hits.since));
+        (idle >= UNUSED).then_some(hits)
+    };
+    let finding = |signature: &Signature| {
+        let hits = idle(&signature.name)?;
+        Some(Finding {
+            signature: signature.name.clone(),
+            severity: Severity::Note,
+            message: match hits.last {
+                None => "never hit in 90 days".to_owned(),
+                Some(last) => format!("not hit in 90 days, the last time on {}", day(last)),
+            },
+            fix: format!(
+                "leave it, or [signatures.override.\"{}\"] enabled = false",
+                signature.name
+            ),
+        })
+    };
+    set.iter().filter_map(finding).collect()
+}
+
+/// The day of a moment, in UTC.
+fn day(at: Time) -> String {
+    let text = clock::timestamp(at).to_string();
+    text.split('T').next().unwrap_or_default().to_owned()
 }
 
 const fn action(action: Action) -> &'static str {
@@ -235,5 +298,59 @@ const fn action(action: Action) -> &'static str {
         Action::None => "none",
         Action::Evidence => "evidence",
         Action::Drop => "drop",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sipward_engine::Time;
+    use sipward_signature::{Severity, SignatureSet};
+
+    use super::{size, unused};
+    use crate::ledger::Hits;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+    const NOW: Time = Time(1_795_348_085_000_000_000);
+
+    #[test]
+    fn what_was_looked_for_in_vain_for_ninety_days_is_noted() {
+        let hits = |name: &str, since: u32, last: Option<u32>| Hits {
+            name: name.to_owned(),
+            packets: last.is_some().into(),
+            since: NOW - DAY * since,
+            last: last.map(|days| NOW - DAY * days),
+        };
+        let hits = [
+            hits("iwar", 90, None),
+            hits("sipcli", 300, Some(91)),
+            hits("sipsak", 300, Some(89)),
+            hits("gulp", 89, None),
+            hits("of-a-list-that-is-gone", 300, None),
+        ];
+        let found = unused(&SignatureSet::builtin(), &hits, NOW);
+        let mut texts: Vec<String> = found
+            .iter()
+            .map(|finding| format!("{}: {}", finding.signature, finding.message))
+            .collect();
+        texts.sort();
+        assert_eq!(
+            texts,
+            [
+                "iwar: never hit in 90 days",
+                "sipcli: not hit in 90 days, the last time on 2026-08-23"
+            ]
+        );
+        assert!(found.iter().all(|it| it.severity == Severity::Note));
+    }
+
+    #[test]
+    fn the_size_of_the_compiled_list_is_told() {
+        let text = size(&SignatureSet::builtin()).unwrap();
+        let words: Vec<&str> = text.split(' ').collect();
+        let units: usize = words[3].parse().unwrap();
+        assert!(units > 1_000, "{text}");
+        assert!(text.contains("of 65536 units"), "{text}");
     }
 }

@@ -3,7 +3,7 @@ use std::fmt::Write;
 
 use super::{Daemon, table};
 use crate::{
-    control::api::{EnforcementState, Sensor, SensorState, Status},
+    control::api::{EnforcementState, Sensor, SensorState, SignatureView, Status},
     exit::{Answer, Exit, Failure},
 };
 
@@ -125,6 +125,9 @@ pub(super) fn text(status: &Status) -> String {
     line("bans", table::count(status.bans as u64));
     line("allowed", table::count(status.allowed as u64));
     line("trusted", table::count(status.trusted as u64));
+    if let Some(busiest) = busiest(&status.signatures) {
+        line("signatures", busiest);
+    }
     let sensors = &status.sensors;
     for (name, sensor) in [
         ("kernel", &sensors.kernel),
@@ -135,6 +138,21 @@ pub(super) fn text(status: &Status) -> String {
         line("sensor", format!("{name}: {}", state(sensor)));
     }
     out
+}
+
+/// The signatures that hit most, in a line.
+fn busiest(signatures: &[SignatureView]) -> Option<String> {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = signatures
+        .iter()
+        .take(SHOWN)
+        .map(|signature| format!("{} {}", signature.name, table::count(signature.packets)))
+        .collect();
+    let more = match signatures.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
 }
 
 fn state(sensor: &Sensor) -> String {

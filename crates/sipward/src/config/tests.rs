@@ -43,6 +43,7 @@ fn the_printed_file_names_every_key() {
         "detect.prefix-campaign",
         "detect.fraud-after-login",
         "signatures",
+        "signatures.override.x",
         "sensors",
         "asterisk",
         "asterisk.ami",

@@ -38,6 +38,20 @@ pub struct Status {
     pub trusted: usize,
     /// Where observations come from.
     pub sensors: Sensors,
+    /// The signatures that ever hit, the busiest first.
+    #[serde(default)]
+    pub signatures: Vec<SignatureView>,
+}
+
+/// What a signature has hit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignatureView {
+    /// Its name.
+    pub name: String,
+    /// Packets, ever; what the ban that followed has dropped is not among them.
+    pub packets: u64,
+    /// The last one.
+    pub last: Timestamp,
 }
 
 /// A guarded interface.
@@ -178,6 +192,9 @@ pub struct BanView {
     /// The signature that hit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+    /// Packets that this signature has hit ever, from whomever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_hits: Option<u64>,
     /// Who decided it.
     pub origin: String,
     /// Packets it has dropped since the kernel's maps were made.

@@ -13,8 +13,8 @@ use sipward_shield::{self as shield, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
 use super::{
-    evidence, kernel_events::KernelEvents, machine, packets::Packets, reconcile,
-    self_check::SelfCheck, watch::Watchers,
+    evidence, hits::SignatureHits, kernel_events::KernelEvents, machine, packets::Packets,
+    reconcile, self_check::SelfCheck, watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
@@ -38,6 +38,7 @@ pub struct Guard {
     pub(super) packets: Packets,
     pub(super) watchers: Watchers,
     pub(super) self_check: SelfCheck,
+    pub(super) hits: SignatureHits,
     /// When names of the allowlist were last seen to stand for addresses.
     pub(super) named: BTreeMap<(String, IpAddr), Time>,
     /// What the engine decided and nobody has carried out.
@@ -58,6 +59,7 @@ impl Guard {
             packets: Packets::new(&config.ports),
             watchers: Watchers::default(),
             self_check: SelfCheck::new(clock::now()),
+            hits: SignatureHits::read(&ledger)?,
             named: BTreeMap::new(),
             config,
             shield,
@@ -108,8 +110,22 @@ impl Guard {
     pub fn observe(&mut self, observation: &Observation<'_>, at: Time) {
         // What the engine then has to give follows from this observation.
         self.collect();
+        self.count_hit(observation, at);
         self.watchers.show(observation, at, self.config.mode);
         self.engine.observe(observation, at);
+    }
+
+    fn count_hit(&mut self, observation: &Observation<'_>, at: Time) {
+        match observation {
+            Observation::KernelDrop(drop) => {
+                if let Some(signature) = drop.signature {
+                    self.hits
+                        .count(signature.name, u64::from(drop.count.max(1)), at);
+                }
+            }
+            Observation::Signature(seen) => self.hits.count(seen.hit.name, 1, at),
+            Observation::Message(_) | Observation::Unreachable(_) | Observation::Log(_) => {}
+        }
     }
 
     /// Adds to what the engine has just decided what the packet itself shows.
@@ -158,6 +174,7 @@ impl Guard {
     /// Writes what waits for the ledger, in one transaction. The disk may take its time: these are
     /// decisions of our own, which nobody was promised.
     pub fn write_ledger(&mut self) {
+        self.pending.extend(self.hits.take_unwritten());
         if self.pending.is_empty() {
             return;
         }
@@ -300,6 +317,8 @@ impl Guard {
         self.shield.set_policy(&self.config.policy())?;
         let generation = self.shield.set_signatures(&tables)?;
         self.packets.set_signatures(tables.clone());
+        let looked_for = self.hits.look_for(&tables, clock::now());
+        self.pending.extend(looked_for);
         self.events.know(generation, tables);
         Ok(())
     }

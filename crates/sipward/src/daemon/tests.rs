@@ -183,6 +183,32 @@ fn a_flood_that_the_kernel_counted_becomes_a_ban() {
 }
 
 #[test]
+fn what_a_signature_hits_is_counted_shown_and_remembered() {
+    let name = "sipvicious-friendly-scanner";
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    for (source, count) in [("203.0.113.7", 1), ("203.0.113.8", 4)] {
+        let scan = Event {
+            count,
+            ..scan(source, name)
+        };
+        bench.shield.state().events.push(scan);
+    }
+    turn(&mut guard);
+    let hits_of = |guard: &Guard| {
+        let signatures = guard.status().unwrap().signatures.into_iter();
+        signatures
+            .map(|signature| (signature.name, signature.packets))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(hits_of(&guard), [(name.to_owned(), 5)]);
+    let bans = guard.bans(BansQuery::default()).unwrap();
+    assert_eq!(bans[0].signature_hits, Some(5));
+    drop(guard);
+    assert_eq!(hits_of(&bench.guard()), [(name.to_owned(), 5)]);
+}
+
+#[test]
 fn an_event_of_unknown_signatures_is_counted_and_nothing_else() {
     let bench = Bench::new();
     let mut guard = bench.guard();

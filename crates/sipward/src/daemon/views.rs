@@ -79,6 +79,7 @@ impl Guard {
                 .count(),
             allowed: self.shield.allowed()?.len(),
             trusted: self.engine.trusted(now).count(),
+            signatures: self.hits.views(),
             sensors: Sensors {
                 kernel: Sensor {
                     state: SensorState::On,
@@ -108,7 +109,12 @@ impl Guard {
         }
         let kernel = self.kernel()?;
         let in_force = self.engine.bans().filter(|ban| ban.is_in_force(now));
-        Ok(in_force.map(|ban| kernel.view(ban)).collect())
+        Ok(in_force
+            .map(|ban| BanView {
+                signature_hits: ban.signature.as_deref().map(|name| self.hits.of(name)),
+                ..kernel.view(ban)
+            })
+            .collect())
     }
 
     pub(super) fn kernel(&self) -> Result<Kernel, Failure> {
@@ -193,6 +199,7 @@ pub(super) fn plain_view(ban: &Ban) -> BanView {
         reason: ban.reason.clone(),
         proven: ban.proven,
         signature: ban.signature.clone(),
+        signature_hits: None,
         origin: ban.origin.name().to_owned(),
         dropped_packets: 0,
         allowed: Vec::new(),

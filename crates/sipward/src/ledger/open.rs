@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Ledger;
+use super::{Hits, Ledger};
 use crate::exit::Failure;
 
 /// The ledger's name in the state folder.
@@ -19,11 +19,12 @@ pub const FILE_NAME: &str = "ledger.db";
 const APPLICATION: i32 = 0x5349_5057;
 
 /// What brings the schema from each version to the next; `user_version` counts those done.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema.sql"),
     include_str!("drops.sql"),
     include_str!("accounts.sql"),
     include_str!("names.sql"),
+    include_str!("hits.sql"),
 ];
 
 impl Ledger {
@@ -54,6 +55,38 @@ impl Ledger {
         }
         migrate(&mut connection).map_err(damaged)?;
         Ok(Self { connection, path })
+    }
+}
+
+impl Ledger {
+    /// As [`Ledger::hits`] of the ledger in `folder`, which is only read; none where there is no
+    /// ledger, or one that does not count yet.
+    ///
+    /// # Errors
+    /// Exit code 2: the file cannot be read.
+    pub fn hits_in(folder: &Path) -> Result<Vec<Hits>, Failure> {
+        let path = folder.join(FILE_NAME);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let ledger = Connection::open_with_flags(&path, flags)
+            .map(|connection| Self {
+                connection,
+                path: path.clone(),
+            })
+            .map_err(|error| {
+                Failure::input(format!(
+                    "{}: cannot read the ledger: {error}",
+                    path.display()
+                ))
+            })?;
+        let counts = ledger.connection.table_exists(None, "signature_hits");
+        match counts {
+            Ok(true) => ledger.hits(),
+            Ok(false) => Ok(Vec::new()),
+            Err(error) => Err(ledger.failure("read", &error)),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use sipward_engine::{
     Alert, Ban, Detector, Evidence, Origin, Place, Scope, Time, Trusted, TrustedBy,
 };
 
-use super::{AllowedName, Ended, PastBan};
+use super::{AllowedName, Ended, Hits, PastBan};
 
 pub(super) fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
     Ok(Ban {
@@ -42,6 +42,15 @@ pub(super) fn past_ban(row: &Row<'_>) -> rusqlite::Result<PastBan> {
         by: ended(row)?.unwrap_or(Ended::Lapsed),
         dropped: u64::try_from(row.get::<_, i64>("dropped")?).unwrap_or_default(),
         ban,
+    })
+}
+
+pub(super) fn hits(row: &Row<'_>) -> rusqlite::Result<Hits> {
+    Ok(Hits {
+        name: row.get("name")?,
+        packets: u64::try_from(row.get::<_, i64>("packets")?).unwrap_or_default(),
+        since: time(row, "since")?,
+        last: row.get::<_, Option<i64>>("last")?.map(moment),
     })
 }
 

@@ -8,7 +8,7 @@ use sipward_engine::{
 use tempfile::TempDir;
 use test_case::test_case;
 
-use super::{AllowedName, Ended, Entry, FILE_NAME, Ledger, PastBan, Target};
+use super::{AllowedName, Ended, Entry, FILE_NAME, Hits, Ledger, PastBan, Target};
 use crate::exit::Exit;
 
 /// Minutes after a moment in 2026.
@@ -400,4 +400,37 @@ fn damaged() -> Vec<u8> {
     let second_page = 4096;
     content[second_page..second_page + 200].fill(0x5a);
     content
+}
+
+#[test]
+fn hits_of_signatures_add_up_and_the_first_and_the_last_time_stay() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let look_for = |name: &str, minutes| Entry::LookFor(name.to_owned(), at(minutes));
+    let hits = |packets, minutes| Entry::Hits("busy".to_owned(), packets, at(minutes));
+    ledger
+        .write(&[
+            look_for("busy", 0),
+            look_for("idle", 1),
+            hits(2, 5),
+            hits(3, 4),
+        ])
+        .unwrap();
+    ledger.write(&[look_for("busy", 9), hits(1, 3)]).unwrap();
+    drop(ledger);
+    let busy = Hits {
+        name: "busy".to_owned(),
+        packets: 6,
+        since: at(0),
+        last: Some(at(5)),
+    };
+    let idle = Hits::none("idle".to_owned(), at(1));
+    assert_eq!(Ledger::hits_in(folder.path()).unwrap(), [busy, idle]);
+}
+
+#[test]
+fn where_no_ledger_is_nothing_was_hit_and_none_is_made() {
+    let folder = TempDir::new().unwrap();
+    assert_eq!(Ledger::hits_in(folder.path()).unwrap(), []);
+    assert!(!folder.path().join(FILE_NAME).exists());
 }
