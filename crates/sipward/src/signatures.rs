@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use sipward_engine::escape;
+use sipward_feed::{Format, Text};
 use sipward_signature::{Action, Signature, SignatureSet, Tables};
 
 use crate::{
@@ -59,6 +60,33 @@ pub fn read(file: &Path) -> Result<SignatureSet, Failure> {
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::input(format!("{name}: cannot read the signatures: {error}")))?;
     SignatureSet::parse(&name, &text).map_err(|error| Failure::input(error.to_string()))
+}
+
+/// As [`read`]; what is no signature file is read as a list of others' making, each text as a
+/// signature that does what the list's author wanted: `certain`, faults and all.
+///
+/// # Errors
+/// As [`load`]; or it is no list at all.
+pub fn read_as_written(file: &Path) -> Result<SignatureSet, Failure> {
+    let name = file.display().to_string();
+    let bytes = fs::read(file)
+        .map_err(|error| Failure::input(format!("{name}: cannot read the signatures: {error}")))?;
+    if file
+        .extension()
+        .is_some_and(|extension| extension == "toml")
+    {
+        return read(file);
+    }
+    match sipward_feed::read(&bytes) {
+        // Read again for errors with the file's name and line.
+        Err(sipward_feed::Error::Signatures(_)) => read(file),
+        Err(error) => Err(Failure::input(format!("{name}: {error}"))),
+        Ok(list) if list.format == Format::Signatures => Ok(list.signatures),
+        Ok(list) if list.texts.is_empty() => Err(Failure::input(format!(
+            "{name}: a list of addresses has no signatures"
+        ))),
+        Ok(list) => Ok(list.texts.iter().flat_map(Text::as_written).collect()),
+    }
 }
 
 /// What the kernel walks for this configuration.

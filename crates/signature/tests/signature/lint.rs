@@ -132,6 +132,7 @@ fn printed(findings: &[Finding]) -> String {
         let severity = match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         };
         writeln!(
             text,

@@ -27,7 +27,8 @@ const UNUSED: Duration = Duration::from_secs(90 * 86_400);
 Examples:
   sipward signatures list
   sipward signatures match --user-agent 'friendly-scanner'
-  sipward signatures lint /etc/sipward/own.toml")]
+  sipward signatures lint /etc/sipward/own.toml
+  sipward signatures lint /root/iptables-sip.sh")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -56,7 +57,8 @@ enum Command {
     },
     /// What is wrong with a list of signatures; ends with 1 where something is
     Lint {
-        /// A signature file [default: the signatures in force]
+        /// A signature file, a script of iptables rules, a list of User-Agents [default: the
+        /// signatures in force]
         file: Option<PathBuf>,
         #[command(flatten)]
         source: Source,
@@ -134,7 +136,7 @@ impl Arguments {
                 state_dir,
             } => {
                 let set = match file {
-                    Some(file) => signatures::read(&file)?,
+                    Some(file) => signatures::read_as_written(&file)?,
                     None => source.load()?.0,
                 };
                 check(&set, &Ledger::hits_in(&state_dir)?, json)
@@ -230,8 +232,12 @@ fn check(set: &SignatureSet, hits: &[Hits], json: bool) -> Result<Answer, Failur
                 Severity::Warning => "warning",
                 Severity::Note => "note",
             };
+            let pattern = set
+                .iter()
+                .find(|signature| signature.name == finding.signature)
+                .map_or("", |signature| &signature.pattern);
             let text = format!(
-                "{}: {}; {}",
+                "{} {pattern:?}: {}; {}",
                 finding.signature, finding.message, finding.fix
             );
             format!("{severity}: {}\n", escape(text.as_bytes()))
