@@ -1,5 +1,7 @@
 //! Lists as they are published, and what is read of them.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 use ipnet::IpNet;
 use proptest::prelude::*;
 use sipward_feed::{Error, Format, List, MOST_ENTRIES, Place, guard, read, shrinks};

@@ -28,7 +28,7 @@ Examples:
   sipward signatures list
   sipward signatures match --user-agent 'friendly-scanner'
   sipward signatures lint /etc/sipward/own.toml
-  sipward signatures lint /root/iptables-sip.sh")]
+  sipward signatures lint iptables-sip.sh")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
