@@ -210,7 +210,7 @@ fn of_proxy(value: &str) -> &str {
 }
 
 /// The host of `sip:user@host:port;lr`, or of a host alone.
-fn of_uri(value: &str) -> &str {
+pub(crate) fn of_uri(value: &str) -> &str {
     let value = value.trim_start_matches('<').trim_end_matches('>');
     let rest = ["sips:", "sip:"]
         .iter()
@@ -225,7 +225,7 @@ fn of_uri(value: &str) -> &str {
 }
 
 /// `host:5060`, `[2001:db8::1]:5060`; an IPv6 address without brackets has no port.
-fn without_port(host: &str) -> &str {
+pub(crate) fn without_port(host: &str) -> &str {
     if let Some(inside) = host.strip_prefix('[') {
         return inside.split(']').next().unwrap_or(inside);
     }

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use event_text::shown;
-use sipward_asterisk::ami::{self, Codec, LineEnd, Message, PeerState};
+use sipward_asterisk::ami::{self, Codec, LineEnd, Listing, Message, PeerState};
 use sipward_testkit::asterisk::{Asterisk, Driver, MANAGER_SECRET, MANAGER_USER, Settings};
 use sipward_testkit::lab::{Lab, PHONES};
 use sipward_testkit::phone::{Phones, Task};
@@ -284,11 +284,66 @@ fn peers_and_registrations_are_read() {
     assert_eq!(registrations, [(provider, true), (provider, false)]);
 }
 
+/// As Asterisk 16.28 answers, shortened; 110 is where a registered phone is.
+#[test]
+fn the_hosts_that_asterisk_calls_are_listed() {
+    let (mut listing, asked) = Listing::ask("s-1a").unwrap();
+    let asked = String::from_utf8(asked).unwrap();
+    assert!(asked.starts_with("Action: SIPpeers\r\nActionID: s-1a-0\r\n\r\nAction: SIPshow"));
+    let peer = |id: &str, dynamic: &str, address: &str| {
+        format!(
+            "Event: PeerEntry\r\nActionID: {id}\r\nChanneltype: SIP\r\nObjectName: x\r\n\
+             ChanObjectType: peer\r\nIPaddress: {address}\r\nIPport: 5060\r\nDynamic: {dynamic}\r\n\r\n"
+        )
+    };
+    let done = |number: u32| {
+        format!("Event: Done\r\nActionID: s-1a-{number}\r\nEventList: Complete\r\n\r\n")
+    };
+    let text = [
+        "Response: Success\r\nActionID: s-1a-0\r\nEventList: start\r\nMessage: Peer status list\r\n\r\n",
+        &peer("s-1a-0", "no", "192.0.2.77"),
+        &peer("s-1a-0", "yes", "203.0.113.66"),
+        &peer("s-1a-0", "no", "-none-"),
+        &peer("s-1b-0", "no", "203.0.113.67"),
+        &peer("s-1a-0\r\nActionID: s-1a-0", "no", "203.0.113.68"),
+        &done(0),
+        "Event: RegistryEntry\r\nActionID: s-1a-1\r\nHost: sip.provider.example\r\nPort: 5060\r\n\
+         Username: 200\r\nState: Registered\r\n\r\n",
+        &done(1),
+        "Response: Error\r\nActionID: s-1a-2\r\nMessage: Invalid/unknown command\r\n\r\n",
+        "Response: Error\r\nActionID: s-1a-3\r\nMessage: Invalid/unknown command\r\n\r\n",
+        "Event: OutboundRegistrationDetail\r\nActionID: s-1a-4\r\nObjectName: t\r\n\
+         ServerUri: sip:[2001:db8::77]:5060\\;transport=tcp\r\nClientUri: sip:200@evil.example\r\n\r\n",
+    ]
+    .concat();
+    for message in &feed(&text) {
+        listing.take(message);
+    }
+    assert_eq!(listing.hosts(), None, "one question is open");
+    for message in &feed(&done(4)) {
+        assert!(listing.take(message));
+    }
+    let hosts: Vec<&str> = listing
+        .hosts()
+        .unwrap()
+        .iter()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        hosts,
+        ["192.0.2.77", "2001:db8::77", "sip.provider.example"]
+    );
+}
+
 #[test]
 fn an_action_is_one_action() {
     assert_eq!(
         ami::login("sipward", "se:cret").unwrap(),
         b"Action: Login\r\nUsername: sipward\r\nSecret: se:cret\r\nEvents: system,security\r\n\r\n"
+    );
+    assert_eq!(
+        ami::login_with_key("sipward", "0a1b").unwrap(),
+        b"Action: Login\r\nAuthType: MD5\r\nUsername: sipward\r\nKey: 0a1b\r\nEvents: system,security\r\n\r\n"
     );
     assert_eq!(
         ami::action("PJSIPShowContacts", &[]).unwrap(),

@@ -10,10 +10,12 @@
 
 mod codec;
 mod event;
+mod listing;
 mod message;
 
 pub use codec::Codec;
 pub use event::{Peer, PeerState, Registration, peer, registration, security_event};
+pub use listing::Listing;
 pub use message::Message;
 
 /// Text with a line end in it, which cannot be sent.
@@ -50,18 +52,38 @@ pub fn action(name: &str, fields: &[(&str, &str)]) -> Result<Vec<u8>, LineEnd> {
     Ok(text.into_bytes())
 }
 
-/// The login, for security events and the state of peers and registrations; the user needs
-/// `read = system,security`.
+/// What the login asks for: security events, and the state of peers and registrations.
+const EVENTS: (&str, &str) = ("Events", "system,security");
+
+/// The login in cleartext; the user needs `read = system,security`.
 ///
 /// # Errors
 /// As [`action`].
 pub fn login(user: &str, secret: &str) -> Result<Vec<u8>, LineEnd> {
+    action("Login", &[("Username", user), ("Secret", secret), EVENTS])
+}
+
+/// Asks for the challenge, so that the secret need not be sent: its answer has a field `Challenge`.
+///
+/// # Errors
+/// None: there is no text of others in it.
+pub fn challenge() -> Result<Vec<u8>, LineEnd> {
+    action("Challenge", &[("AuthType", "MD5")])
+}
+
+/// The login with the answer to a challenge: `key` is the MD5 of challenge and secret, in lower-case
+/// hexadecimal.
+///
+/// # Errors
+/// As [`action`].
+pub fn login_with_key(user: &str, key: &str) -> Result<Vec<u8>, LineEnd> {
     action(
         "Login",
         &[
+            ("AuthType", "MD5"),
             ("Username", user),
-            ("Secret", secret),
-            ("Events", "system,security"),
+            ("Key", key),
+            EVENTS,
         ],
     )
 }
