@@ -147,6 +147,14 @@ impl FromStr for Host {
     }
 }
 
+impl<'de> Deserialize<'de> for Host {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
 /// Whether this has the form of a host name: labels of letters, digits, `-` and `_` (RFC 1123 §2.1;
 /// the underscore is not in it, and in use), the last of which is no number: that is an address
 /// with a slip in it.

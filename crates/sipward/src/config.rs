@@ -27,7 +27,7 @@ pub use error::{Problem, Problems};
 pub use values::{BanScope, GuardMode, RateText, XdpChoice};
 
 use crate::{
-    address::{self, Address},
+    address::Host,
     sensors::{HepPorts, SipPorts},
     span::Span,
 };
@@ -197,8 +197,8 @@ pub struct Bans {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Allow {
-    /// Addresses, prefixes and ranges.
-    pub addresses: Vec<Address>,
+    /// Addresses, prefixes, ranges and names.
+    pub addresses: Vec<Host>,
     /// Whom Asterisk's configuration names as trunk or registrar, too.
     pub asterisk_peers: bool,
 }
@@ -412,13 +412,25 @@ impl Config {
         config
     }
 
-    /// The allowlist of the configuration, without duplicates, in order.
+    /// The allowlist of the configuration but for its names, without duplicates, in order.
     #[must_use]
     pub fn allowed(&self) -> Vec<IpNet> {
-        let mut nets = address::prefixes(&self.allow.addresses);
+        let prefixes = |host: &Host| match host {
+            Host::Address(address) => address.prefixes().to_vec(),
+            Host::Name(_) => Vec::new(),
+        };
+        let mut nets: Vec<IpNet> = self.allow.addresses.iter().flat_map(prefixes).collect();
         nets.sort();
         nets.dedup();
         nets
+    }
+
+    /// The names on the allowlist of the configuration.
+    pub fn allowed_names(&self) -> impl Iterator<Item = &str> {
+        self.allow.addresses.iter().filter_map(|host| match host {
+            Host::Address(_) => None,
+            Host::Name(name) => Some(name.as_str()),
+        })
     }
 
     fn sip_burst(&self) -> u32 {

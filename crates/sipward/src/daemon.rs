@@ -1,6 +1,8 @@
 //! The daemon: one task that owns engine, shield and ledger, and everything that wakes it.
 
 mod allowlist;
+mod ami;
+mod asterisk;
 #[cfg(test)]
 mod double;
 mod evidence;
@@ -14,9 +16,11 @@ pub mod names;
 mod notify;
 mod orders;
 mod packets;
+mod peers;
 mod reconcile;
 mod run;
 mod self_check;
+mod srv;
 mod stories;
 mod taps;
 mod views;

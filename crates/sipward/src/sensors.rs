@@ -13,12 +13,14 @@ mod fragments;
 mod hep;
 mod packets;
 mod streams;
+mod twins;
 mod websocket;
 
 pub use fragments::FragmentCounters;
 pub use hep::{HepPorts, HepSensor};
 pub use packets::{Counters, Frame, PacketSensor, Sink, SipPorts};
 pub use streams::StreamCounters;
+pub use twins::{Twins, Witness};
 
 #[cfg(test)]
 mod tests;

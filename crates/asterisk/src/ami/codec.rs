@@ -94,6 +94,12 @@ impl Codec {
         !self.held.is_empty()
     }
 
+    /// Bytes that came, over the whole connection.
+    #[must_use]
+    pub const fn heard(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+
     /// The version of the protocol that Asterisk greeted with.
     #[must_use]
     pub fn version(&self) -> Option<&str> {

@@ -156,8 +156,11 @@ fn busiest(signatures: &[SignatureView]) -> Option<String> {
 }
 
 fn state(sensor: &Sensor) -> String {
+    let because = sensor.note.as_deref().unwrap_or("nobody knows why");
     match sensor.state {
         SensorState::Off => "off".to_owned(),
+        SensorState::Waiting => format!("waiting: {because}"),
+        SensorState::Refused => format!("refused: {because}"),
         SensorState::On => {
             let (events, unmatched) = (table::count(sensor.events), table::count(sensor.unmatched));
             format!("on, {events} events, {unmatched} unmatched")

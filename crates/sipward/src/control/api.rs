@@ -148,6 +148,9 @@ pub struct Sensor {
     pub events: u64,
     /// Of these, what said nothing to sipward.
     pub unmatched: u64,
+    /// Why it does not report, where it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// State of a sensor.
@@ -158,6 +161,10 @@ pub enum SensorState {
     Off,
     /// It reports.
     On,
+    /// What it reads is not there; it goes on trying.
+    Waiting,
+    /// The login was refused; it is tried again now and then.
+    Refused,
 }
 
 impl Sensor {
@@ -166,6 +173,7 @@ impl Sensor {
         state: SensorState::Off,
         events: 0,
         unmatched: 0,
+        note: None,
     };
 }
 
@@ -324,7 +332,7 @@ pub struct EvidenceView {
 pub struct AllowedView {
     /// The addresses.
     pub prefix: IpNet,
-    /// `configuration` or `manual`.
+    /// `configuration`, `asterisk` (its configuration, or the running one) or `manual`.
     pub origin: String,
     /// The name that stands for them, where one was allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

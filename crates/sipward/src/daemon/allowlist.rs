@@ -6,7 +6,7 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use sipward_engine::Time;
 
-use super::{guard::Guard, reconcile};
+use super::{guard::Guard, peers::ASTERISK, reconcile};
 use crate::{
     address,
     clock::{self, timestamp},
@@ -91,8 +91,7 @@ impl Guard {
             }
         }
         self.ledger.write(&entries)?;
-        reconcile::allowed(self)?;
-        self.self_check.changed(clock::now());
+        self.allowed_changed()?;
         Ok(reply)
     }
 
@@ -110,6 +109,7 @@ impl Guard {
                 since: None,
             })
             .collect();
+        allowed.extend(self.peers.views(&self.config));
         let manual = |prefix, name, since| AllowedView {
             prefix,
             origin: "manual".to_owned(),
@@ -137,52 +137,74 @@ impl Guard {
     /// # Errors
     /// The ledger cannot be asked.
     pub fn names(&self) -> Result<Vec<String>, Failure> {
-        let names = self.ledger.allowed_names()?;
-        Ok(names.into_iter().map(|allowed| allowed.name).collect())
+        let names = self.ledger.allowed_names()?.into_iter();
+        let mut names: Vec<String> = names.map(|allowed| allowed.name).collect();
+        names.extend(self.config.allowed_names().map(str::to_owned));
+        names.extend(self.peers.names().map(str::to_owned));
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 
-    /// Takes what names stand for now. What one stood for within a day stays. One that was disallowed meanwhile is left out.
+    /// Takes what names stand for now. What one stood for within a day stays.
     ///
     /// # Errors
     /// The ledger cannot be written; the kernel refused.
     pub fn names_are(&mut self, found: Vec<Resolved>) -> Result<(), Failure> {
         let at = clock::now();
         let mut entries = Vec::new();
-        for before in self.ledger.allowed_names()? {
-            let Some(now) = found.iter().find(|resolved| resolved.name == before.name) else {
-                continue;
-            };
-            let addresses = self.stood_for(&before, now, at);
-            if addresses == before.addresses {
+        let by_hand = self.ledger.allowed_names()?;
+        let mut changed = false;
+        for Resolved { name, addresses } in found {
+            let by_hand = by_hand.iter().find(|allowed| allowed.name == name);
+            let before = by_hand.map_or_else(
+                || self.peers.stands_for(&name).to_vec(),
+                |allowed| allowed.addresses.clone(),
+            );
+            let addresses = self.stood_for(&name, &before, &addresses, at);
+            changed |= self.peers.stand_for(&name, &addresses);
+            if addresses == before {
                 continue;
             }
             let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-            tracing::info!("{} stands for {} now", now.name, shown.join(", "));
-            entries.push(Entry::AllowName(AllowedName {
-                addresses,
-                ..before
+            tracing::info!("{name} stands for {} now", shown.join(", "));
+            entries.extend(by_hand.map(|allowed| {
+                Entry::AllowName(AllowedName {
+                    addresses,
+                    ..allowed.clone()
+                })
             }));
         }
-        if entries.is_empty() {
+        if entries.is_empty() && !changed {
             return Ok(());
         }
         self.ledger.write(&entries)?;
+        self.allowed_changed()
+    }
+
+    /// Has the kernel and the engine know of another allowlist.
+    pub(super) fn allowed_changed(&mut self) -> Result<(), Failure> {
         reconcile::allowed(self)?;
         self.self_check.changed(clock::now());
         Ok(())
     }
 
     /// What a name stands for, or did within [`REMEMBERED`].
-    fn stood_for(&mut self, before: &AllowedName, now: &Resolved, at: Time) -> Vec<IpAddr> {
-        let key = |address: &IpAddr| (now.name.clone(), *address);
-        for address in &before.addresses {
-            self.named.entry(key(address)).or_insert(at);
+    fn stood_for(
+        &mut self,
+        name: &str,
+        before: &[IpAddr],
+        now: &[IpAddr],
+        at: Time,
+    ) -> Vec<IpAddr> {
+        for address in before {
+            self.named.entry((name.to_owned(), *address)).or_insert(at);
         }
-        for address in &now.addresses {
-            self.named.insert(key(address), at);
+        for address in now {
+            self.named.insert((name.to_owned(), *address), at);
         }
         self.named.retain(|_, seen| at.since(*seen) < REMEMBERED);
-        let of_this_name = self.named.keys().filter(|(name, _)| *name == now.name);
+        let of_this_name = self.named.keys().filter(|(named, _)| named == name);
         of_this_name.map(|(_, address)| *address).collect()
     }
 
@@ -199,6 +221,20 @@ impl Guard {
             return Some(format!(
                 "{shown} is allowed by the configuration: take it out of [allow] there, then reload"
             ));
+        }
+        let mut of_names = self.peers.views(&self.config).into_iter();
+        if let Some(view) = of_names.find(|view| view.prefix == *prefix) {
+            return Some(match (view.origin.as_str(), view.name) {
+                (ASTERISK, _) => format!(
+                    "{shown} is allowed because Asterisk itself calls it: asterisk-peers = false in \
+                     [allow], then reload, would end that for all of them"
+                ),
+                (_, name) => format!(
+                    "{shown} is allowed by the configuration as {}: take it out of [allow] there, \
+                     then reload",
+                    name.unwrap_or_default()
+                ),
+            });
         }
         let name = names.iter().find(|name| {
             let mut addresses = name.addresses.iter();

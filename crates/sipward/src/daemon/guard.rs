@@ -13,14 +13,15 @@ use sipward_shield::{self as shield, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
 use super::{
-    evidence, hits::SignatureHits, kernel_events::KernelEvents, machine, packets::Packets,
-    reconcile, self_check::SelfCheck, watch::Watchers,
+    ami::AmiSensor, evidence, hits::SignatureHits, kernel_events::KernelEvents, machine,
+    packets::Packets, peers::Peers, reconcile, self_check::SelfCheck, watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
     config::Config,
     exit::Failure,
     ledger::{Ended, Entry, Ledger, Target},
+    sensors::Twins,
     signatures,
 };
 
@@ -41,6 +42,9 @@ pub struct Guard {
     pub(super) hits: SignatureHits,
     /// When names of the allowlist were last seen to stand for addresses.
     pub(super) named: BTreeMap<(String, IpAddr), Time>,
+    pub(super) peers: Peers,
+    pub(super) ami: AmiSensor,
+    pub(super) twins: Twins,
     /// What the engine decided and nobody has carried out.
     decided: VecDeque<Command>,
     pending: Vec<Entry>,
@@ -61,6 +65,9 @@ impl Guard {
             self_check: SelfCheck::new(clock::now()),
             hits: SignatureHits::read(&ledger)?,
             named: BTreeMap::new(),
+            peers: Peers::default(),
+            ami: AmiSensor::default(),
+            twins: Twins::default(),
             config,
             shield,
             ledger,
@@ -253,10 +260,14 @@ impl Guard {
         Ok(self.shield.detach()?)
     }
 
-    pub(super) fn protect_allowed(&mut self, allowed: impl IntoIterator<Item = ipnet::IpNet>) {
-        self.engine
-            .protected_mut()
-            .set(Protection::Allowlist, allowed);
+    pub(super) fn protect_allowed(
+        &mut self,
+        allowed: impl IntoIterator<Item = IpNet>,
+        peers: impl IntoIterator<Item = IpNet>,
+    ) {
+        let protected = self.engine.protected_mut();
+        protected.set(Protection::Allowlist, allowed);
+        protected.set(Protection::Peer, peers);
     }
 
     /// Takes over what the engine has decided so far.

@@ -121,7 +121,8 @@ fn default_route_v6(line: &str) -> Option<DefaultRoute> {
     })
 }
 
-fn resolvers(resolv_conf: &Path) -> Vec<IpAddr> {
+/// The name servers of this machine.
+pub fn resolvers(resolv_conf: &Path) -> Vec<IpAddr> {
     read(resolv_conf)
         .lines()
         .filter_map(|line| line.trim().strip_prefix("nameserver"))

@@ -1,14 +1,17 @@
-//! What names stand for: A and AAAA records, or what the hosts file says (getaddrinfo). SRV records
-//! (RFC 3263) are not followed. A look-up takes its time, so it is nobody's who guards.
+//! What names stand for: A and AAAA records, or what the hosts file says (getaddrinfo), and those of
+//! the SIP servers that their SRV records name. A look-up takes its time, so it is nobody's who
+//! guards.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::lookup_host,
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
+    task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
 
+use super::srv;
 use crate::{
     address,
     control::{api::Resolved, server::Task},
@@ -19,6 +22,10 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(300);
 /// A look-up takes this long at most; shorter than a request of the control socket.
 const LONGEST: Duration = Duration::from_secs(8);
+/// The SRV records and what they name, of that.
+const SERVERS: Duration = Duration::from_secs(6);
+/// Names that are looked up at the same time.
+const AT_ONCE: usize = 16;
 
 /// Looks up names that somebody wants to be allowed.
 ///
@@ -35,13 +42,16 @@ pub async fn look_up_all(names: &[String]) -> Result<Vec<Resolved>, Failure> {
     Ok(found)
 }
 
-/// Looks up the names of the allowlist now and from time to time. Where that fails, what they
-/// stood for before stays allowed.
-pub async fn keep_fresh(tasks: mpsc::Sender<Task>) {
+/// Looks up the names of the allowlist now, from time to time, and when there are others. Where that
+/// fails, what they stood for before stays allowed.
+pub async fn keep_fresh(tasks: mpsc::Sender<Task>, others: Arc<Notify>) {
     let mut again = interval(EVERY);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        again.tick().await;
+        tokio::select! {
+            _ = again.tick() => {}
+            () = others.notified() => {}
+        }
         let (reply, names) = oneshot::channel();
         let ask: Task = Box::new(move |guard| {
             let names = guard.names().unwrap_or_else(|error| {
@@ -54,36 +64,57 @@ pub async fn keep_fresh(tasks: mpsc::Sender<Task>) {
         if tasks.send(ask).await.is_err() {
             return;
         }
-        let mut found = Vec::new();
-        for name in names.await.unwrap_or_default() {
-            match look_up(&name).await {
-                Ok(resolved) => found.push(resolved),
-                Err(why) => tracing::warn!("{why}; what it stood for stays allowed"),
+        let names = names.await.unwrap_or_default();
+        for names in names.chunks(AT_ONCE) {
+            let mut look_ups = JoinSet::new();
+            for name in names {
+                let name = name.clone();
+                look_ups.spawn(async move { look_up(&name).await });
             }
-        }
-        let tell: Task = Box::new(move |guard| {
-            if let Err(error) = guard.names_are(found) {
-                tracing::error!("{error}");
+            let mut found = Vec::new();
+            for result in look_ups.join_all().await {
+                match result {
+                    Ok(resolved) => found.push(resolved),
+                    Err(why) => tracing::warn!("{why}; what it stood for stays allowed"),
+                }
             }
-        });
-        if tasks.send(tell).await.is_err() {
-            return;
+            let tell: Task = Box::new(move |guard| {
+                if let Err(error) = guard.names_are(found) {
+                    tracing::error!("{error}");
+                }
+            });
+            if tasks.send(tell).await.is_err() {
+                return;
+            }
         }
     }
 }
 
 async fn look_up(name: &str) -> Result<Resolved, String> {
-    // The port has no meaning here.
-    let found = timeout(LONGEST, lookup_host((name, 0))).await;
-    let found = found
-        .map_err(|_| {
-            format!(
-                "{name}: no name server answered within {} s",
-                LONGEST.as_secs()
-            )
-        })?
-        .map_err(|error| format!("{name}: {error}"))?;
-    let mut addresses: Vec<IpAddr> = found.map(|at| at.ip().to_canonical()).collect();
+    let whole = async {
+        let servers = async {
+            let mut found = Vec::new();
+            for server in srv::servers(name).await {
+                found.extend(addresses(&server).await.unwrap_or_default());
+            }
+            found
+        };
+        let (own, servers) = tokio::join!(addresses(name), timeout(SERVERS, servers));
+        let servers = servers.unwrap_or_default();
+        if servers.is_empty() {
+            return own;
+        }
+        Ok([own.unwrap_or_default(), servers].concat())
+    };
+    let found = timeout(LONGEST, whole).await.map_err(|_| {
+        format!(
+            "{name}: no name server answered within {} s",
+            LONGEST.as_secs()
+        )
+    })?;
+    let mut addresses = found.map_err(|error| format!("{name}: {error}"))?;
+    // A name that is blocked, or for sale, may stand for these.
+    addresses.retain(|address| !address.is_unspecified());
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() {
@@ -93,4 +124,11 @@ async fn look_up(name: &str) -> Result<Resolved, String> {
         name: name.to_owned(),
         addresses,
     })
+}
+
+async fn addresses(name: &str) -> Result<Vec<IpAddr>, String> {
+    // The port has no meaning here.
+    let found = lookup_host((name, 0)).await;
+    let found = found.map_err(|error| error.to_string())?;
+    Ok(found.map(|at| at.ip().to_canonical()).collect())
 }

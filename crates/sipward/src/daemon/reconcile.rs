@@ -119,13 +119,20 @@ pub fn allowed(guard: &mut Guard) -> Result<(), Failure> {
     let by_hand = guard.ledger.allowed()?;
     let names = guard.ledger.allowed_names()?;
     let named = names.iter().flat_map(|name| &name.addresses);
-    let wanted: BTreeSet<IpNet> = guard
+    let allowed: BTreeSet<IpNet> = guard
         .config
         .allowed()
         .into_iter()
         .chain(by_hand.iter().map(|(prefix, _)| *prefix))
         .chain(named.map(|address| IpNet::from(*address)))
+        .chain(guard.peers.of_configuration(&guard.config))
         .collect();
+    let peers: BTreeSet<IpNet> = guard
+        .peers
+        .of_asterisk()
+        .map(|(prefix, _)| prefix)
+        .collect();
+    let wanted: BTreeSet<IpNet> = allowed.union(&peers).copied().collect();
     let held: BTreeSet<IpNet> = guard.shield.allowed()?.into_iter().collect();
     for prefix in wanted.difference(&held) {
         guard.shield.allow(*prefix)?;
@@ -135,7 +142,7 @@ pub fn allowed(guard: &mut Guard) -> Result<(), Failure> {
         guard.shield.disallow(*prefix)?;
         tracing::info!("reconcile: {prefix} is allowed by nobody: no longer allowed");
     }
-    guard.protect_allowed(wanted);
+    guard.protect_allowed(allowed, peers);
     Ok(())
 }
 

@@ -32,10 +32,12 @@ use tokio::{
 };
 
 use super::{
-    Guard, default_interfaces,
+    Guard,
+    asterisk::{self, Beside},
+    default_interfaces,
     hep::HepListener,
     locks::{FolderLock, InterfaceLock},
-    names, notify,
+    notify,
     packets::tap_ports,
     taps::{self, Taps},
 };
@@ -97,6 +99,7 @@ impl Options {
 pub fn run(options: &Options) -> Result<(), Failure> {
     let config = options.configuration()?;
     signatures::compile(&config.signatures).map_err(of_configuration)?;
+    let account = asterisk::account(&config)?;
 
     let interfaces = interfaces(options, &config)?;
     sipward_shield::probe()?;
@@ -140,12 +143,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let guard = Guard::new(config, Box::new(shield), ledger)?;
     let (sender, tasks) = mpsc::channel(MOST_WAITING);
     control.serve(sender.clone());
-    tokio::spawn(names::keep_fresh(sender));
+    let beside = Beside::start(guard.config(), account, sender);
     let daemon = Daemon {
         options,
         events,
         taps,
         hep,
+        beside,
         guard,
         more_waits: false,
         tasks,
@@ -165,6 +169,7 @@ struct Daemon<'a> {
     events: AsyncFd<OwnedFd>,
     taps: Taps,
     hep: HepListener,
+    beside: Beside,
     guard: Guard,
     /// The last turn left something: it makes nothing ready again.
     more_waits: bool,
@@ -244,6 +249,7 @@ impl Daemon<'_> {
             let until = waits.unwrap_or_else(clock::now);
             let events = self.guard.take_events(until);
             let more = self.hep.take(&mut self.guard, until);
+            self.guard.take_ami(until);
             self.more_waits = events > 0 || more || waits.is_some();
             self.guard.handle_timeout(until);
             self.guard.carry_out();
@@ -325,7 +331,9 @@ impl Daemon<'_> {
                 config.sensors,
             ) = fixed(running);
         }
+        let account = asterisk::account(&config)?;
         self.guard.reload(config)?;
+        self.beside.follow(self.guard.config(), account);
         self.hep.follow(&self.guard);
         let ports = &self.guard.config().ports;
         self.taps.set_ports(&tap_ports(ports))

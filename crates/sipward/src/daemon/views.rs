@@ -85,14 +85,16 @@ impl Guard {
                     state: SensorState::On,
                     events: self.events.taken,
                     unmatched: self.events.unmatched,
+                    note: None,
                 },
                 packets: Sensor {
                     state: SensorState::On,
                     events,
                     unmatched,
+                    note: None,
                 },
                 asterisk_log: Sensor::OFF,
-                ami: Sensor::OFF,
+                ami: self.ami.view(),
             },
         })
     }
