@@ -28,6 +28,9 @@ pub struct TapPorts {
     pub udp: Vec<u16>,
     /// TCP ports.
     pub tcp: Vec<u16>,
+    /// TCP ports of which only the opening and the closing of connections is seen: SYN, FIN, RST
+    /// and segments with nothing but an acknowledgement, their first 256 bytes.
+    pub handshakes: Vec<u16>,
 }
 
 /// Which way a frame went at the interface.

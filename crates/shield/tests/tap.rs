@@ -67,6 +67,7 @@ impl Net {
         let ports = TapPorts {
             udp: vec![5060],
             tcp: vec![5060],
+            handshakes: Vec::new(),
         };
         self.pbx.enter(|| Tap::open("wan", &ports)).unwrap()
     }
@@ -278,6 +279,7 @@ fn other_ports_are_seen_after_a_change() {
     tap.set_ports(&TapPorts {
         udp: vec![5070],
         tcp: Vec::new(),
+        handshakes: Vec::new(),
     })
     .unwrap();
     neighbour.send_to(b"to the old port", PBX).unwrap();

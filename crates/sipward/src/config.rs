@@ -545,7 +545,13 @@ impl Config {
             }
         }
         let ports = &self.ports;
-        let read = ports.sip_udp.len() + ports.sip_tcp.len() + ports.sip_ws.len();
+        let read = [
+            &ports.sip_udp,
+            &ports.sip_tcp,
+            &ports.sip_tls,
+            &ports.sip_ws,
+        ];
+        let read: usize = read.map(Vec::len).iter().sum();
         if read > MOST_PORTS {
             problems.push(Problem::new(
                 "ports",

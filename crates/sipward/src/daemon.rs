@@ -11,6 +11,7 @@ mod hep;
 mod hits;
 mod kernel_events;
 mod locks;
+mod logs;
 mod machine;
 pub mod names;
 mod notify;

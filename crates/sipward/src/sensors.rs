@@ -6,9 +6,11 @@
 //!        └─ fragment ──► all of them there? ─────────┼──► payload ──► SIP? ──► Observation
 //!        └─ segment ──► in order ──► whole message ──┘
 //!        └─ ICMP unreachable ────────────────────────────────────────────────► Observation
+//! line, event ──► whose connection? ──────────────────────────────────────────► Observation
 //! ```
 
 pub mod asterisk;
+mod connections;
 mod fragments;
 mod hep;
 mod packets;
@@ -16,6 +18,7 @@ mod streams;
 mod twins;
 mod websocket;
 
+pub use connections::{ConnectionPorts, Connections};
 pub use fragments::FragmentCounters;
 pub use hep::{HepPorts, HepSensor};
 pub use packets::{Counters, Frame, PacketSensor, Sink, SipPorts};

@@ -3,6 +3,8 @@
 //!
 //! It lets pass, behind at most two VLAN tags in the frame:
 //! - UDP and TCP from or to one of the ports;
+//! - of TCP from or to some others SYN, FIN, RST and bare acknowledgements, cut short: nothing in a
+//!   packet tells the acknowledgement that completes a handshake from the later ones;
 //! - every IPv4 and IPv6 fragment, for only the first one has ports;
 //! - IPv6 with any other extension header, but for multicast's own reports (RFC 3810): they are
 //!   rare, and not worth walking here;
@@ -22,6 +24,14 @@ use crate::Error;
 /// Bytes of a frame that are copied: all.
 const WHOLE: u32 = u32::MAX;
 const NOTHING: u32 = 0;
+/// Bytes copied of a segment of which only the header is wanted: Ethernet's with two tags, IPv4's and
+/// TCP's longest.
+const HEADERS: u32 = 256;
+const TCP_FLAGS: u32 = 13;
+const FIN_SYN_RST: u32 = 0x07;
+const ACK: u32 = 0x10;
+/// All flags but those of congestion (RFC 3168).
+const SIX_FLAGS: u32 = 0x3f;
 
 const ETHERNET: u32 = 14;
 const ETHERTYPE_AT: u32 = 12;
@@ -64,8 +74,8 @@ pub struct Instruction {
 /// # Errors
 /// [`Error::TooManyPorts`] where the kernel would refuse its length.
 pub fn program(ports: &TapPorts) -> Result<Vec<Instruction>, Error> {
-    let udp = of_ports(&ports.udp);
-    let tcp = of_ports(&ports.tcp);
+    let udp = [of_ports(&ports.udp, WHOLE), vec![ret(NOTHING)]].concat();
+    let tcp = [of_ports(&ports.tcp, WHOLE), handshakes(&ports.handshakes)].concat();
     let transport = [
         vec![if_equal(UDP, 1, 0), skip(&udp)],
         udp,
@@ -85,7 +95,9 @@ pub fn program(ports: &TapPorts) -> Result<Vec<Instruction>, Error> {
     ]
     .concat();
     if program.len() > usize::try_from(BPF_MAXINSNS).unwrap_or_default() {
-        return Err(Error::TooManyPorts(ports.udp.len() + ports.tcp.len()));
+        return Err(Error::TooManyPorts(
+            ports.udp.len() + ports.tcp.len() + ports.handshakes.len(),
+        ));
     }
     Ok(program)
 }
@@ -158,8 +170,23 @@ fn unreachable(protocol: u32, kind: u32) -> [Instruction; 5] {
     ]
 }
 
-/// Returns: a packet from or to one of the ports passes, another does not.
-fn of_ports(ports: &[u16]) -> Vec<Instruction> {
+/// Returns: a segment that opens or closes a connection from or to one of the ports passes, another
+/// does not.
+fn handshakes(ports: &[u16]) -> Vec<Instruction> {
+    let mut code = vec![
+        byte(TCP_FLAGS),
+        of_jump(BPF_JSET, FIN_SYN_RST, 3, 0),
+        of(BPF_ALU | BPF_AND | BPF_K, SIX_FLAGS),
+        if_equal(ACK, 1, 0),
+        ret(NOTHING),
+    ];
+    code.extend(of_ports(ports, HEADERS));
+    code.push(ret(NOTHING));
+    code
+}
+
+/// Returns so many bytes of a packet from or to one of the ports; another falls through.
+fn of_ports(ports: &[u16], bytes: u32) -> Vec<Instruction> {
     let mut code = Vec::new();
     for field in [0, 2] {
         code.push(half(field));
@@ -170,10 +197,9 @@ fn of_ports(ports: &[u16]) -> Vec<Instruction> {
                 code.push(of_jump(BPF_JGE, first, 0, 2));
                 code.push(of_jump(BPF_JGT, last, 1, 0));
             }
-            code.push(ret(WHOLE));
+            code.push(ret(bytes));
         }
     }
-    code.push(ret(NOTHING));
     code
 }
 
@@ -251,6 +277,7 @@ mod tests {
         TapPorts {
             udp: vec![5062, 5060, 5061],
             tcp: vec![5060, 8088],
+            handshakes: vec![5061],
         }
     }
 
@@ -334,6 +361,27 @@ mod tests {
         }
     }
 
+    #[test_case(&tcp(V4, 40_000, 5061).tcp_flags(0x02); "SYN")]
+    #[test_case(&tcp(V4, 5061, 40_000).tcp_flags(0x12); "the answer to it")]
+    #[test_case(&tcp(V4, 40_000, 5061).tcp_flags(0x10); "ACK")]
+    #[test_case(&tcp(V6, 40_000, 5061).tcp_flags(0xd0); "ACK with congestion's flags over IPv6")]
+    #[test_case(&tcp(V6, 5061, 40_000).tcp_flags(0x11); "FIN")]
+    #[test_case(&tcp(V4, 5061, 40_000).tcp_flags(0x04).vlan(5); "RST in a VLAN")]
+    fn handshakes_pass_where_no_more_is_wanted(packet: &Packet) {
+        assert!(passes(&packet.build()));
+    }
+
+    #[test]
+    fn of_a_long_segment_where_no_more_is_wanted_the_headers_pass() {
+        let frame = tcp(V4, 40_000, 5061)
+            .payload(&[b'x'; 1_400])
+            .tcp_flags(0x10);
+        let (to, from) = UnixDatagram::pair().unwrap();
+        socket::filter(&from, &program(&ports()).unwrap()).unwrap();
+        to.send(&frame.build()).unwrap();
+        assert_eq!(from.recv(&mut [0; 2_000]).unwrap(), 256);
+    }
+
     #[test]
     fn neighbouring_ports_are_one_range() {
         assert_eq!(
@@ -348,6 +396,7 @@ mod tests {
         let every_other = |count: u16| TapPorts {
             udp: (0..count).map(|number| 2 * number).collect(),
             tcp: vec![5060],
+            handshakes: Vec::new(),
         };
         let (to, _from) = UnixDatagram::pair().unwrap();
         socket::filter(&to, &program(&every_other(800)).unwrap()).unwrap();

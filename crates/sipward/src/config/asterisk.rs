@@ -24,7 +24,8 @@ const LONGEST_SECRET: usize = 1_024;
 pub struct Asterisk {
     /// The folder of `asterisk.conf`'s friends: `sip.conf`, `pjsip.conf`, `logger.conf`.
     pub config_dir: PathBuf,
-    /// Logs to follow; empty means those that `logger.conf` names.
+    /// Logs to follow; empty means those that `logger.conf` names, and those that its samples name
+    /// in `/var/log/asterisk`.
     pub logs: Vec<PathBuf>,
     /// The manager interface.
     pub ami: Ami,

@@ -14,12 +14,11 @@ use std::{
     convert::Infallible,
     fmt,
     hash::{BuildHasher, RandomState},
-    net::SocketAddr,
     time::Duration,
 };
 
 use sipward_asterisk::ami::{self, Codec, LineEnd, Listing, Message};
-use sipward_engine::{LogEvent, LogTransport, Observation, Place, Time, escape_at_most};
+use sipward_engine::{LogEvent, Observation, Place, Time, escape_at_most};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::{mpsc, watch},
@@ -138,10 +137,6 @@ impl Guard {
         if self.twins.is_new(witness, event, at) {
             self.observe(&Observation::Log(event.clone()), at);
         }
-    }
-
-    fn connection(&self, _address: SocketAddr) -> Option<LogTransport> {
-        None
     }
 }
 

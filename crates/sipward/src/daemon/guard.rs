@@ -19,6 +19,7 @@ use super::{
 use crate::{
     clock::{self, Clocks},
     config::Config,
+    control::api::Sensor,
     exit::Failure,
     ledger::{Ended, Entry, Ledger, Target},
     sensors::Twins,
@@ -40,6 +41,8 @@ pub struct Guard {
     pub(super) watchers: Watchers,
     pub(super) self_check: SelfCheck,
     pub(super) hits: SignatureHits,
+    /// What the logs of Asterisk told.
+    pub(super) asterisk_log: Sensor,
     /// When names of the allowlist were last seen to stand for addresses.
     pub(super) named: BTreeMap<(String, IpAddr), Time>,
     pub(super) peers: Peers,
@@ -60,10 +63,11 @@ impl Guard {
         let tables = signatures::compile(&config.signatures)?;
         let mut guard = Self {
             engine: Engine::new(config.engine(), seed()),
-            packets: Packets::new(&config.ports),
+            packets: Packets::new(&config),
             watchers: Watchers::default(),
             self_check: SelfCheck::new(clock::now()),
             hits: SignatureHits::read(&ledger)?,
+            asterisk_log: Sensor::OFF,
             named: BTreeMap::new(),
             peers: Peers::default(),
             ami: AmiSensor::default(),
@@ -78,6 +82,7 @@ impl Guard {
         };
         guard.enforce_policy(tables)?;
         guard.look_at_machine();
+        machine::connections(&mut guard.packets.connections, clock::now());
         reconcile::bans(&mut guard)?;
         reconcile::trusted(&mut guard)?;
         reconcile::allowed(&mut guard)?;
@@ -313,8 +318,9 @@ impl Guard {
     }
 
     fn put_in_force(&mut self, config: Config, tables: Tables) -> Result<(), Failure> {
-        if config.ports != self.config.ports {
-            self.packets.set_ports(&config.ports);
+        let port = |config: &Config| config.asterisk.ami.port();
+        if config.ports != self.config.ports || port(&config) != port(&self.config) {
+            self.packets.set_ports(&config);
         }
         self.config = config;
         self.enforce_policy(tables)?;

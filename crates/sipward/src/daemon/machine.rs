@@ -5,13 +5,15 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
 };
 
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
-use sipward_engine::{Protected, Protection};
+use sipward_engine::{Protected, Protection, Time};
+
+use crate::sensors::Connections;
 
 /// TCP's state ESTABLISHED in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
@@ -34,6 +36,13 @@ pub fn protect(protected: &mut Protected, ssh_ports: &[u16]) {
         Protection::SshSession,
         set(ssh_sessions(Path::new("/proc/net"), ssh_ports)),
     );
+}
+
+/// Adds the connections that are there: nobody saw how they began.
+pub fn connections(connections: &mut Connections, now: Time) {
+    for (remote, local) in established(Path::new("/proc/net")) {
+        connections.add(remote, local, now);
+    }
 }
 
 /// The interfaces of the default routes, in the order of their names.
@@ -165,24 +174,34 @@ fn ntp_server(line: &str) -> Option<IpAddr> {
 }
 
 fn ssh_sessions(proc_net: &Path, ports: &[u16]) -> Vec<IpAddr> {
-    let tables = ["tcp", "tcp6"].map(|name| read(&proc_net.join(name)));
-    let sessions: BTreeSet<IpAddr> = tables
-        .iter()
-        .flat_map(|table| table.lines().skip(1))
-        .filter_map(|line| ssh_session(line, ports))
+    let sessions: BTreeSet<IpAddr> = established(proc_net)
+        .filter(|(_, local)| ports.contains(local))
+        .map(|(remote, _)| remote.ip())
         .collect();
     sessions.into_iter().collect()
 }
 
+/// The established connections of this machine: the other end, and the port here.
+fn established(proc_net: &Path) -> impl Iterator<Item = (SocketAddr, u16)> {
+    let tables = ["tcp", "tcp6"].map(|name| read(&proc_net.join(name)));
+    let connections: Vec<_> = tables
+        .iter()
+        .flat_map(|table| table.lines().skip(1))
+        .filter_map(connection)
+        .collect();
+    connections.into_iter()
+}
+
 /// `sl local_address rem_address st …`, each address as `HEX:PORT`.
-fn ssh_session(line: &str, ports: &[u16]) -> Option<IpAddr> {
+fn connection(line: &str) -> Option<(SocketAddr, u16)> {
     let mut words = line.split_whitespace().skip(1);
     let [local, remote, state] = [words.next()?, words.next()?, words.next()?];
-    let port = u16::from_str_radix(local.split_once(':')?.1, 16).ok()?;
-    if state != ESTABLISHED || !ports.contains(&port) {
+    if state != ESTABLISHED {
         return None;
     }
-    socket_address(remote.split_once(':')?.0)
+    let port = |end: &str| u16::from_str_radix(end.split_once(':')?.1, 16).ok();
+    let address = socket_address(remote.split_once(':')?.0)?;
+    Some((SocketAddr::new(address, port(remote)?), port(local)?))
 }
 
 /// An address as the kernel prints it: words of 32 bits, each in the host's order.

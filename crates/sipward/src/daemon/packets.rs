@@ -1,14 +1,17 @@
 //! What the taps see as the engine's observations.
 
-use sipward_engine::{Direction, Time};
+use std::net::SocketAddr;
+
+use sipward_engine::{Direction, LogTransport, Observation, Time, Transport};
 use sipward_shield::{self as shield, TapFrame, TapPorts};
 use sipward_signature::Tables;
 use sipward_wire::{LinkType, Packet};
 
 use super::guard::Guard;
 use crate::{
-    config::PortLists,
-    sensors::{Frame, PacketSensor},
+    clock,
+    config::Config,
+    sensors::{ConnectionPorts, Connections, Frame, PacketSensor},
 };
 
 /// The sensor of packets, and what it is given.
@@ -16,6 +19,8 @@ use crate::{
 pub struct Packets {
     /// None while it is at work.
     sensor: Option<Box<PacketSensor>>,
+    /// Who is connected to the ports whose words cannot be read.
+    pub connections: Connections,
     /// Frames given to it.
     pub frames: u64,
     /// Frames that the taps lost.
@@ -24,10 +29,11 @@ pub struct Packets {
 
 impl Packets {
     /// Reads what these ports say.
-    pub fn new(ports: &PortLists) -> Self {
+    pub fn new(config: &Config) -> Self {
         // Each frame of a tap says itself which way it went.
-        let sensor = PacketSensor::new(ports.sip(), Vec::new());
+        let sensor = PacketSensor::new(config.ports.sip(), Vec::new());
         Self {
+            connections: Connections::new(connection_ports(config)),
             sensor: Some(Box::new(sensor)),
             frames: 0,
             lost: 0,
@@ -35,9 +41,10 @@ impl Packets {
     }
 
     /// Reads what other ports say from now on.
-    pub fn set_ports(&mut self, ports: &PortLists) {
+    pub fn set_ports(&mut self, config: &Config) {
+        self.connections.set_ports(connection_ports(config));
         if let Some(sensor) = &mut self.sensor {
-            sensor.set_ports(ports.sip());
+            sensor.set_ports(config.ports.sip());
         }
     }
 
@@ -80,17 +87,47 @@ impl Guard {
             }),
         };
         self.check_leak(frame, &packet);
+        if let Some(direction) = seen.direction {
+            let connections = &mut self.packets.connections;
+            connections.take(&packet, direction, seen.at);
+        }
         sensor.take_packet(&seen, &packet, &mut |observation, at| {
+            if let Observation::Message(message) = observation
+                && message.transport == Transport::Tcp
+                && message.direction == Direction::Inbound
+            {
+                self.packets.connections.is_readable(message.source);
+            }
             self.observe(observation, at);
         });
         self.packets.sensor = Some(sensor);
     }
+
+    /// What somebody speaks who connects from this address to a port whose words cannot be read.
+    pub(super) fn connection(&self, remote: SocketAddr) -> Option<LogTransport> {
+        self.packets.connections.speaks(remote, clock::now())
+    }
 }
 
 /// What the taps have to look at.
-pub fn tap_ports(ports: &PortLists) -> TapPorts {
+pub fn tap_ports(config: &Config) -> TapPorts {
+    let ports = &config.ports;
     TapPorts {
         udp: ports.sip_udp.clone(),
         tcp: [ports.sip_tcp.as_slice(), &ports.sip_ws].concat(),
+        handshakes: [ports.sip_tls.as_slice(), &manager_ports(config)].concat(),
     }
+}
+
+fn connection_ports(config: &Config) -> ConnectionPorts {
+    ConnectionPorts {
+        tls: config.ports.sip_tls.clone(),
+        websocket: config.ports.sip_ws.clone(),
+        manager: manager_ports(config).to_vec(),
+    }
+}
+
+/// Where Asterisk's manager interface is, with and without TLS.
+fn manager_ports(config: &Config) -> [u16; 3] {
+    [5_038, 5_039, config.asterisk.ami.port()]
 }

@@ -37,6 +37,7 @@ use super::{
     default_interfaces,
     hep::HepListener,
     locks::{FolderLock, InterfaceLock},
+    logs::Logs,
     notify,
     packets::tap_ports,
     taps::{self, Taps},
@@ -138,8 +139,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let events = taps::readable(shield.events_fd().try_clone_to_owned());
     let events = events.map_err(|error| no_wait(&error))?;
 
-    let taps = Taps::open(&interfaces, &tap_ports(&config.ports))?;
+    let taps = Taps::open(&interfaces, &tap_ports(&config))?;
     let hep = runtime.block_on(HepListener::open(config.sensors.hep, &config.ports))?;
+    let logs = Logs::open(&config.asterisk);
     let guard = Guard::new(config, Box::new(shield), ledger)?;
     let (sender, tasks) = mpsc::channel(MOST_WAITING);
     control.serve(sender.clone());
@@ -150,6 +152,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         taps,
         hep,
         beside,
+        logs,
         guard,
         more_waits: false,
         tasks,
@@ -170,6 +173,7 @@ struct Daemon<'a> {
     taps: Taps,
     hep: HepListener,
     beside: Beside,
+    logs: Logs,
     guard: Guard,
     /// The last turn left something: it makes nothing ready again.
     more_waits: bool,
@@ -209,6 +213,7 @@ enum Wake {
     Reload,
     Task(Task),
     Events,
+    Logs,
     Look,
     Check,
     Tidy,
@@ -218,7 +223,8 @@ enum Wake {
 impl Daemon<'_> {
     /// The loop. Each turn does, in this order: what a signal asks for, at most sixteen tasks of
     /// the control socket, at most 256 frames of the taps, each decision in the kernel at once,
-    /// the kernel's events, what time has brought, and all of it into the ledger.
+    /// the kernel's events, at most 512 kB of each log, what time has brought, and all of it into
+    /// the ledger.
     ///
     /// Time passes only up to the oldest frame that waits: an answer that was in time counts,
     /// however late it is read.
@@ -241,7 +247,9 @@ impl Daemon<'_> {
                 Wake::Check => {
                     self.guard.check_enforcement();
                     self.taps.check(&mut self.guard);
+                    self.logs.check();
                 }
+                Wake::Logs => self.logs.wake(),
                 Wake::Tidy => self.guard.tidy(),
                 Wake::Events | Wake::Time => {}
             }
@@ -250,7 +258,8 @@ impl Daemon<'_> {
             let events = self.guard.take_events(until);
             let more = self.hep.take(&mut self.guard, until);
             self.guard.take_ami(until);
-            self.more_waits = events > 0 || more || waits.is_some();
+            let lines = self.logs.take(&mut self.guard, &mut self.taps, until);
+            self.more_waits = events > 0 || more || lines || waits.is_some();
             self.guard.handle_timeout(until);
             self.guard.carry_out();
             self.guard.write_ledger();
@@ -275,6 +284,7 @@ impl Daemon<'_> {
             () = yield_now(), if self.more_waits => Wake::Events,
             () = self.taps.readable() => Wake::Events,
             () = self.hep.readable() => Wake::Events,
+            () = self.logs.readable() => Wake::Logs,
             ready = self.events.readable() => {
                 // Taken after this: what comes meanwhile makes it ready again.
                 if let Ok(mut ready) = ready {
@@ -335,8 +345,9 @@ impl Daemon<'_> {
         self.guard.reload(config)?;
         self.beside.follow(self.guard.config(), account);
         self.hep.follow(&self.guard);
-        let ports = &self.guard.config().ports;
-        self.taps.set_ports(&tap_ports(ports))
+        let config = self.guard.config();
+        self.logs.follow(&config.asterisk);
+        self.taps.set_ports(&tap_ports(config))
     }
 
     fn say_ready(&self) {

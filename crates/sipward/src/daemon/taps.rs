@@ -114,7 +114,7 @@ impl Taps {
         {
             let name = waking.tap.interface().to_owned();
             // Without an interface there is nothing to see; the next check tries again.
-            if let Ok(anew) = Waking::open(&name, &tap_ports(&guard.config().ports)) {
+            if let Ok(anew) = Waking::open(&name, &tap_ports(guard.config())) {
                 self.lost_before += waking.lost;
                 *waking = anew;
                 tracing::info!("{name} is back: its packets are read again");

@@ -93,7 +93,7 @@ impl Guard {
                     unmatched,
                     note: None,
                 },
-                asterisk_log: Sensor::OFF,
+                asterisk_log: self.asterisk_log.clone(),
                 ami: self.ami.view(),
             },
         })

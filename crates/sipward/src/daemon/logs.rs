@@ -1,0 +1,229 @@
+//! The logs of the Asterisk on this machine: follows them and gives the engine what they say.
+//!
+//! Asterisk writes the same record into several files, and a NOTICE beside the SECURITY event of the
+//! same thing; its manager interface tells that event again. Each counts once: a record that another
+//! file brought already is passed over, and so is a NOTICE of what a SECURITY event tells where those
+//! are read, from a file or from the manager interface.
+
+mod duplicates;
+mod find;
+mod follow;
+mod watch;
+
+use std::time::{Duration, Instant};
+
+use sipward_asterisk::log::{Level, LogLine};
+use sipward_engine::{Place, Time, escape_at_most};
+
+use self::{duplicates::Duplicates, follow::Follower, watch::Watch};
+use super::{Guard, taps::Taps};
+use crate::{
+    config::Asterisk,
+    control::api::{Sensor, SensorState},
+    sensors::{Witness, asterisk::log_event},
+};
+
+/// How often calls that nobody saw are warned of at most.
+const WARN: Duration = Duration::from_secs(60);
+/// Turns of the taps at most before a line counts.
+const DRAIN: usize = 8;
+/// Bytes of a line that a warning shows.
+const SHOWN: usize = 200;
+
+/// The logs that are followed.
+pub struct Logs {
+    followers: Vec<Follower>,
+    watch: Watch,
+    duplicates: Duplicates,
+    /// A file brings SECURITY events.
+    has_security: bool,
+    /// Something may be new.
+    is_due: bool,
+    warned: Option<Instant>,
+    /// Since the last warning.
+    unseen_calls: UnseenCalls,
+}
+
+/// What a turn brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Brought {
+    events: u64,
+    unmatched: u64,
+}
+
+impl Logs {
+    /// Follows the logs of this configuration, from where they end now.
+    pub fn open(config: &Asterisk) -> Self {
+        let mut logs = Self {
+            followers: Vec::new(),
+            watch: Watch::open(),
+            duplicates: Duplicates::default(),
+            has_security: false,
+            is_due: true,
+            warned: None,
+            unseen_calls: UnseenCalls::default(),
+        };
+        logs.follow(config);
+        logs
+    }
+
+    /// Follows the logs of another configuration from now on; those that are followed already go
+    /// on as they were.
+    pub fn follow(&mut self, config: &Asterisk) {
+        let found = find::logs(config);
+        let mut before = std::mem::take(&mut self.followers);
+        for path in found.paths {
+            let known = before.iter().position(|follower| follower.path() == path);
+            let follower = match known {
+                Some(known) => before.swap_remove(known),
+                None => Follower::new(path),
+            };
+            self.followers.push(follower);
+        }
+        self.has_security =
+            found.has_security || self.followers.iter().any(Follower::has_security_lines);
+        self.check();
+    }
+
+    /// Waits until something was written.
+    pub async fn readable(&self) {
+        self.watch.readable().await;
+    }
+
+    /// Something may have been written.
+    pub fn wake(&mut self) {
+        self.watch.drain();
+        self.is_due = true;
+    }
+
+    /// To be called every second: folders that are new are watched, and what no watch tells of is
+    /// seen now.
+    pub fn check(&mut self) {
+        let folders = self.followers.iter().filter_map(|f| f.path().parent());
+        self.watch.keep(folders);
+        self.is_due = true;
+    }
+
+    /// Gives the guard what is new, at most 512 kB of a file; none is taken as later than `now`.
+    /// Tells whether more may wait.
+    ///
+    /// A line may tell of a connection whose packets wait in the taps while it was read already:
+    /// these are taken before it counts.
+    pub fn take(&mut self, guard: &mut Guard, taps: &mut Taps, now: Time) -> bool {
+        if !std::mem::take(&mut self.is_due) {
+            return false;
+        }
+        let at = Instant::now();
+        let several = self.followers.len() > 1;
+        let manager_tells = guard.ami.view().state == SensorState::On;
+        let mut brought = Brought::default();
+        for (number, follower) in self.followers.iter_mut().enumerate() {
+            let (duplicates, has_security) = (&mut self.duplicates, &mut self.has_security);
+            let unseen_calls = &mut self.unseen_calls;
+            // All lines of the turn were written before its first one is told.
+            let mut is_drained = false;
+            let turn = follower.take(at, &mut |line_number, line, text| {
+                let is_security = line.level == Level::Security;
+                *has_security |= is_security;
+                if several && !duplicates.is_new(number, text, at) {
+                    return;
+                }
+                brought.events += 1;
+                let has_events = *has_security || manager_tells;
+                if line.has_a_security_event() && has_events {
+                    return;
+                }
+                let remote = line.event.remote.map(|remote| remote.address);
+                if !is_drained && remote.is_some_and(|it| guard.connection(it).is_none()) {
+                    is_drained = true;
+                    drain(taps, guard);
+                }
+                let matched = observe(guard, line, text, line_number, now, unseen_calls);
+                brought.unmatched += u64::from(!matched);
+            });
+            brought.unmatched += turn.too_long;
+            self.is_due |= turn.more;
+        }
+        let sensor = &mut guard.asterisk_log;
+        let is_open = self.followers.iter().any(Follower::is_open);
+        *sensor = Sensor {
+            state: if is_open {
+                SensorState::On
+            } else {
+                SensorState::Waiting
+            },
+            note: (!is_open).then(|| {
+                let paths = self.followers.iter().map(|it| it.path().display());
+                let paths: Vec<String> = paths.map(|path| path.to_string()).collect();
+                format!("none of these is there: {}", paths.join(", "))
+            }),
+            events: sensor.events + brought.events,
+            unmatched: sensor.unmatched + brought.unmatched,
+        };
+        self.warn_of_unseen_calls(at);
+        self.is_due
+    }
+
+    /// Calls that Asterisk gave up waiting for, and that no packet told of: nobody can be blamed,
+    /// but somebody should know.
+    fn warn_of_unseen_calls(&mut self, at: Instant) {
+        let Some(line) = self.unseen_calls.last.take() else {
+            return;
+        };
+        if self
+            .warned
+            .is_some_and(|warned| at.duration_since(warned) < WARN)
+        {
+            self.unseen_calls.last = Some(line);
+            return;
+        }
+        self.warned = Some(at);
+        let count = std::mem::take(&mut self.unseen_calls.count);
+        tracing::warn!(
+            "unattributed: Asterisk gave up on {count} calls whose packets sipward did not see, so \
+             nobody knows who called: guard the interface they come in by (--interface), and name \
+             their ports in [ports]. The last line: {line}"
+        );
+    }
+}
+
+/// Calls that nobody saw.
+#[derive(Debug, Default)]
+struct UnseenCalls {
+    count: u64,
+    last: Option<String>,
+}
+
+/// Takes what waits in the taps, within bounds.
+fn drain(taps: &mut Taps, guard: &mut Guard) {
+    for _ in 0..DRAIN {
+        if taps.take(guard).is_none() {
+            return;
+        }
+    }
+}
+
+/// Gives the engine what a line says; false where that is nothing.
+fn observe(
+    guard: &mut Guard,
+    line: &LogLine<'_>,
+    text: &[u8],
+    number: u64,
+    now: Time,
+    unseen_calls: &mut UnseenCalls,
+) -> bool {
+    let event = log_event(&line.event, text, Place::Line(number), |address| {
+        guard.connection(address)
+    });
+    let Some(event) = event else {
+        return false;
+    };
+    let before = guard.engine.statistics().unattributed_lines;
+    guard.observe_told(Witness::Log, &event, now);
+    let is_unseen = guard.engine.statistics().unattributed_lines > before;
+    if is_unseen {
+        unseen_calls.count += 1;
+        unseen_calls.last = Some(escape_at_most(text, SHOWN).to_string());
+    }
+    !is_unseen
+}

@@ -1,0 +1,87 @@
+//! Lines in Asterisk's log that a stranger wrote, about somebody else.
+
+use sipward_testkit::{
+    asterisk::{Asterisk, Driver, Settings},
+    lab::{ATTACKER, Lab, PBX, PHONES},
+    user_agent::UserAgents,
+};
+
+use crate::{can_run, guard, logs_of, sensor, wait_for};
+
+/// What the user name of a REGISTER becomes in the log.
+const FORGED: [&str; 4] = [
+    // Whole fields, and whole lines behind a line feed.
+    "x\",SessionID=\"1\",LocalAddress=\"IPV4/TLS/192.0.2.1/1\",RemoteAddress=\"IPV4/TLS/198.51.100.10/9\"\r\n",
+    "x\r\n[1] SECURITY[1] a: SecurityEvent=\"InvalidPassword\",Service=\"SIP\",AccountID=\"1\",RemoteAddress=\"IPV4/TLS/198.51.100.10/9\"\n",
+    "x\r\n[1] NOTICE[1] manager.c: 198.51.100.10 failed to authenticate as 'a'\r\n\n\n\n\n\n\n\n\n\n",
+    // What would blind the sensor.
+    "x\r\n<--- Received SIP request (65535 bytes) from UDP:1.1.1.1:1 --->\r\n",
+];
+
+/// As a SIP user name has it; a colon would begin a password.
+fn escaped(name: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'\r' | b'\n' | b' ' | b'"' | b':' | b'[' | b']' | b'<' | b'>' | b',' => {
+            format!("%{byte:02x}")
+        }
+        other => char::from(other).to_string(),
+    };
+    name.bytes().map(escape).collect()
+}
+
+#[test]
+fn lines_that_a_stranger_wrote_ban_nobody_else_and_hide_nothing() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let asterisk = Asterisk::start(&lab.pbx, &Settings::default()).unwrap();
+    let guard = guard(&lab.pbx, &logs_of(&asterisk));
+    let mut parties = UserAgents::new(&lab).unwrap();
+    let server = Driver::ChanSip.address();
+    for round in 0..10_u16 {
+        for (number, name) in (0..).zip(FORGED) {
+            // Each from a source of its own, so that no ban ends it.
+            let source = format!("203.0.113.{}:5070", 10 + 4 * round + number);
+            let name = escaped(name);
+            let request = format!(
+                "REGISTER sip:{PBX} SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bK{round}-{number}\r\n\
+                 From: <sip:{name}@{PBX}>;tag=1\r\nTo: <sip:{name}@{PBX}>\r\n\
+                 Call-ID: forged-{round}-{number}\r\nCSeq: 1 REGISTER\r\nContact: <sip:x@{source}>\r\n\
+                 Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+            );
+            parties
+                .send(source.parse().unwrap(), server, request.as_bytes())
+                .unwrap();
+        }
+    }
+    asterisk
+        .wait_for_log("security", crate::PATIENCE, |log| {
+            log.matches("\n[1] NOTICE[1] manager.c: 198.51.100.10 failed")
+                .count()
+                >= 9
+        })
+        .unwrap();
+    let written = || asterisk.log("security").matches("SecurityEvent=").count();
+    // A line of Asterisk's own behind all that is read.
+    let before = sensor(&guard)["events"].as_u64().unwrap();
+    let lines = written();
+    let last = format!(
+        "REGISTER sip:{PBX} SIP/2.0\r\nVia: SIP/2.0/UDP {ATTACKER}:5071;branch=z9hG4bKlast\r\n\
+         From: <sip:last@{PBX}>;tag=1\r\nTo: <sip:last@{PBX}>\r\nCall-ID: last\r\nCSeq: 1 REGISTER\r\n\
+         Contact: <sip:x@{ATTACKER}:5071>\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    );
+    let source = format!("{ATTACKER}:5071").parse().unwrap();
+    parties.send(source, server, last.as_bytes()).unwrap();
+    wait_for("the last event", &guard, || written() > lines);
+    wait_for("the last event to be read", &guard, || {
+        sensor(&guard)["events"].as_u64().unwrap() > before
+    });
+    // Longer than a guess waits for the login that would excuse it.
+    parties.linger(std::time::Duration::from_secs(12)).unwrap();
+    assert!(!guard.bans(&format!("{PHONES}/32")).unwrap());
+    let trusted = guard.json(&["trusted"]).unwrap().to_string();
+    assert!(!trusted.contains(PHONES), "{trusted}");
+    let why = guard.json(&["why", PHONES]).unwrap();
+    assert_eq!(why["alerts"].as_array().unwrap().len(), 0, "{why}");
+}

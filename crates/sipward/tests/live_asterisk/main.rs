@@ -1,0 +1,65 @@
+//! The logs of a real Asterisk beside the packets that the tap sees.
+#![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
+
+mod counting;
+mod forgery;
+mod rotation;
+mod warning;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::Value;
+use sipward_testkit::{
+    asterisk::Asterisk,
+    guard::Guard,
+    namespace::Namespace,
+    process::wait_until,
+    require::{Need, require},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn can_run() -> bool {
+    require(&[Need::Root, Need::Asterisk])
+}
+
+/// A guard that follows these logs.
+fn guard<'a>(namespace: &'a Namespace, logs: &[PathBuf]) -> Guard<'a> {
+    let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
+    let config = format!(
+        "[ports]\nsip-udp = [5060, 5062]\nsip-tcp = [5060, 5062]\nsip-tls = [5061, 5063]\n\
+         [asterisk]\nconfig-dir = \"/nonexistent\"\nlogs = {logs:?}\n"
+    );
+    Guard::start_with(program, namespace, &config).unwrap()
+}
+
+/// All logs of an Asterisk: each record is in more than one of them.
+fn logs_of(asterisk: &Asterisk) -> Vec<PathBuf> {
+    ["messages", "full", "security"]
+        .map(|name| asterisk.log_path(name))
+        .into()
+}
+
+/// What `status` says of the sensor of logs.
+fn sensor(guard: &Guard<'_>) -> Value {
+    guard.json(&["status"]).unwrap()["sensors"]["asterisk_log"].clone()
+}
+
+/// What an address is suspected of by a detector, and at which count.
+fn suspicion(guard: &Guard<'_>, address: &str, detector: &str) -> Option<Value> {
+    let why = guard.json(&["why", address]).unwrap();
+    let suspicions = why["suspicions"].as_array().unwrap().clone();
+    suspicions
+        .into_iter()
+        .find(|suspicion| suspicion["detector"] == detector)
+}
+
+fn wait_for(what: &str, guard: &Guard<'_>, condition: impl FnMut() -> bool) {
+    wait_until(what, PATIENCE, condition).unwrap_or_else(|error| {
+        let suspects = guard.json(&["suspects"]).unwrap();
+        panic!("{error:#}\n{}\n{}\n{suspects}", guard.log(), sensor(guard))
+    });
+}
