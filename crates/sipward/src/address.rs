@@ -113,7 +113,8 @@ fn range(first: IpAddr, last: IpAddr) -> Result<Vec<IpNet>, String> {
 }
 
 /// The fewest prefixes that cover `first..=last`; empty if the ends are of different families.
-fn between(first: IpAddr, last: IpAddr) -> Vec<IpNet> {
+#[must_use]
+pub fn between(first: IpAddr, last: IpAddr) -> Vec<IpNet> {
     match (first, last) {
         (IpAddr::V4(first), IpAddr::V4(last)) => {
             Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect()

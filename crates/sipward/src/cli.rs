@@ -8,6 +8,7 @@ mod check_config;
 mod completions;
 mod config;
 mod explain;
+mod export;
 mod man;
 mod replay;
 mod run;
@@ -84,6 +85,7 @@ enum Command {
     Signatures(signatures::Arguments),
     Replay(replay::Arguments),
     Explain(explain::Arguments),
+    Export(export::Arguments),
     Audit(audit::Arguments),
     CheckConfig(check_config::Arguments),
     Config(config::Arguments),
@@ -109,6 +111,7 @@ impl Command {
             Self::Signatures(arguments) => arguments.run(),
             Self::Replay(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
+            Self::Export(arguments) => arguments.run(),
             Self::Audit(arguments) => arguments.run(),
             Self::CheckConfig(arguments) => arguments.run(),
             Self::Config(arguments) => arguments.run(),

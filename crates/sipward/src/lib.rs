@@ -17,6 +17,7 @@ pub mod control;
 pub mod daemon;
 pub mod exit;
 pub mod explain;
+pub mod export;
 pub mod ledger;
 pub mod pcap;
 pub mod replay;

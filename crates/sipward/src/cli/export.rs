@@ -1,0 +1,60 @@
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+
+use super::Daemon;
+use crate::{
+    control::api::BanView,
+    exit::{Answer, Failure},
+    export,
+};
+
+/// Print the bans in force for other tools
+///
+/// Bans of one source port are in the JSON only: the other formats would widen them to the whole
+/// address.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sipward export > banned.txt
+  sipward export --format ipset | ipset -exist restore
+  sipward export --format nftables > /etc/nftables.d/sipward-export.nft")]
+pub struct Arguments {
+    /// How to print them
+    #[arg(long, value_name = "FORMAT", default_value = "plain")]
+    format: Format,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One address or prefix a line
+    Plain,
+    /// For `ipset restore`: sets for IPv4 and IPv6, all ports and SIP ports
+    Ipset,
+    /// For `nft -f`: the same sets in a table of their own
+    Nftables,
+    /// As `sipward bans --json`
+    Json,
+}
+
+impl Arguments {
+    pub fn run(self) -> Result<Answer, Failure> {
+        let bans: Vec<BanView> = self.daemon.client().get("/v1/bans")?;
+        let now = Timestamp::now();
+        let text = match self.format {
+            Format::Plain => export::plain(&bans),
+            Format::Ipset => export::ipset(&bans, now),
+            Format::Nftables => export::nftables(&bans, now),
+            Format::Json => return Answer::json(&bans),
+        };
+        let left_out = export::of_ports(&bans);
+        let notes = (left_out > 0).then(|| {
+            format!("left out: {left_out} bans of one source port; --format json has them")
+        });
+        Ok(Answer {
+            notes: notes.into_iter().collect(),
+            ..Answer::data(text)
+        })
+    }
+}
