@@ -248,16 +248,18 @@ impl Engine {
     }
 
     /// Sets a ban that no detector asked for. Refused where it would hit a protected address,
-    /// unless forced.
-    pub fn impose(&mut self, mut ban: Ban, force: bool, now: Time) -> Result<(), ProtectedPrefix> {
+    /// unless forced. False where one of the same target is in force that lasts at least as long.
+    pub fn impose(
+        &mut self,
+        mut ban: Ban,
+        force: bool,
+        now: Time,
+    ) -> Result<bool, ProtectedPrefix> {
         self.handle_timeout(now);
         ban.prefix = ban.prefix.trunc();
         match self.protected.conflict(&ban.prefix) {
             Some(conflict) if !force => Err(conflict),
-            Some(_) | None => {
-                self.set_ban(ban);
-                Ok(())
-            }
+            Some(_) | None => Ok(self.set_ban(ban)),
         }
     }
 
@@ -320,10 +322,12 @@ impl Engine {
         self.statistics
     }
 
-    pub(crate) fn set_ban(&mut self, ban: Ban) {
-        if self.bans.add(ban.clone()) {
+    pub(crate) fn set_ban(&mut self, ban: Ban) -> bool {
+        let is_new = self.bans.add(ban.clone());
+        if is_new {
             self.commands.push_back(Command::Ban(ban));
         }
+        is_new
     }
 
     fn handle_due(&mut self, due: Time) {

@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod explain;
 mod export;
+mod import;
 mod man;
 mod replay;
 mod run;
@@ -86,6 +87,7 @@ enum Command {
     Replay(replay::Arguments),
     Explain(explain::Arguments),
     Export(export::Arguments),
+    Import(import::Arguments),
     Audit(audit::Arguments),
     CheckConfig(check_config::Arguments),
     Config(config::Arguments),
@@ -112,6 +114,7 @@ impl Command {
             Self::Replay(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
             Self::Export(arguments) => arguments.run(),
+            Self::Import(arguments) => arguments.run(),
             Self::Audit(arguments) => arguments.run(),
             Self::CheckConfig(arguments) => arguments.run(),
             Self::Config(arguments) => arguments.run(),

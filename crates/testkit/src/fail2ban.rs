@@ -22,6 +22,7 @@ use crate::namespace::Namespace;
 use crate::process::{Process, wait_until};
 use crate::require::fail2ban;
 
+const DATABASE: &str = "fail2ban.sqlite3";
 const START: Duration = Duration::from_secs(60);
 
 /// A running Fail2Ban, killed when dropped; its chains then stay in the namespace.
@@ -49,7 +50,9 @@ impl Fail2Ban {
         );
         fs::write(config.join("jail.local"), jail)?;
         // Nothing is written outside this folder.
-        fs::write(config.join("fail2ban.local"), "[DEFAULT]\ndbfile = None\n")?;
+        let database = folder.path().join(DATABASE);
+        let local = format!("[DEFAULT]\ndbfile = {}\n", database.display());
+        fs::write(config.join("fail2ban.local"), local)?;
         let mut this = Self {
             process: Process::spawn(
                 namespace
@@ -90,6 +93,12 @@ impl Fail2Ban {
                 .or_insert(time.as_duration().try_into()?);
         }
         Ok(bans)
+    }
+
+    /// Its database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join(DATABASE)
     }
 
     /// Its log.

@@ -368,6 +368,48 @@ pub struct BanReply {
     pub allowed: Vec<IpNet>,
 }
 
+/// Asks for bans that another tool had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRequest {
+    /// Whom, until when and why.
+    pub bans: Vec<ImportedBan>,
+}
+
+/// A ban that another tool had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportedBan {
+    /// Whom.
+    pub prefix: IpNet,
+    /// What is left of its time; absent: for ever.
+    pub seconds: Option<u64>,
+    /// What is dropped; absent: what the configuration says.
+    pub scope: Option<BanScope>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of an [`ImportRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportReply {
+    /// How many are banned now.
+    pub banned: usize,
+    /// How many are banned already, at least as long.
+    pub already: usize,
+    /// Whom nobody may ban.
+    pub skipped: Vec<SkippedBan>,
+}
+
+/// Whom an import may not ban.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedBan {
+    /// Whom.
+    pub prefix: IpNet,
+    /// Why not.
+    pub why: String,
+}
+
 /// Asks for the end of bans.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

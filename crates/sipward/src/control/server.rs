@@ -39,8 +39,8 @@ use tokio::{
 
 use super::{
     api::{
-        AccountQuery, AllowRequest, BanRequest, BansQuery, LARGEST_REQUEST, Refusal, UnbanRequest,
-        WhyQuery,
+        AccountQuery, AllowRequest, BanRequest, BansQuery, ImportRequest, LARGEST_REQUEST, Refusal,
+        UnbanRequest, WhyQuery,
     },
     watch::WatchRequest,
 };
@@ -256,6 +256,14 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
             post(async |State(owner): State<Loop>, body: Body<BanRequest>| {
                 order(owner, body, Guard::ban).await
             }),
+        )
+        .route(
+            "/v1/import",
+            post(
+                async |State(owner): State<Loop>, body: Body<ImportRequest>| {
+                    order(owner, body, Guard::import).await
+                },
+            ),
         )
         .route(
             "/v1/unban",

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use sipward_engine::{Ban, Command, Engine, Observation, Protection, Time};
+use sipward_engine::{Ban, Command, Engine, Observation, Origin, Protection, Time};
 use sipward_shield::{self as shield, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
@@ -344,7 +344,10 @@ impl Guard {
         self.watchers.tell(command);
         match command {
             Command::Ban(ban) => {
-                tracing::info!("ban {} ({}): {}", ban.prefix, ban.origin.name(), ban.reason);
+                // Of an import its number is told.
+                if ban.origin != Origin::Import {
+                    tracing::info!("ban {} ({}): {}", ban.prefix, ban.origin.name(), ban.reason);
+                }
                 let target = Target::of(ban);
                 self.shield.ban(&kernel_ban(&target, ban.until))?;
                 self.self_check.banned(target, clock::now());

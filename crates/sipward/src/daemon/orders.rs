@@ -4,12 +4,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
-use sipward_engine::{Ban, Lifted, Origin, escape, overlap};
+use sipward_engine::{Ban, Lifted, Origin, escape, escape_at_most, overlap};
 
 use super::guard::Guard;
 use crate::{
     address, clock,
-    control::api::{BanReply, BanRequest, Hole, LiftReply, UnbanRequest},
+    control::api::{
+        BanReply, BanRequest, Hole, ImportReply, ImportRequest, LiftReply, SkippedBan, UnbanRequest,
+    },
     exit::Failure,
     ledger::Target,
 };
@@ -77,6 +79,45 @@ impl Guard {
         let banned = &request.prefixes;
         let covered = |allowed: &IpNet| banned.iter().any(|prefix| overlap(prefix, allowed));
         reply.allowed = self.shield.allowed()?.into_iter().filter(covered).collect();
+        Ok(reply)
+    }
+
+    /// Takes over bans that another tool had; whom nobody may ban is left out and told.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; the kernel's table is full.
+    pub fn import(&mut self, request: &ImportRequest) -> Result<ImportReply, Failure> {
+        self.carry_out();
+        self.look_at_machine();
+        let now = clock::now();
+        let mut reply = ImportReply::default();
+        for imported in &request.bans {
+            let ban = Ban {
+                prefix: imported.prefix,
+                port: None,
+                scope: imported.scope.unwrap_or(self.config.bans.scope).into(),
+                since: now,
+                until: imported
+                    .seconds
+                    .map(|seconds| now + Duration::from_secs(seconds)),
+                detector: None,
+                reason: escape_at_most(imported.reason.as_bytes(), LONGEST_REASON).to_string(),
+                proven: false,
+                signature: None,
+                account: None,
+                origin: Origin::Import,
+            };
+            match self.engine.impose(ban, false, now) {
+                Ok(true) => reply.banned += 1,
+                Ok(false) => reply.already += 1,
+                Err(protected) => reply.skipped.push(SkippedBan {
+                    prefix: imported.prefix,
+                    why: protected.protection.words().to_owned(),
+                }),
+            }
+        }
+        self.carry_out_order()?;
+        tracing::info!("{} imported bans", reply.banned);
         Ok(reply)
     }
 

@@ -6,6 +6,7 @@
 )]
 
 mod export;
+mod import;
 
 use std::path::Path;
 

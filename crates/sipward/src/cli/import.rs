@@ -1,0 +1,406 @@
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Daemon, table};
+use crate::{
+    address,
+    config::{Config, DEFAULT_PATH},
+    control::api::{ImportReply, ImportRequest, ImportedBan, Status},
+    exit::{Answer, Failure},
+    import::{self, Adopted, Context, Entry, Found, Searched, Why},
+    signatures,
+    span::Span,
+};
+
+/// Bans in one request. Each is one transaction; the daemon reads packets between two.
+const BATCH: usize = 4_000;
+
+/// Things of one kind that are named.
+const NAMED: usize = 5;
+
+/// The file for imported signatures, beside the configuration.
+const SIGNATURES: &str = "imported.toml";
+
+/// Take over the bans and signatures of other tools
+///
+/// What a file is, its content says: a Fail2Ban database, output of iptables-save, scripts with lines
+/// of iptables, output of ipset save, addresses, prefixes and ranges one a line, or APIBAN's JSON.
+/// What a Fail2Ban ban or an element of an ipset has left of its time is kept. Texts that iptables
+/// rules look for become signatures where the lint has nothing against them. A file that is none of
+/// these is refused, and then nothing of any file is taken.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sipward import /var/lib/fail2ban/fail2ban.sqlite3
+  sipward import /etc/iptables/rules.v4 /etc/iptables/rules.v6
+  sipward import --for 10d blocklist.txt
+  sipward import --dry-run firewall.sh")]
+pub struct Arguments {
+    /// What to take over
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How long bans last whose file does not say [default: for ever; APIBAN's: 7d]
+    #[arg(long = "for", value_name = "DURATION")]
+    span: Option<Span>,
+    /// Say what would be taken, and take nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The file that gets the signatures [default: imported.toml beside the configuration]
+    #[arg(long, value_name = "FILE")]
+    signatures: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+/// `import`
+#[derive(Debug, Serialize)]
+struct Report {
+    files: Vec<FileView>,
+    /// Prefixes that are banned now.
+    banned: usize,
+    /// Prefixes that were banned already, at least as long.
+    already: usize,
+    /// What was not taken, by the reason.
+    skipped: Vec<SkippedView>,
+    signatures: SignaturesView,
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct FileView {
+    file: String,
+    kind: String,
+    bans: usize,
+    searched: usize,
+    skipped: usize,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct SkippedView {
+    why: String,
+    count: usize,
+    /// Some of them, with their places.
+    examples: Vec<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct SignaturesView {
+    /// Names of the new ones.
+    taken: Vec<String>,
+    refused: Vec<RefusedView>,
+    /// Where the new ones are.
+    file: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedView {
+    text: String,
+    why: String,
+}
+
+/// Counts what is not taken.
+#[derive(Default)]
+struct Skips(BTreeMap<String, SkippedView>);
+
+impl Arguments {
+    pub fn run(self) -> Result<Answer, Failure> {
+        let config = Config::load_or_default(self.daemon.config.as_deref())?;
+        let context = Context {
+            now: Timestamp::now(),
+            lasts: self.span.map(Span::duration),
+            ports: &config.ports,
+        };
+        let mut found: Vec<(&Path, Found)> = Vec::new();
+        for file in &self.files {
+            found.push((file, import::read(file, context)?));
+        }
+        let files = found
+            .iter()
+            .map(|(file, found)| view(file, found))
+            .collect();
+        let mut skips = Skips::default();
+        for (file, found) in &found {
+            skips.read(file, found);
+        }
+        let mut searched: Vec<Searched> = Vec::new();
+        let mut bans: Vec<Entry> = Vec::new();
+        for (_, found) in found {
+            searched.extend(found.searched);
+            bans.extend(found.bans);
+        }
+        let bans = once(bans);
+
+        let known = signatures::load(&config.signatures)?;
+        let adopted = import::adopt(&searched, &known, config.signatures.profile.into())?;
+        let mut notes = Vec::new();
+        let mut report = Report {
+            files,
+            banned: if self.dry_run { bans.len() } else { 0 },
+            already: 0,
+            skipped: Vec::new(),
+            signatures: SignaturesView::of(&adopted),
+            dry_run: self.dry_run,
+        };
+        if !self.dry_run {
+            let client = self.daemon.client();
+            if !bans.is_empty() {
+                // Where nobody answers nothing is written either.
+                let _: Status = client.get("/v1/status")?;
+            }
+            if !adopted.signatures.is_empty() {
+                let file = self.signature_file();
+                write_signatures(&file, &adopted)?;
+                notes.extend(in_force(&file, &config));
+                report.signatures.file = Some(file.display().to_string());
+            }
+            for batch in bans.chunks(BATCH) {
+                let reply: ImportReply = client
+                    .post("/v1/import", &request(batch, context.now))
+                    .map_err(|failure| Failure {
+                        text: format!(
+                            "{}; {} of {} bans were taken before, and a second import takes the rest",
+                            failure.text,
+                            report.banned,
+                            bans.len()
+                        ),
+                        ..failure
+                    })?;
+                report.banned += reply.banned;
+                report.already += reply.already;
+                for skipped in reply.skipped {
+                    skips.add(&skipped.why, address::show(&skipped.prefix));
+                }
+            }
+        }
+        report.skipped = skips.0.into_values().collect();
+        if self.json {
+            return Ok(Answer {
+                notes,
+                ..Answer::json(&report)?
+            });
+        }
+        Ok(Answer {
+            notes,
+            ..Answer::data(text(&report))
+        })
+    }
+
+    fn signature_file(&self) -> PathBuf {
+        let beside = || {
+            let config = self.daemon.config.as_deref();
+            config
+                .unwrap_or_else(|| Path::new(DEFAULT_PATH))
+                .with_file_name(SIGNATURES)
+        };
+        self.signatures.clone().unwrap_or_else(beside)
+    }
+}
+
+fn view(file: &Path, found: &Found) -> FileView {
+    FileView {
+        file: file.display().to_string(),
+        kind: found.kind.to_string(),
+        bans: found.bans.len(),
+        searched: found.searched.len(),
+        skipped: found.skipped.len(),
+    }
+}
+
+/// Each prefix once, with the latest of its ends.
+fn once(mut bans: Vec<Entry>) -> Vec<Entry> {
+    let key = |ban: &Entry| (ban.prefix, ban.scope.map(|scope| scope as u8));
+    let end = |ban: &Entry| ban.until.unwrap_or(Timestamp::MAX);
+    bans.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| end(b).cmp(&end(a))));
+    bans.dedup_by(|later, earlier| key(later) == key(earlier));
+    bans
+}
+
+fn request(bans: &[Entry], now: Timestamp) -> ImportRequest {
+    let ban = |entry: &Entry| ImportedBan {
+        prefix: entry.prefix,
+        seconds: entry.until.map(|until| {
+            let left = until.as_second().saturating_sub(now.as_second());
+            u64::try_from(left).unwrap_or(0).max(1)
+        }),
+        scope: entry.scope,
+        reason: entry.reason.to_string(),
+    };
+    ImportRequest {
+        bans: bans.iter().map(ban).collect(),
+    }
+}
+
+/// Adds to what the file has.
+fn write_signatures(file: &Path, adopted: &Adopted) -> Result<(), Failure> {
+    let failure = |error: std::io::Error| {
+        Failure::input(format!(
+            "{}: cannot write the signatures: {error}",
+            file.display()
+        ))
+    };
+    let before = if file.exists() {
+        signatures::read(file)?;
+        fs::read_to_string(file).map_err(failure)?
+    } else {
+        "# Signatures that `sipward import` made of other tools' rules.\n".to_owned()
+    };
+    if let Some(folder) = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        let mut builder = fs::DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(0o755)
+            .create(folder)
+            .map_err(failure)?;
+    }
+    let text = format!("{before}\n{}", import::signature_file(&adopted.signatures)?);
+    // A reader sees the old file or the new one.
+    let new = file.with_extension("toml.new");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, file))
+        .map_err(failure)
+}
+
+/// What is left to do until the signatures are in force.
+fn in_force(file: &Path, config: &Config) -> [String; 1] {
+    let shown = file.display();
+    let same = |listed: &PathBuf| {
+        listed == file
+            || fs::canonicalize(listed)
+                .is_ok_and(|real| fs::canonicalize(file).is_ok_and(|file| file == real))
+    };
+    [if config.signatures.files.iter().any(same) {
+        format!("{shown} is written: `systemctl reload sipward`, or SIGHUP, puts it in force")
+    } else {
+        format!(
+            "{shown} is written: to put it in force name it in the configuration, [signatures] \
+             files = [\"{shown}\"], and reload"
+        )
+    }]
+}
+
+impl SignaturesView {
+    fn of(adopted: &Adopted) -> Self {
+        let refused = adopted.refused.iter().map(|refused| RefusedView {
+            text: refused.text.clone(),
+            why: refused.why.clone(),
+        });
+        Self {
+            taken: adopted
+                .signatures
+                .iter()
+                .map(|new| new.name.clone())
+                .collect(),
+            refused: refused.collect(),
+            file: None,
+        }
+    }
+}
+
+impl Skips {
+    fn read(&mut self, file: &Path, found: &Found) {
+        for skipped in &found.skipped {
+            let place = match skipped.line {
+                Some(line) => format!("{}:{line}", file.display()),
+                None => file.display().to_string(),
+            };
+            let what = match &skipped.why {
+                Why::Garbage(mend) => format!("{place}: {mend}"),
+                Why::TooShort
+                | Why::Expired
+                | Why::NoBan
+                | Why::Narrower
+                | Why::OfFail2Ban
+                | Why::Withdrawn
+                | Why::OtherSet => format!("{place}: {}", skipped.what),
+            };
+            self.add(skipped.why.words(), what);
+        }
+    }
+
+    fn add(&mut self, why: &str, what: String) {
+        let view = self.0.entry(why.to_owned()).or_insert_with(|| SkippedView {
+            why: why.to_owned(),
+            ..SkippedView::default()
+        });
+        view.count += 1;
+        if view.examples.len() < NAMED {
+            view.examples.push(what);
+        }
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for file in &report.files {
+        let FileView {
+            file,
+            kind,
+            bans,
+            searched,
+            skipped,
+        } = file;
+        lines.push(format!(
+            "{file}: {kind}: {bans} bans, {searched} texts to look for, {skipped} not taken"
+        ));
+    }
+    let banned = table::count(count(report.banned));
+    lines.push(if report.dry_run {
+        format!("{banned} prefixes would be banned")
+    } else {
+        format!(
+            "{banned} prefixes are banned now, {} were already",
+            table::count(count(report.already))
+        )
+    });
+    for skipped in &report.skipped {
+        lines.push(format!(
+            "skipped {}: {}",
+            table::count(count(skipped.count)),
+            skipped.why
+        ));
+        lines.extend(
+            skipped
+                .examples
+                .iter()
+                .map(|example| format!("  {example}")),
+        );
+        let more = skipped.count - skipped.examples.len();
+        if more > 0 {
+            lines.push(format!("  and {more} more"));
+        }
+    }
+    let SignaturesView { taken, refused, .. } = &report.signatures;
+    if !taken.is_empty() || !refused.is_empty() {
+        lines.push(format!(
+            "{} new signatures, {} texts not taken",
+            taken.len(),
+            refused.len()
+        ));
+        lines.extend(taken.iter().map(|name| format!("  + {name}")));
+        lines.extend(
+            refused
+                .iter()
+                .map(|refused| format!("  - {}: {}", refused.text, refused.why)),
+        );
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn count(number: usize) -> u64 {
+    number.try_into().unwrap_or(u64::MAX)
+}
