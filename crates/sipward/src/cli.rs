@@ -12,6 +12,7 @@ mod export;
 mod import;
 mod man;
 mod replay;
+mod rules;
 mod run;
 mod signatures;
 mod status;
@@ -86,6 +87,7 @@ enum Command {
     Signatures(signatures::Arguments),
     Replay(replay::Arguments),
     Explain(explain::Arguments),
+    Rules(rules::Arguments),
     Export(export::Arguments),
     Import(import::Arguments),
     Audit(audit::Arguments),
@@ -113,6 +115,7 @@ impl Command {
             Self::Signatures(arguments) => arguments.run(),
             Self::Replay(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
+            Self::Rules(arguments) => arguments.run(),
             Self::Export(arguments) => arguments.run(),
             Self::Import(arguments) => arguments.run(),
             Self::Audit(arguments) => arguments.run(),

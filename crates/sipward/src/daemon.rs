@@ -30,6 +30,7 @@ mod watch;
 pub use guard::Guard;
 pub use machine::default_interfaces;
 pub use run::{Options, run};
+pub use views::plain_view;
 
 #[cfg(test)]
 mod tests;

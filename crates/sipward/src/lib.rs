@@ -22,6 +22,7 @@ pub mod import;
 pub mod ledger;
 pub mod pcap;
 pub mod replay;
+pub mod rules;
 pub mod sensors;
 pub mod signatures;
 pub mod span;

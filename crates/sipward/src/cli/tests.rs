@@ -65,6 +65,7 @@ fn the_command_line_is_consistent() {
 #[test_case("explain"; "explain")]
 #[test_case("export"; "export")]
 #[test_case("import"; "import")]
+#[test_case("rules"; "rules")]
 #[test_case("audit"; "audit")]
 #[test_case("check-config"; "check config")]
 #[test_case("config"; "config")]

@@ -190,7 +190,9 @@ fn past_view(past: PastBan) -> BanView {
     }
 }
 
-pub(super) fn plain_view(ban: &Ban) -> BanView {
+/// A ban as it is shown, without what the kernel knows of it.
+#[must_use]
+pub fn plain_view(ban: &Ban) -> BanView {
     BanView {
         prefix: ban.prefix,
         port: ban.port,

@@ -7,6 +7,7 @@
 
 mod export;
 mod import;
+mod static_rules;
 
 use std::path::Path;
 
