@@ -166,7 +166,7 @@ impl Arguments {
             }
             for batch in bans.chunks(BATCH) {
                 let reply: ImportReply = client
-                    .post("/v1/import", &request(batch, context.now))
+                    .post("/v1/import", &request(batch))
                     .map_err(|failure| Failure {
                         text: format!(
                             "{}; {} of {} bans were taken before, and a second import takes the rest",
@@ -226,13 +226,10 @@ fn once(mut bans: Vec<Entry>) -> Vec<Entry> {
     bans
 }
 
-fn request(bans: &[Entry], now: Timestamp) -> ImportRequest {
+fn request(bans: &[Entry]) -> ImportRequest {
     let ban = |entry: &Entry| ImportedBan {
         prefix: entry.prefix,
-        seconds: entry.until.map(|until| {
-            let left = until.as_second().saturating_sub(now.as_second());
-            u64::try_from(left).unwrap_or(0).max(1)
-        }),
+        until: entry.until,
         scope: entry.scope,
         reason: entry.reason.to_string(),
     };

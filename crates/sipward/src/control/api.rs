@@ -382,8 +382,8 @@ pub struct ImportRequest {
 pub struct ImportedBan {
     /// Whom.
     pub prefix: IpNet,
-    /// What is left of its time; absent: for ever.
-    pub seconds: Option<u64>,
+    /// Until when; null: for ever.
+    pub until: Option<Timestamp>,
     /// What is dropped; absent: what the configuration says.
     pub scope: Option<BanScope>,
     /// Why.

@@ -97,9 +97,7 @@ impl Guard {
                 port: None,
                 scope: imported.scope.unwrap_or(self.config.bans.scope).into(),
                 since: now,
-                until: imported
-                    .seconds
-                    .map(|seconds| now + Duration::from_secs(seconds)),
+                until: imported.until.map(clock::time),
                 detector: None,
                 reason: escape_at_most(imported.reason.as_bytes(), LONGEST_REASON).to_string(),
                 proven: false,

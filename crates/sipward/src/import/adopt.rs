@@ -137,6 +137,7 @@ fn signature(searched: &Searched) -> Result<Signature, String> {
             source: "import".to_owned(),
             reason: None,
             note: None,
+            action: None,
         };
         let set = alone(&signature).map_err(|failure| failure.text)?;
         match lint(&set).first() {

@@ -159,8 +159,7 @@ impl Rules {
         let profile: sipward_signature::Profile = protection.config.signatures.profile.into();
         let signatures = protection.signatures.iter();
         let (from, to) = (self.ip_header() + 8, self.ip_header() + SEARCHED);
-        for signature in
-            signatures.filter(|signature| profile.action(signature.confidence) == Action::Drop)
+        for signature in signatures.filter(|signature| profile.action_of(signature) == Action::Drop)
         {
             let name = &signature.name;
             match texts(signature) {

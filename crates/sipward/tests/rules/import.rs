@@ -51,10 +51,8 @@ fn what_fail2ban_iptables_and_ipset_have_written_is_taken_over() {
     ban.args(["set", "asterisk", "banip", "203.0.113.9", "2001:db8:bad::9"]);
     done(Process::run(&mut ban, PATIENCE).unwrap());
     let rules = || lab.phones.run("iptables-save").unwrap();
-    wait_until("Fail2Ban's rule", PATIENCE, || {
-        rules().contains("203.0.113.9")
-    })
-    .unwrap();
+    let twice = || rules().matches("203.0.113.9/32").count() == 2;
+    wait_until("Fail2Ban's rules", PATIENCE, twice).unwrap();
     for rule in [
         "-s 203.0.113.20 -j DROP",
         "-s 192.0.2.1 -j DROP",
@@ -125,7 +123,8 @@ fn what_fail2ban_iptables_and_ipset_have_written_is_taken_over() {
         ("a loopback, link-local", 1),
         ("too short", 1),
         ("conditions", 1),
-        ("a rule of Fail2Ban", 1),
+        // Its chains are one for UDP and one for TCP.
+        ("a rule of Fail2Ban", 2),
     ] {
         let view = skipped
             .iter()
@@ -159,13 +158,7 @@ fn what_fail2ban_iptables_and_ipset_have_written_is_taken_over() {
             "{prefix}: {left} s"
         );
     }
-    // For ever by the rule, though Fail2Ban's database has an end for it.
-    for prefix in [
-        "203.0.113.9/32",
-        "203.0.113.20/32",
-        "87.119.220.200/30",
-        "203.0.113.30/32",
-    ] {
+    for prefix in ["203.0.113.20/32", "87.119.220.200/30", "203.0.113.30/32"] {
         assert_eq!(ban_of(bans, prefix)["until"], Value::Null, "{prefix}");
     }
 
@@ -194,10 +187,11 @@ fn what_fail2ban_iptables_and_ipset_have_written_is_taken_over() {
     let matched = done(Process::run(&mut asked, PATIENCE).unwrap());
     assert!(matched.stdout.contains("action: drop"), "{matched:?}");
 
-    // A second time there is nothing new.
-    let again = guard.json(&order).unwrap();
+    // A second time there is nothing new where the file itself has the ends.
+    let again: Vec<&str> = order.iter().copied().take(5).collect();
+    let again = guard.json(&again).unwrap();
     assert_eq!(again["banned"], 0, "{again:#}");
-    assert_eq!(again["already"], 8, "{again:#}");
+    assert_eq!(again["already"], 4, "{again:#}");
     assert_eq!(again["signatures"]["taken"], serde_json::json!([]));
     fail2ban.stop().unwrap();
 }

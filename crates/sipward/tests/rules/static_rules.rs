@@ -12,7 +12,7 @@ use std::{
 use sipward::ledger::{Entry, Ledger};
 use sipward_engine::{Ban, Origin, Scope, Time};
 use sipward_testkit::{
-    asterisk::{Asterisk, Driver, Settings},
+    asterisk::{Asterisk, Settings},
     count::PacketCounter,
     lab::{ATTACKER, Lab, PBX, PBX_V6, PHONES, PHONES_V6},
     phone::{Phones, Task},
@@ -26,6 +26,8 @@ use crate::{done, program};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SCANNER: &str = "friendly-scanner";
+/// The source port that is banned at the address of `port_banned`.
+const PORT: u16 = 5071;
 const GENUINE: &str = "Yealink SIP-T46S 66.86.0.15";
 
 /// The addresses of one family, all of the attacker's namespace but the server's and the phones'.
@@ -40,6 +42,7 @@ struct Parties {
     /// Says a scanner's name where no scanner does.
     named_like_a_scanner: &'static str,
     flooder: &'static str,
+    port_banned: &'static str,
 }
 
 const V4: Parties = Parties {
@@ -51,6 +54,7 @@ const V4: Parties = Parties {
     scanner: "203.0.113.70",
     named_like_a_scanner: "203.0.113.71",
     flooder: "203.0.113.90",
+    port_banned: "203.0.113.80",
 };
 const V6: Parties = Parties {
     server: PBX_V6,
@@ -61,6 +65,7 @@ const V6: Parties = Parties {
     scanner: "2001:db8:bad:70::1",
     named_like_a_scanner: "2001:db8:bad:71::1",
     flooder: "2001:db8:bad:90::1",
+    port_banned: "2001:db8:bad:80::1",
 };
 
 /// Folders of a daemon that does not run, with bans in its ledger.
@@ -69,9 +74,10 @@ fn state(folder: &Path) {
     fs::write(folder.join("sipward.toml"), config).unwrap();
     let mut ledger = Ledger::open(&folder.join("state")).unwrap();
     let ban = |prefix: &str, scope, until| {
+        let of_port = prefix.contains(".80/") || prefix.contains(":80:");
         Entry::Ban(Ban {
             prefix: prefix.parse().unwrap(),
-            port: None,
+            port: of_port.then_some(PORT),
             scope,
             since: Time(1),
             until,
@@ -90,6 +96,8 @@ fn state(folder: &Path) {
             ban("203.0.113.48/28", Scope::Sip, Some(in_an_hour)),
             ban("2001:db8:bad:20::/64", Scope::All, Some(in_an_hour)),
             ban("2001:db8:bad:50::/64", Scope::Sip, None),
+            ban("203.0.113.80/32", Scope::Sip, Some(in_an_hour)),
+            ban("2001:db8:bad:80::1/128", Scope::All, Some(in_an_hour)),
             // Over: this one must not come back to life.
             ban("198.51.100.0/24", Scope::All, Some(Time(2))),
         ])
@@ -117,10 +125,14 @@ fn options(from: &str, user_agent: &str) -> String {
 }
 
 fn send(lab: &Lab, parties: &Parties, source: &str, message: &str, times: usize) {
+    send_from(lab, parties, source, 0, message, times);
+}
+
+fn send_from(lab: &Lab, parties: &Parties, source: &str, port: u16, message: &str, times: usize) {
     let source: IpAddr = source.parse().unwrap();
     let server: IpAddr = parties.server.parse().unwrap();
     lab.attacker.enter(|| {
-        let socket = UdpSocket::bind((source, 0)).unwrap();
+        let socket = UdpSocket::bind((source, port)).unwrap();
         for _ in 0..times {
             socket.send_to(message.as_bytes(), (server, 5060)).unwrap();
         }
@@ -130,13 +142,22 @@ fn send(lab: &Lab, parties: &Parties, source: &str, message: &str, times: usize)
 /// What everybody must find, with the rules of `format` in force.
 fn conform(lab: &Lab, format: &str, parties: &Parties, signatures: bool) {
     let counter = |source, port| PacketCounter::new(&lab.pbx, source, port).unwrap();
-    let [banned, in_prefix, allowed, scanner, like_one, flooder] = [
+    let [
+        banned,
+        in_prefix,
+        allowed,
+        scanner,
+        like_one,
+        flooder,
+        of_port,
+    ] = [
         parties.banned,
         parties.in_banned_prefix,
         parties.allowed,
         parties.scanner,
         parties.named_like_a_scanner,
         parties.flooder,
+        parties.port_banned,
     ]
     .map(|source| counter(source, 5060));
     let ssh = counter(parties.flooder, 22);
@@ -166,6 +187,15 @@ fn conform(lab: &Lab, format: &str, parties: &Parties, signatures: bool) {
         &options(&named, GENUINE),
         3,
     );
+    send_from(
+        lab,
+        parties,
+        parties.port_banned,
+        PORT,
+        &options("", GENUINE),
+        3,
+    );
+    send(lab, parties, parties.port_banned, &options("", GENUINE), 2);
     let begin = Instant::now();
     send(lab, parties, parties.flooder, &options("", GENUINE), 300);
     // The last to be sent is the last to arrive.
@@ -179,6 +209,7 @@ fn conform(lab: &Lab, format: &str, parties: &Parties, signatures: bool) {
     let through = if signatures { 0 } else { 3 };
     assert_eq!(scanner.packets().unwrap(), through, "{format}");
     assert_eq!(like_one.packets().unwrap(), 3, "{format}");
+    assert_eq!(of_port.packets().unwrap(), 2, "{format}");
     let flood = flooder.packets().unwrap();
     assert!(
         (119..=limit).contains(&flood),
