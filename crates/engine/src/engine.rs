@@ -32,6 +32,8 @@ use crate::{
 const MOST_PREFIXES: usize = 50_000;
 /// Trusted addresses whose misdeeds are remembered.
 const MOST_STRIKES: usize = 20_000;
+/// Contacts of registered clients that are remembered.
+const MOST_CONTACTS: usize = 100_000;
 /// Unacknowledged calls that a later log line may be about.
 const MOST_CALLS: usize = 10_000;
 
@@ -63,6 +65,8 @@ pub struct Engine {
     pub(crate) nonces: Nonces,
     pub(crate) transactions: Transactions,
     pub(crate) own_requests: OwnRequests,
+    /// Where registered clients said that they are.
+    pub(crate) contacts: Lru<u64, ()>,
     pub(crate) unacknowledged: Lru<u64, UnacknowledgedCall>,
     pub(crate) dictionary: Dictionary,
     pub(crate) dictionary_budget: Bucket,
@@ -134,6 +138,7 @@ impl Engine {
             nonces: Nonces::new(key),
             transactions: Transactions::new(key),
             own_requests: OwnRequests::new(key),
+            contacts: Lru::new(MOST_CONTACTS, key),
             unacknowledged: Lru::new(MOST_CALLS, key),
             dictionary: Dictionary::new(),
             dictionary_budget: Bucket::default(),

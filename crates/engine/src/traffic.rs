@@ -164,6 +164,9 @@ impl Engine {
             excused: false,
         };
         let lasts = registered_for(response);
+        if matches!(status, 200..=299) && transaction.request.method == Method::Register {
+            self.registered(response);
+        }
         if let Some(transaction) = self.transactions.get_mut(key) {
             transaction.answer = Some(answer);
         }
@@ -238,11 +241,24 @@ impl Engine {
         }
     }
 
-    /// A request of the server itself: who answers it well is a peer.
+    /// Remembers where a client said that it is.
+    fn registered(&mut self, response: &sip::Message<'_>) {
+        for contact in response.contacts() {
+            let place = place(self.key, &contact.uri);
+            self.contacts.touch(place);
+        }
+    }
+
+    /// A request of the server itself: who answers it well is a peer. Not so where a client has sent
+    /// it: a stolen account may name any address as its own.
     fn own_request(&mut self, to: SocketAddr, method: Method, request: &sip::Message<'_>) {
         let is_first = to_tag(self.key, request).is_none();
         let asks = matches!(method, Method::Register | Method::Options | Method::Invite);
-        if !is_first || !asks {
+        let is_of_client = request.request().is_some_and(|line| {
+            let place = place(self.key, &line.uri);
+            self.contacts.get(place).is_some()
+        });
+        if !is_first || !asks || is_of_client {
             return;
         }
         if let Some(key) = self.transactions.key_of(to, request) {
@@ -388,6 +404,13 @@ fn first_line<'a>(message: &sip::Message<'a>) -> &'a [u8] {
         .split(is_line_end)
         .find(|line| !line.is_empty())
         .unwrap_or_default()
+}
+
+/// Where a URI leads, whatever else it says.
+fn place(key: HashKey, uri: &sip::Uri<'_>) -> u64 {
+    let user = uri.user.unwrap_or_default();
+    let port = uri.port.unwrap_or(0).to_be_bytes();
+    key.of(&[user, &uri.host.to_ascii_lowercase(), &port])
 }
 
 /// How long the registration lasts that a 200 confirms.

@@ -238,3 +238,38 @@ fn who_has_lost_his_trust_does_not_become_a_trunk_by_answering() {
         .collect();
     assert!(!trusted.contains(&"203.0.113.20".to_owned()), "{trusted:?}");
 }
+
+/// PJSIP asks where the Contact of a registration is, and whoever has stolen an account writes that.
+#[test]
+fn who_is_named_as_the_contact_of_an_account_does_not_become_a_trunk_by_answering() {
+    for (asked, is_trunk) in [
+        ("sip:x@203.0.113.66:5060", false),
+        ("sip:x@203.0.113.66:5060;ob", false),
+        ("sip:trunk@203.0.113.66", true),
+    ] {
+        let mut scene = scene();
+        let headers = "Via: SIP/2.0/UDP 203.0.113.20:5060;branch=z9hG4bKreg\r\n\
+                       From: <sip:100@198.51.100.1>;tag=r\r\nTo: <sip:100@198.51.100.1>;tag=p\r\n\
+                       Call-ID: registers\r\nCSeq: 2 REGISTER\r\n";
+        let contact =
+            "Contact: <sip:x@203.0.113.66:5060;ob>;expires=300\r\nContent-Length: 0\r\n\r\n";
+        let request = format!("REGISTER sip:198.51.100.1 SIP/2.0\r\n{headers}{contact}");
+        scene.send(PHONE, &request);
+        scene.server_sends(PHONE, &format!("SIP/2.0 200 OK\r\n{headers}{contact}"));
+
+        let own = "Via: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bKo\r\nFrom: <sip:a@198.51.100.1>;tag=o\r\n\
+                   To: <sip:x@203.0.113.66>\r\nCall-ID: qualifies\r\nCSeq: 1 OPTIONS\r\n\
+                   Content-Length: 0\r\n\r\n";
+        scene.server_sends(ASKED, &format!("OPTIONS {asked} SIP/2.0\r\n{own}"));
+        scene.send(ASKED, &format!("SIP/2.0 200 OK\r\n{own}"));
+        let address: std::net::IpAddr = "203.0.113.66".parse().unwrap();
+        let mut trusted = scene.engine.trusted(scene.now);
+        assert_eq!(
+            trusted.any(|trusted| trusted.address == address),
+            is_trunk,
+            "{asked}"
+        );
+    }
+}
+
+const ASKED: &str = "203.0.113.66:5060";
