@@ -24,6 +24,8 @@ use crate::user_agent::Transport;
 
 mod config;
 
+pub use config::make_certificate;
+
 /// Asterisk's console socket below its folder.
 const CONSOLE: &str = "run/asterisk.ctl";
 

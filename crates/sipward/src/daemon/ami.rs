@@ -388,6 +388,10 @@ impl<'a> Session<'a> {
             None => read.await.map_err(lost)?,
         };
         if count == 0 {
+            // A refusal comes right before the end.
+            if self.codec.holds() {
+                return Ok(self.codec.quiet());
+            }
             return Err(Gone::Lost("Asterisk has closed the connection".to_owned()));
         }
         Ok(self.codec.feed(buffer.get(..count).unwrap_or_default()))

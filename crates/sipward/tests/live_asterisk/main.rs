@@ -1,6 +1,7 @@
-//! The logs of a real Asterisk beside the packets that the tap sees.
+//! The logs and the manager interface of a real Asterisk beside the packets that the tap sees.
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
 
+mod ami;
 mod counting;
 mod forgery;
 mod rotation;

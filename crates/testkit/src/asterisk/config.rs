@@ -135,8 +135,12 @@ pub(super) fn write(folder: &Path, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// A key and a certificate for the PBX's address, which are nobody's before and after.
-fn make_certificate(folder: &Path) -> Result<()> {
+/// A key and a certificate for the PBX's address, which are nobody's before and after: `tls.key` and
+/// `tls.crt`.
+///
+/// # Errors
+/// Without openssl.
+pub fn make_certificate(folder: &Path) -> Result<()> {
     let mut command = Command::new("openssl");
     command
         .args([

@@ -184,6 +184,7 @@ async fn a_refused_login_says_why_and_a_lost_connection_is_made_again() {
     server
         .say("Response: Error\r\nMessage: Authentication \x1b[2Jfailed\r\n\r\n")
         .await;
+    drop(server);
     let note = wire.until(SensorState::Refused).await.unwrap();
     assert!(
         note.ends_with("the login is refused: Authentication \\x1b[2Jfailed"),
