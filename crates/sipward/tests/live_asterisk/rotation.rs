@@ -91,7 +91,7 @@ fn each_line_counts_once_however_the_file_is_treated() {
 }
 
 #[test]
-fn asterisks_own_rotation_and_restart_lose_nothing() {
+fn asterisks_own_rotation_loses_nothing() {
     if !can_run() {
         return;
     }
