@@ -29,10 +29,13 @@ fn what_the_wire_and_the_logs_show_counts_once() {
         return;
     }
     let lab = Lab::new().unwrap();
-    let settings = Settings {
+    let mut settings = Settings {
         tls_and_web_socket: Some(Driver::ChanSip),
         ..Settings::default()
     };
+    // The same events once more.
+    let again = "[logfiles](+)\nagain => notice,security\n".to_owned();
+    settings.appended.insert("logger.conf", again);
     let asterisk = Asterisk::start(&lab.pbx, &settings).unwrap();
     for (attacker, driver, transport) in [
         ("203.0.113.22", Driver::ChanSip, Transport::Udp),
@@ -43,7 +46,10 @@ fn what_the_wire_and_the_logs_show_counts_once() {
         ("203.0.113.27", Driver::ChanSip, Transport::Ws),
         ("203.0.113.28", Driver::ChanSip, Transport::Wss),
     ] {
-        let guard = guard(&lab.pbx, &logs_of(&asterisk));
+        let guard = guard(
+            &lab.pbx,
+            &[logs_of(&asterisk), vec![asterisk.log_path("again")]].concat(),
+        );
         let mut parties = UserAgents::new(&lab).unwrap();
         parties.trust(&asterisk.certificate().unwrap()).unwrap();
         let before = asterisk.log("security").matches("ReceivedHash").count()
@@ -80,6 +86,7 @@ fn what_the_wire_and_the_logs_show_counts_once() {
             let why = suspicion(&guard, attacker, "password-guessing").unwrap();
             why["evidence"].to_string().contains("SecurityEvent=")
         });
+        assert!(asterisk.log("again").contains("SecurityEvent="));
         assert_eq!(count().unwrap(), ATTEMPTS, "{driver:?} {transport:?}");
         assert!(!guard.bans(&format!("{attacker}/32")).unwrap());
     }
