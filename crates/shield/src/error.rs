@@ -84,6 +84,22 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// nf_tables refused something.
+    #[error("nftables: {what}: {source}")]
+    Nftables {
+        /// What was tried.
+        what: String,
+        /// What the kernel or `nft` said.
+        source: io::Error,
+    },
+    /// The program that writes rules is missing.
+    #[error("nftables: no program nft on the PATH: install it (`apt install nftables`)")]
+    NoNft,
+    /// Somebody else listens.
+    #[error(
+        "nftables: somebody else listens to log group {0}, most likely another sipward: a machine has one that guards by nftables"
+    )]
+    LogGroup(u16),
     /// The filter of the tap would be too long.
     #[error(
         "{0} ports are more than the tap can tell apart: name ranges of neighbours, at most 1,000"

@@ -1,7 +1,8 @@
 //! The kernel's side of sipward: the XDP program `bpf/shield.bpf.c`, the binary interface that it
 //! shares with this crate, and the loader that attaches, pins and feeds it.
 //!
-//! Callers see [`Shield`], a small trait; [`xdp::Xdp`] is the real thing.
+//! Callers see [`Shield`], a small trait; [`xdp::Xdp`] is the real thing, and
+//! [`nftables::Nftables`] stands in where the kernel or the interface does not take it.
 
 mod abi;
 mod automaton;
@@ -11,6 +12,7 @@ mod entries;
 mod error;
 mod listed;
 mod maps;
+pub mod nftables;
 mod program;
 mod simulator;
 mod sys;
@@ -21,7 +23,7 @@ pub mod xdp;
 pub use error::Error;
 pub use simulator::{Judgement, Simulator};
 pub use sys::probe;
-pub use tap::{Direction, Tap, TapFrame, TapPorts, TapStatistics};
+pub use tap::{Direction, Frames, Tap, TapFrame, TapPorts, TapStatistics};
 pub use types::*;
 
 /// Bytes of payload that an [`Event`] carries at most.

@@ -76,6 +76,38 @@ pub struct Tap {
     statistics: TapStatistics,
 }
 
+/// What comes through the shield and what goes out, frame by frame. Its descriptor becomes readable
+/// with each frame; [`Self::next_frame`] has to be asked until it has none.
+pub trait Frames: AsFd {
+    /// The interface, or the interfaces.
+    fn interface(&self) -> &str;
+
+    /// Takes hold again of what it has lost: its interface, its rules. Returns whether there was
+    /// anything to mend; the descriptor may be another then, and the statistics begin anew.
+    ///
+    /// # Errors
+    /// It cannot, for now.
+    fn mend(&mut self, ports: &TapPorts) -> Result<bool, Error>;
+
+    /// Sees other ports from now on; frames that wait are still given.
+    ///
+    /// # Errors
+    /// Too many ports; it then goes on as it was.
+    fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Error>;
+
+    /// When the frame was seen that [`Self::next_frame`] gives next, in nanoseconds of UNIX time.
+    fn next_at(&mut self) -> Option<u64>;
+
+    /// The next frame that waits, oldest first; none where none waits.
+    fn next_frame(&mut self) -> Option<TapFrame<'_>>;
+
+    /// What was counted so far.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn statistics(&mut self) -> Result<TapStatistics, Error>;
+}
+
 impl Tap {
     /// Opens a tap on an interface of this network namespace. It stays with the interface until
     /// that goes away, however it is called then.
@@ -107,34 +139,43 @@ impl Tap {
         })
     }
 
-    /// The name that the interface had when the tap was opened.
-    #[must_use]
-    pub fn interface(&self) -> &str {
-        &self.interface
-    }
-
-    /// Whether another interface has that name now, or none: then this tap sees nothing of it.
+    /// Whether another interface has its name now, or none: then this tap sees nothing of it.
     #[must_use]
     pub fn is_severed(&self) -> bool {
         sys::interface_index(&self.interface) != Some(self.ifindex)
     }
 
-    /// Sees other ports from now on; frames that wait are still given.
-    ///
-    /// # Errors
-    /// Too many ports; the tap then goes on as it was.
-    pub fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Error> {
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Tap {
+            interface: self.interface.clone(),
+            source,
+        }
+    }
+}
+
+impl Frames for Tap {
+    fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    fn mend(&mut self, ports: &TapPorts) -> Result<bool, Error> {
+        if !self.is_severed() {
+            return Ok(false);
+        }
+        *self = Self::open(&self.interface, ports)?;
+        Ok(true)
+    }
+
+    fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Error> {
         let program = filter::program(ports)?;
         socket::filter(&self.socket, &program).map_err(|source| self.failed(source))
     }
 
-    /// When the frame was seen that [`Self::next_frame`] gives next, in nanoseconds of UNIX time.
-    pub fn next_at(&mut self) -> Option<u64> {
+    fn next_at(&mut self) -> Option<u64> {
         self.batch.peek(&self.socket).map(|frame| frame.at)
     }
 
-    /// The next frame that waits, oldest first; none where none waits.
-    pub fn next_frame(&mut self) -> Option<TapFrame<'_>> {
+    fn next_frame(&mut self) -> Option<TapFrame<'_>> {
         self.batch.peek(&self.socket)?;
         let (frame, bytes) = self.batch.take()?;
         Some(TapFrame {
@@ -150,23 +191,12 @@ impl Tap {
         })
     }
 
-    /// What was counted so far.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn statistics(&mut self) -> Result<TapStatistics, Error> {
+    fn statistics(&mut self) -> Result<TapStatistics, Error> {
         let (frames, lost) =
             socket::statistics(&self.socket).map_err(|source| self.failed(source))?;
         self.statistics.frames += u64::from(frames);
         self.statistics.lost += u64::from(lost);
         Ok(self.statistics)
-    }
-
-    fn failed(&self, source: io::Error) -> Error {
-        Error::Tap {
-            interface: self.interface.clone(),
-            source,
-        }
     }
 }
 

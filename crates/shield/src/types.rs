@@ -197,14 +197,14 @@ pub enum XdpMode {
 pub struct GuardedInterface {
     /// Its name.
     pub name: String,
-    /// How the program is attached.
-    pub mode: XdpMode,
+    /// How the program is attached; none where nftables guards.
+    pub mode: Option<XdpMode>,
     /// False when the link was severed, or another program stands in its place.
     pub attached: bool,
 }
 
 /// What enforces bans, limits and signatures: [`crate::xdp::Xdp`] on interfaces,
-/// [`crate::Simulator`] on single frames.
+/// [`crate::nftables::Nftables`] where that cannot be, [`crate::Simulator`] on single frames.
 pub trait Shield: Send {
     /// Puts mode, ports and limits in force, at once and without a gap.
     fn set_policy(&mut self, policy: &Policy) -> Result<(), crate::Error>;
@@ -215,6 +215,14 @@ pub trait Shield: Send {
 
     /// Sets a ban, or gives the ban of the same target and scope a new end.
     fn ban(&mut self, ban: &Ban) -> Result<(), crate::Error>;
+
+    /// Sets many bans in one go.
+    ///
+    /// # Errors
+    /// Some may be set then.
+    fn ban_all(&mut self, bans: &[Ban]) -> Result<(), crate::Error> {
+        bans.iter().try_for_each(|ban| self.ban(ban))
+    }
 
     /// Lifts the ban of exactly this target and scope; no ban is no error. Returns how many packets
     /// it has dropped.
@@ -271,7 +279,7 @@ pub trait Shield: Send {
     /// The last interface that refused; the others are mended nevertheless.
     fn reattach(&mut self) -> Result<Vec<String>, crate::Error>;
 
-    /// Detaches from every interface and removes every pin: nothing of it stays behind.
+    /// Detaches from every interface and removes every pin or table: nothing of it stays behind.
     fn detach(&mut self) -> Result<(), crate::Error>;
 }
 

@@ -333,7 +333,7 @@ shield_by_maps!(Xdp {
     fn interfaces(&self) -> Result<Vec<GuardedInterface>, Error> {
         let guarded = |link: &Link| GuardedInterface {
             name: link.interface.clone(),
-            mode: link.mode,
+            mode: Some(link.mode),
             attached: link.is_attached(),
         };
         Ok(self.links.iter().map(guarded).collect())
@@ -358,6 +358,24 @@ shield_by_maps!(Xdp {
         remove_pins(&self.pins)
     }
 });
+
+/// Takes away what a sipward that is no longer running has left behind. Returns whether there was
+/// anything.
+///
+/// # Errors
+/// A pin that cannot be removed.
+pub fn remove_leftovers(pin_dir: &Path) -> Result<bool, Error> {
+    let pins = pin_dir.join(format!("layout-{LAYOUT}"));
+    if !pins.is_dir() {
+        return Ok(false);
+    }
+    let links = pinned_links(&pins)?;
+    for (pin, _) in &links {
+        remove(pin)?;
+    }
+    remove_pins(&pins)?;
+    Ok(!links.is_empty())
+}
 
 /// An interface that does not take the program, with what the administrator may try.
 fn refused(interface: &str, mode: XdpMode, error: &(dyn StdError + 'static)) -> Error {

@@ -263,10 +263,16 @@ fn the_mode_is_what_was_asked_for_and_generic_on_veth_by_default() {
             .collect::<Vec<_>>()
     };
     let xdp = net.open(None).unwrap();
-    assert_eq!(modes(&xdp), [("wan".to_owned(), XdpMode::Generic, true)]);
+    assert_eq!(
+        modes(&xdp),
+        [("wan".to_owned(), Some(XdpMode::Generic), true)]
+    );
     drop(xdp);
     let mut xdp = net.open(Some(XdpMode::Native)).unwrap();
-    assert_eq!(modes(&xdp), [("wan".to_owned(), XdpMode::Native, true)]);
+    assert_eq!(
+        modes(&xdp),
+        [("wan".to_owned(), Some(XdpMode::Native), true)]
+    );
     ban(&mut xdp);
     assert!(!net.reaches());
 }
@@ -286,7 +292,7 @@ fn native_that_was_asked_for_and_cannot_be_is_an_error() {
          no native XDP; take --xdp-mode generic"
     );
     let (xdp, _) = net.open_at(net.pin_dir.clone(), "br0", None).unwrap();
-    assert_eq!(xdp.interfaces().unwrap()[0].mode, XdpMode::Generic);
+    assert_eq!(xdp.interfaces().unwrap()[0].mode, Some(XdpMode::Generic));
 }
 
 #[test]

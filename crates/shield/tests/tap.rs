@@ -10,8 +10,8 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sipward_shield::{
-    Ban, BootTime, Direction, Error, Limits, Mode, Policy, PortClass, Ports, Rate, Scope,
-    Shield as _, Tap, TapPorts, Target, XdpMode,
+    Ban, BootTime, Direction, Error, Frames as _, Limits, Mode, Policy, PortClass, Ports, Rate,
+    Scope, Shield as _, Tap, TapPorts, Target, XdpMode,
     xdp::{Interface, Options, Xdp},
 };
 use sipward_testkit::{

@@ -24,7 +24,7 @@ use sipward_signature::Confidence;
 pub use asterisk::{Ami, Asterisk};
 pub use detect::Detect;
 pub use error::{Problem, Problems};
-pub use values::{BanScope, GuardMode, RateText, XdpChoice};
+pub use values::{BackendChoice, BanScope, GuardMode, RateText, XdpChoice};
 
 use crate::{
     address::Host,
@@ -49,6 +49,8 @@ pub struct Config {
     pub interfaces: Vec<String>,
     /// Enforce or only watch.
     pub mode: GuardMode,
+    /// What enforces.
+    pub backend: BackendChoice,
     /// How XDP is attached.
     pub xdp_mode: XdpChoice,
     /// Folder of the pinned maps and links, on a BPF file system.
@@ -566,6 +568,7 @@ impl Default for Config {
         Self {
             interfaces: Vec::new(),
             mode: GuardMode::Protect,
+            backend: BackendChoice::Auto,
             xdp_mode: XdpChoice::Auto,
             pin_dir: PathBuf::from("/sys/fs/bpf/sipward"),
             ports: PortLists::default(),

@@ -3,6 +3,7 @@
 mod allowlist;
 mod ami;
 mod asterisk;
+mod backend;
 #[cfg(test)]
 mod double;
 mod evidence;

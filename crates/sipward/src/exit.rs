@@ -129,9 +129,12 @@ impl From<sipward_shield::Error> for Failure {
             | Shield::Load(_)
             | Shield::Map { .. }
             | Shield::Pin { .. }
+            | Shield::Nftables { .. }
+            | Shield::NoNft
             | Shield::Tap { .. } => Self::unsupported(text),
             Shield::NoInterface(_)
             | Shield::AlreadyGuarded(_)
+            | Shield::LogGroup(_)
             | Shield::Full(_)
             | Shield::PortOfPrefix(_)
             | Shield::TooManySignatures { .. }

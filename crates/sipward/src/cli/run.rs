@@ -5,7 +5,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Daemon;
 use crate::{
-    config::XdpChoice,
+    config::{BackendChoice, XdpChoice},
     daemon,
     exit::{Answer, Failure},
 };
@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Decide and count everything, drop nothing
     #[arg(long)]
     observe: bool,
+    /// What enforces [default: what the configuration says: auto]
+    #[arg(long, value_name = "BACKEND")]
+    backend: Option<BackendChoice>,
     /// How XDP is attached [default: what the configuration says: auto]
     #[arg(long, value_name = "MODE")]
     xdp_mode: Option<XdpChoice>,
@@ -47,6 +50,7 @@ impl Arguments {
             config,
             interfaces: self.interface,
             observe: self.observe,
+            backend: self.backend,
             xdp_mode: self.xdp_mode,
             state_dir: absolute(state_dir),
             socket: absolute(socket),

@@ -66,10 +66,15 @@ pub(super) fn text(status: &Status) -> String {
         };
         line(
             "interface",
-            format!("{} ({} XDP{gone})", interface.name, interface.xdp_mode),
+            format!("{} ({}{gone})", interface.name, interface.how()),
         );
     }
     let leaked = table::count(status.enforcement.leaked_packets);
+    let missing = if status.backend == "nftables" {
+        "rules are missing"
+    } else {
+        "the program is missing on an interface"
+    };
     line(
         "enforcement",
         match status.enforcement.state {
@@ -82,8 +87,7 @@ pub(super) fn text(status: &Status) -> String {
                  came through"
             ),
             EnforcementState::Detached => format!(
-                "DETACHED: the program is missing on an interface, see the log: {leaked} packets \
-                 of banned sources came through"
+                "DETACHED: {missing}, see the log: {leaked} packets of banned sources came through"
             ),
         },
     );

@@ -34,6 +34,18 @@ impl fmt::Display for GuardMode {
     }
 }
 
+/// What is to enforce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendChoice {
+    /// XDP, and nftables where that cannot be.
+    Auto,
+    /// XDP; an error where it cannot be.
+    Xdp,
+    /// A table of nftables.
+    Nftables,
+}
+
 /// How XDP is to be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]

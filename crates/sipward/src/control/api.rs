@@ -59,10 +59,21 @@ pub struct SignatureView {
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// `native` or `generic`.
-    pub xdp_mode: String,
-    /// False where the program is no longer there.
+    /// `native` or `generic`; null where nftables guards.
+    pub xdp_mode: Option<String>,
+    /// False where the program, or a rule, is no longer there.
     pub attached: bool,
+}
+
+impl Interface {
+    /// How it is guarded, for people.
+    #[must_use]
+    pub fn how(&self) -> String {
+        match &self.xdp_mode {
+            Some(mode) => format!("{mode} XDP"),
+            None => "nftables".to_owned(),
+        }
+    }
 }
 
 /// Whether what is decided is carried out.

@@ -127,7 +127,7 @@ impl Shield for Double {
         let attached = self.state().is_attached;
         Ok(vec![GuardedInterface {
             name: "eth0".to_owned(),
-            mode: XdpMode::Native,
+            mode: Some(XdpMode::Native),
             attached,
         }])
     }

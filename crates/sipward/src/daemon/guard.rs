@@ -13,8 +13,8 @@ use sipward_shield::{self as shield, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
 use super::{
-    ami::AmiSensor, evidence, hits::SignatureHits, kernel_events::KernelEvents, machine,
-    packets::Packets, peers::Peers, reconcile, self_check::SelfCheck, watch::Watchers,
+    ami::AmiSensor, backend::Backend, evidence, hits::SignatureHits, kernel_events::KernelEvents,
+    machine, packets::Packets, peers::Peers, reconcile, self_check::SelfCheck, watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
@@ -34,6 +34,7 @@ pub struct Guard {
     pub(super) config: Config,
     pub(super) engine: Engine,
     pub(super) shield: Box<dyn Shield>,
+    pub(super) backend: Backend,
     pub(super) ledger: Ledger,
     pub(super) started: Instant,
     pub(super) events: KernelEvents,
@@ -74,6 +75,7 @@ impl Guard {
             twins: Twins::default(),
             config,
             shield,
+            backend: Backend::xdp(),
             ledger,
             started: Instant::now(),
             events: KernelEvents::default(),
@@ -91,6 +93,14 @@ impl Guard {
         }
         guard.self_check.changed(clock::now());
         Ok(guard)
+    }
+
+    /// Says what it guards with.
+    pub fn set_backend(&mut self, backend: Backend) {
+        if !backend.knows_signatures {
+            self.packets.scan_all();
+        }
+        self.backend = backend;
     }
 
     /// The configuration in force.

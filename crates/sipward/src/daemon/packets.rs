@@ -55,6 +55,13 @@ impl Packets {
         }
     }
 
+    /// Looks for signatures in every message: nobody else does.
+    pub fn scan_all(&mut self) {
+        if let Some(sensor) = &mut self.sensor {
+            sensor.scan_all();
+        }
+    }
+
     /// What it gave to the engine, and what it could not read.
     pub fn events(&self) -> (u64, u64) {
         self.sensor.as_ref().map_or((0, 0), |sensor| {

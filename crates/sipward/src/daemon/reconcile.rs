@@ -47,13 +47,14 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
         .into_iter()
         .map(|enforced| (target(&enforced), enforced))
         .collect();
+    let mut missing = Vec::new();
     for ban in &bans {
         let held = enforced.remove(&Target::of(ban));
         let same = held.is_some_and(|held| same_end(clocks.unix(held.ban.until), ban.until));
         if same {
             continue;
         }
-        guard.shield.ban(&kernel_ban(&Target::of(ban), ban.until))?;
+        missing.push(kernel_ban(&Target::of(ban), ban.until));
         match held {
             None => tracing::info!(
                 "reconcile: the ban of {} was not in the kernel: restored",
@@ -65,6 +66,7 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
             ),
         }
     }
+    guard.shield.ban_all(&missing)?;
     for (target, held) in enforced {
         let until = clocks.unix(held.ban.until);
         let last = guard.ledger.last_end(&target)?;

@@ -3,14 +3,16 @@
 //! The order of the start is a promise; what fails leaves everything before it as it was:
 //!
 //! 1. the configuration is read and checked, signatures included;
-//! 2. each interface exists, and the kernel offers BPF, and to us;
+//! 2. each interface exists, and the kernel offers BPF, or nftables, and to us;
 //! 3. no other sipward guards an interface of these, and this one holds them;
 //! 4. the state folder is held, the ledger opened, the folder of pins held;
 //! 5. signals wait for the loop, and the control socket is bound; who asks now waits for the
 //!    answer;
-//! 6. the program is loaded, over the pinned maps or new ones, and the taps behind it are opened;
+//! 6. the program is loaded, over the pinned maps or new ones, or the table of nftables is, and the
+//!    taps behind it are opened;
 //! 7. policy, signatures, bans and allowlist are made those of configuration and ledger, each
-//!    difference is logged, and then the program goes on the interfaces;
+//!    difference is logged, and then the program goes on the interfaces; where one refuses it and nobody has asked
+//!    for XDP, 6 and 7 are done again with nftables;
 //! 8. one line says that sipward is ready, and the service manager hears it.
 
 use std::{
@@ -22,7 +24,6 @@ use std::{
 
 use nix::net::if_::if_nametoindex;
 use sipward_engine::Time;
-use sipward_shield::xdp::{self, Xdp};
 use tokio::{
     io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
@@ -34,17 +35,18 @@ use tokio::{
 use super::{
     Guard,
     asterisk::{self, Beside},
+    backend::{self, Guarding},
     default_interfaces,
     hep::HepListener,
     locks::{FolderLock, InterfaceLock},
     logs::Logs,
     notify,
     packets::tap_ports,
-    taps::{self, Taps},
+    taps::Taps,
 };
 use crate::{
     clock,
-    config::{Config, GuardMode, XdpChoice},
+    config::{BackendChoice, Config, GuardMode, XdpChoice},
     control::server::{Control, MOST_WAITING, Task},
     exit::{Exit, Failure},
     ledger::{self, Ledger},
@@ -69,6 +71,8 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// Drop nothing.
     pub observe: bool,
+    /// What enforces.
+    pub backend: Option<BackendChoice>,
     /// How XDP is attached.
     pub xdp_mode: Option<XdpChoice>,
     /// The folder of the ledger.
@@ -85,6 +89,9 @@ impl Options {
         }
         if self.observe {
             config.mode = GuardMode::Observe;
+        }
+        if let Some(backend) = self.backend {
+            config.backend = backend;
         }
         if let Some(mode) = self.xdp_mode {
             config.xdp_mode = mode;
@@ -103,7 +110,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let account = asterisk::account(&config)?;
 
     let interfaces = interfaces(options, &config)?;
-    sipward_shield::probe()?;
+    backend::probe(&config)?;
 
     let _held: Vec<InterfaceLock> = interfaces
         .iter()
@@ -113,6 +120,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     ledger::make_folder(&options.state_dir)?;
     let _state = FolderLock::take(&options.state_dir, "--state-dir")?;
     let ledger = Ledger::open(&options.state_dir)?;
+    let ledger_again = || Ledger::open(&options.state_dir);
 
     let _pins = hold_pins(&config.pin_dir)?;
 
@@ -126,23 +134,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     let mut control = Control::bind(&options.socket)?;
 
-    let shield = Xdp::open(&xdp::Options {
-        pin_dir: config.pin_dir.clone(),
-        interfaces: interfaces
-            .iter()
-            .map(|name| xdp::Interface {
-                name: name.clone(),
-                mode: config.xdp_mode.asked(),
-            })
-            .collect(),
-    })?;
-    let events = taps::readable(shield.events_fd().try_clone_to_owned());
-    let events = events.map_err(|error| no_wait(&error))?;
-
-    let taps = Taps::open(&interfaces, &tap_ports(&config))?;
     let hep = runtime.block_on(HepListener::open(config.sensors.hep, &config.ports))?;
     let logs = Logs::open(&config.asterisk);
-    let guard = Guard::new(config, Box::new(shield), ledger)?;
+    let Guarding {
+        guard,
+        events,
+        taps,
+    } = backend::guard(&config, &interfaces, ledger, ledger_again)?;
     let (sender, tasks) = mpsc::channel(MOST_WAITING);
     control.serve(sender.clone());
     let beside = Beside::start(guard.config(), account, sender);
@@ -325,6 +323,7 @@ impl Daemon<'_> {
         let fixed = |config: &Config| {
             (
                 config.interfaces.clone(),
+                config.backend,
                 config.xdp_mode,
                 config.pin_dir.clone(),
                 config.sensors.clone(),
@@ -332,10 +331,11 @@ impl Daemon<'_> {
         };
         if fixed(running) != fixed(&config) {
             tracing::warn!(
-                "interfaces, xdp-mode, pin-dir and sensors change with the next start only"
+                "interfaces, backend, xdp-mode, pin-dir and sensors change with the next start only"
             );
             (
                 config.interfaces,
+                config.backend,
                 config.xdp_mode,
                 config.pin_dir,
                 config.sensors,
@@ -356,7 +356,7 @@ impl Daemon<'_> {
                 let interfaces: Vec<String> = status
                     .interfaces
                     .iter()
-                    .map(|interface| format!("{} ({} XDP)", interface.name, interface.xdp_mode))
+                    .map(|interface| format!("{} ({})", interface.name, interface.how()))
                     .collect();
                 tracing::info!(
                     "ready: sipward {} guards {}, mode {}, {} bans, {} allowed",

@@ -3,13 +3,13 @@
 use std::{
     future::poll_fn,
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::OwnedFd,
     task::Poll,
     time::{Duration, Instant},
 };
 
 use sipward_engine::Time;
-use sipward_shield::{Tap, TapPorts};
+use sipward_shield::{Frames, Tap, TapPorts, nftables};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Guard, packets::tap_ports};
@@ -31,19 +31,16 @@ pub struct Taps {
 
 /// A tap that wakes the loop.
 struct Waking {
-    tap: Tap,
+    tap: Box<dyn Frames>,
     ready: AsyncFd<OwnedFd>,
     lost: u64,
 }
 
 impl Waking {
-    fn open(interface: &str, ports: &TapPorts) -> Result<Self, Failure> {
-        let tap = Tap::open(interface, ports)?;
-        let ready = readable(tap.as_fd().try_clone_to_owned())
-            .map_err(|error| Failure::unsupported(format!("cannot wait for packets: {error}")))?;
+    fn on(tap: Box<dyn Frames>) -> Result<Self, Failure> {
         Ok(Self {
+            ready: ready(&*tap)?,
             tap,
-            ready,
             lost: 0,
         })
     }
@@ -55,13 +52,27 @@ impl Taps {
     /// # Errors
     /// One cannot be opened.
     pub fn open(interfaces: &[String], ports: &TapPorts) -> Result<Self, Failure> {
-        let open = |name: &String| Waking::open(name, ports);
-        Ok(Self {
-            taps: interfaces.iter().map(open).collect::<Result<_, _>>()?,
+        let open = |name: &String| Waking::on(Box::new(Tap::open(name, ports)?));
+        let taps = interfaces.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self::of(taps))
+    }
+
+    /// Opens the tap behind the table of nftables, which must be there.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open_nftables(interfaces: &[String], ports: &TapPorts) -> Result<Self, Failure> {
+        let tap = nftables::Tap::open(interfaces, ports)?;
+        Ok(Self::of(vec![Waking::on(Box::new(tap))?]))
+    }
+
+    fn of(taps: Vec<Waking>) -> Self {
+        Self {
+            taps,
             lost_before: 0,
             warned: None,
             warned_of: 0,
-        })
+        }
     }
 
     /// Looks at other ports from now on.
@@ -104,20 +115,19 @@ impl Taps {
         self.oldest().map(|(at, _)| Time(at))
     }
 
-    /// Opens taps anew whose interface went away and is back, counts what was lost, and warns of
-    /// it now and then.
+    /// Mends taps whose interface went away and is back, or whose rules are gone, counts what was
+    /// lost, and warns of it now and then.
     pub fn check(&mut self, guard: &mut Guard) {
-        for waking in self
-            .taps
-            .iter_mut()
-            .filter(|waking| waking.tap.is_severed())
-        {
-            let name = waking.tap.interface().to_owned();
+        let ports = tap_ports(guard.config());
+        for waking in &mut self.taps {
             // Without an interface there is nothing to see; the next check tries again.
-            if let Ok(anew) = Waking::open(&name, &tap_ports(guard.config())) {
-                self.lost_before += waking.lost;
-                *waking = anew;
-                tracing::info!("{name} is back: its packets are read again");
+            if let Ok(true) = waking.tap.mend(&ports) {
+                self.lost_before += std::mem::take(&mut waking.lost);
+                match ready(&*waking.tap) {
+                    Ok(ready) => waking.ready = ready,
+                    Err(error) => tracing::error!("{error}"),
+                }
+                tracing::info!("the packets of {} are read again", waking.tap.interface());
             }
         }
         for waking in &mut self.taps {
@@ -149,6 +159,11 @@ impl Taps {
             .filter_map(|waking| Some((waking.tap.next_at()?, waking)))
             .min_by_key(|(at, _)| *at)
     }
+}
+
+fn ready(tap: &dyn Frames) -> Result<AsyncFd<OwnedFd>, Failure> {
+    readable(tap.as_fd().try_clone_to_owned())
+        .map_err(|error| Failure::unsupported(format!("cannot wait for packets: {error}")))
 }
 
 /// Waits for a descriptor to become readable.

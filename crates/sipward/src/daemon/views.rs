@@ -35,7 +35,7 @@ impl Guard {
             .into_iter()
             .map(|interface| Interface {
                 name: interface.name,
-                xdp_mode: xdp_mode(interface.mode).to_owned(),
+                xdp_mode: interface.mode.map(|mode| xdp_mode(mode).to_owned()),
                 attached: interface.attached,
             })
             .collect();
@@ -51,8 +51,8 @@ impl Guard {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: self.config.mode,
-            backend: "xdp".to_owned(),
-            backend_reason: "the kernel loads the XDP program".to_owned(),
+            backend: self.backend.name.to_owned(),
+            backend_reason: self.backend.reason.clone(),
             uptime_seconds: self.started.elapsed().as_secs(),
             interfaces,
             enforcement: self.enforcement()?,

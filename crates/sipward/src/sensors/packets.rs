@@ -86,6 +86,8 @@ pub struct PacketSensor {
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     pub tables: Option<Tables>,
+    /// Nobody has scanned what comes in one packet.
+    pub scans_all: bool,
     pub counters: Counters,
 }
 
@@ -135,6 +137,11 @@ impl PacketSensor {
     /// and beyond what the kernel scans. Only `certain` ones are told.
     pub fn set_signatures(&mut self, tables: Tables) {
         self.reader.tables = Some(tables);
+    }
+
+    /// Looks for signatures in every message from now on: what drops packets does not.
+    pub fn scan_all(&mut self) {
+        self.reader.scans_all = true;
     }
 
     /// What was seen so far.
@@ -390,7 +397,7 @@ impl Reader {
             return;
         }
         if way.direction == Direction::Inbound
-            && (extent == Extent::Reassembled || payload.len() > SCAN_MAX)
+            && (self.scans_all || extent == Extent::Reassembled || payload.len() > SCAN_MAX)
         {
             self.scan(way, payload, sink);
         }

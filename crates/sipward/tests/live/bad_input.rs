@@ -168,10 +168,31 @@ fn another_xdp_program_on_the_interface_is_never_evicted() {
     kill(dead.start(&inside));
     let place = Place::new(GUARD);
     place
-        .refused(&inside, &[])
+        .refused(&inside, &["--backend", "xdp"])
         .assert_one_line(4, &["eth0", "another XDP program"]);
     assert!(!place.pins.exists() && !place.socket().exists());
     assert!(has_xdp(&inside, "eth0"));
+}
+
+#[test]
+fn beside_another_xdp_program_nftables_guards_and_says_why() {
+    let Some((inside, _peer)) = namespace() else {
+        return;
+    };
+    let dead = Place::new(GUARD);
+    kill(dead.start(&inside));
+    let place = Place::new(GUARD);
+    let daemon = place.start(&inside);
+    let status = place.json("status");
+    assert_eq!(status["backend"], "nftables");
+    let reason = status["backend_reason"].as_str().unwrap();
+    for part in ["eth0", "another XDP program", "signatures"] {
+        assert!(reason.contains(part), "no {part:?} in {reason}");
+    }
+    assert_eq!(status["interfaces"][0]["xdp_mode"], serde_json::Value::Null);
+    assert!(has_xdp(&inside, "eth0") && !place.pins.exists());
+    stop(daemon);
+    assert_eq!(inside.run("nft list tables").unwrap(), "");
 }
 
 #[test]
@@ -218,13 +239,15 @@ fn without_privileges_it_does_not_start() {
 }
 
 #[test]
-fn without_bpf_in_the_kernel_it_does_not_start() {
+fn without_bpf_in_the_kernel_xdp_does_not_start() {
     let Some((inside, _peer)) = namespace() else {
         return;
     };
     let place = Place::new(GUARD);
     let mut command = inside.command(program());
-    command.args(place.run_arguments());
+    command
+        .args(place.run_arguments())
+        .args(["--backend", "xdp"]);
     refuse_bpf(&mut command);
     said(&mut command).assert_one_line(4, &["does not offer BPF", "6.1"]);
     place.assert_untouched();

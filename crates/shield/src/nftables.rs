@@ -1,0 +1,626 @@
+//! The shield as a table of nftables, for where XDP is not to be had.
+//!
+//! Everything is in the table `inet sipward`; no other is read or touched. It is judged at priority
+//! raw, before connection tracking, so that no rule that lets established connections through lets
+//! a banned source through. The table outlives the daemon, and bans lapse in it by themselves.
+//!
+//! Rules are text and go through `nft -f -`, elements and counters through netlink. What is set
+//! here is remembered: a table that somebody flushes (`nft flush ruleset` does) is made again with
+//! all that was in it.
+
+mod netlink;
+mod nflog;
+mod ruleset;
+mod sets;
+mod table;
+mod tap;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    net::IpAddr,
+    os::fd::{AsFd as _, BorrowedFd},
+};
+
+use ipnet::IpNet;
+use sipward_signature::Tables;
+use sipward_wire::{LinkType, Packet, Transport, ip};
+
+use self::{
+    netlink::{Change, Message, Socket},
+    nflog::{Listener, Logged},
+    ruleset::{BANS_MAX, ENTRY, LAYOUT, TAP_CHAINS},
+    sets::{Element, Family, Purpose, Set},
+    table::{busy_or, chains, failed, removal, rules, run_nft},
+};
+pub use self::{table::TABLE, tap::Tap};
+use crate::{
+    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy, Reason,
+    SAMPLE_LEN, Scope, Shield, Target, Verdict,
+};
+
+/// The log group of drops that the daemon hears of. Groups belong to a network namespace; ulogd's
+/// usual ones are below 100.
+const EVENTS_GROUP: u16 = 5060;
+/// The log group of the tap.
+const TAP_GROUP: u16 = 5061;
+/// Begins the error of a machine or a process that may not use nf_tables.
+const CANNOT: &str = "cannot use nf_tables (it takes CAP_NET_ADMIN)";
+/// Events taken in one go.
+const EVENTS_AT_ONCE: usize = 1024;
+/// Sources whose drops are remembered for the next event.
+const MOST_LIMITED: usize = 65_536;
+
+/// The guarding table.
+pub struct Nftables {
+    socket: RefCell<Socket>,
+    events: Listener,
+    interfaces: Vec<String>,
+    /// Rules of each chain, as we have made them; none while nothing is attached.
+    rules: Option<BTreeMap<String, usize>>,
+    sets: BTreeSet<Set>,
+    policy: Option<Policy>,
+    bans: BTreeMap<(Target, Scope), BootTime>,
+    allowed: BTreeSet<IpNet>,
+    trusted: BTreeSet<IpAddr>,
+    generation: u32,
+    limited: HashMap<IpAddr, Seen>,
+    notes: Vec<String>,
+}
+
+/// What the counters of a source said last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    all: u64,
+    dropped: u64,
+}
+
+impl Nftables {
+    /// Opens the table, or takes over what an earlier start has left. It judges no other packets
+    /// than before until [`Shield::attach`].
+    ///
+    /// # Errors
+    /// Another sipward uses it; a kernel without nf_tables or nfnetlink_log; no `nft`; no
+    /// permission (CAP_NET_ADMIN).
+    pub fn open(interfaces: &[String]) -> Result<Self, Error> {
+        for name in interfaces {
+            if crate::sys::interface_index(name).is_none() {
+                return Err(Error::NoInterface(name.clone()));
+            }
+            // nft would read these as its own; `*` stands for many interfaces.
+            if name.contains(['"', '\\', '*']) {
+                return Err(Error::Nftables {
+                    what: format!("the name of interface {name:?} cannot be written in a rule"),
+                    source: io::ErrorKind::InvalidInput.into(),
+                });
+            }
+        }
+        let mut socket = Socket::open().map_err(failed(CANNOT))?;
+        let chains = chains(&mut socket).map_err(failed(CANNOT))?;
+        // Who listens owns the table.
+        let events = Listener::open(EVENTS_GROUP).map_err(busy_or(EVENTS_GROUP))?;
+        let mut table = Self {
+            socket: RefCell::new(socket),
+            events,
+            interfaces: interfaces.to_vec(),
+            rules: None,
+            sets: BTreeSet::new(),
+            policy: None,
+            bans: BTreeMap::new(),
+            allowed: BTreeSet::new(),
+            trusted: BTreeSet::new(),
+            generation: 0,
+            limited: HashMap::new(),
+            notes: Vec::new(),
+        };
+        if !chains.is_empty() && !chains.iter().any(|chain| chain == LAYOUT) {
+            table.notes.push(format!(
+                "table inet {TABLE} was of another layout: it is made anew"
+            ));
+            run_nft(&removal())?;
+        }
+        run_nft(&ruleset::table())?;
+        if chains.iter().any(|chain| chain == ENTRY) {
+            table.notes.push(format!("table inet {TABLE}: adopted"));
+        }
+        table.adopt().map_err(failed("cannot read the table"))?;
+        Ok(table)
+    }
+
+    /// Becomes readable when [`Shield::drain_events`] has something to give.
+    #[must_use]
+    pub fn events_fd(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+
+    /// Reads what the table holds already.
+    fn adopt(&mut self) -> io::Result<()> {
+        let socket = &mut *self.socket.borrow_mut();
+        for set in sets::existing(socket)? {
+            let held = sets::all(socket, &set)?;
+            self.sets.insert(set);
+            for element in held {
+                match set.purpose {
+                    Purpose::Allowed => {
+                        self.allowed.insert(element.target.prefix);
+                    }
+                    Purpose::Banned(scope) => {
+                        self.bans.insert((element.target, scope), element.until);
+                    }
+                }
+            }
+        }
+        for family in Family::ALL {
+            let found = sets::addresses(socket, &trusted_set(family))?;
+            self.trusted.extend(found);
+        }
+        Ok(())
+    }
+
+    /// Makes a set where it is not there yet, and has it looked into.
+    fn ensure(&mut self, wanted: &BTreeSet<Set>) -> Result<(), Error> {
+        let new: Vec<Set> = wanted.difference(&self.sets).copied().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let all: Vec<Set> = self.sets.union(wanted).copied().collect();
+        let text: String = new.iter().map(ruleset::new_set).collect();
+        run_nft(&(text + &ruleset::lookups(&all)))?;
+        self.sets.extend(new);
+        self.know_rules()
+    }
+
+    /// Notes which rules there are now, all of which we made.
+    fn know_rules(&mut self) -> Result<(), Error> {
+        if self.rules.is_some() {
+            self.rules = Some(self.own_rules()?);
+        }
+        Ok(())
+    }
+
+    /// Rules of each chain but of the tap's, which has its own eye on them.
+    fn own_rules(&self) -> Result<BTreeMap<String, usize>, Error> {
+        let rules = rules(&mut self.socket.borrow_mut());
+        let mut rules = rules.map_err(failed("cannot read the rules"))?;
+        rules.retain(|chain, _| !TAP_CHAINS.contains(&chain.as_str()));
+        Ok(rules)
+    }
+
+    fn is_attached(&self) -> bool {
+        let wanted = self.rules.as_ref();
+        wanted.is_some_and(|wanted| self.own_rules().is_ok_and(|found| found == *wanted))
+    }
+
+    /// Makes the whole table anew, with all that was in it; it judges packets last of all.
+    fn rebuild(&mut self) -> Result<(), Error> {
+        let all: Vec<Set> = self.sets.iter().copied().collect();
+        let mut text = removal() + &ruleset::table();
+        text.extend(all.iter().map(ruleset::new_set));
+        text += &ruleset::lookups(&all);
+        if let Some(policy) = &self.policy {
+            text += &ruleset::policy(policy);
+        }
+        run_nft(&text)?;
+        let now = BootTime::now();
+        let mut elements: BTreeMap<Set, Vec<Element>> = BTreeMap::new();
+        for ((target, scope), until) in self.bans.iter().filter(|(_, until)| **until > now) {
+            let ban = Ban {
+                target: *target,
+                scope: *scope,
+                until: *until,
+            };
+            let set = Set::of_ban(target, *scope)?;
+            elements
+                .entry(set)
+                .or_default()
+                .push(Element::of_ban(&ban, 0));
+        }
+        for prefix in &self.allowed {
+            let set = Set::of_prefix(Purpose::Allowed, prefix);
+            let element = Element::of_address(prefix.addr());
+            elements.entry(set).or_default().push(element);
+        }
+        let mut messages = Vec::new();
+        for (set, elements) in &elements {
+            let counted = set.purpose != Purpose::Allowed;
+            messages.extend(sets::create(&set.name(), elements, counted, now));
+        }
+        for source in &self.trusted {
+            let set = trusted_set(Family::of(*source));
+            messages.extend(sets::create(
+                &set,
+                &[Element::of_address(*source)],
+                false,
+                now,
+            ));
+        }
+        self.transact(messages)?;
+        run_nft(&ruleset::entry(&self.interfaces))?;
+        self.rules = Some(self.own_rules()?);
+        Ok(())
+    }
+
+    fn transact(&mut self, messages: Vec<(Change, Message)>) -> Result<(), Error> {
+        self.socket
+            .borrow_mut()
+            .transact(messages)
+            .map_err(|source| {
+                if source.raw_os_error() == Some(libc::ENFILE) {
+                    return Error::Full(BANS_MAX);
+                }
+                failed("the kernel refused a change")(source)
+            })
+    }
+
+    /// Writes bans, each with the count that it has. One that lapses just now is no error.
+    fn write_bans(&mut self, bans: &[Ban]) -> Result<(), Error> {
+        let now = BootTime::now();
+        let mut messages = Vec::new();
+        let mut new: BTreeMap<Set, Vec<Element>> = BTreeMap::new();
+        for ban in bans {
+            let set = Set::of_ban(&ban.target, ban.scope)?;
+            let is_known = self.bans.contains_key(&(ban.target, ban.scope));
+            let held = if is_known {
+                self.held(&set, &ban.target)?
+            } else {
+                None
+            };
+            if held.is_some() {
+                messages.push(sets::delete(&set.name(), &ban.target));
+            }
+            if ban.until > now {
+                let packets = held.map_or(0, |held| held.packets);
+                let element = Element::of_ban(ban, packets);
+                new.entry(set).or_default().push(element);
+            }
+        }
+        for (set, elements) in &new {
+            messages.extend(sets::create(&set.name(), elements, true, now));
+        }
+        self.transact(messages)
+    }
+
+    fn held(&self, set: &Set, target: &Target) -> Result<Option<sets::Held>, Error> {
+        if !self.sets.contains(set) {
+            return Ok(None);
+        }
+        sets::get(&mut self.socket.borrow_mut(), set, target)
+            .map_err(failed("cannot look a ban up"))
+    }
+
+    /// An event as the kernel program tells it.
+    fn event(&mut self, logged: &Logged) -> Option<Event> {
+        let mut named = Reason::ALL.iter();
+        let reason = *named.find(|reason| reason.name() == logged.prefix)?;
+        let packet = Packet::parse(LinkType::RawIp, &logged.bytes);
+        let (ip, (source_port, destination_port)) = (packet.ip?, packet.ports()?);
+        let payload = match packet.transport {
+            Transport::Udp(udp) => udp.payload,
+            Transport::Tcp(tcp) => tcp.payload,
+            Transport::Icmp(_)
+            | Transport::Other
+            | Transport::LaterFragment
+            | Transport::NotUnderstood(_) => &[],
+        };
+        let protocol = match packet.transport {
+            Transport::Tcp(_) => ip::PROTOCOL_TCP,
+            Transport::Udp(_)
+            | Transport::Icmp(_)
+            | Transport::Other
+            | Transport::LaterFragment
+            | Transport::NotUnderstood(_) => ip::PROTOCOL_UDP,
+        };
+        let since = if reason == Reason::Rate {
+            self.since_last(source_of(ip.source))
+        } else {
+            Seen { all: 1, dropped: 1 }
+        };
+        Some(Event {
+            at: BootTime::now(),
+            source: ip.source,
+            destination: ip.destination,
+            source_port,
+            destination_port,
+            protocol,
+            verdict: Verdict::Drop,
+            reason,
+            signature: None,
+            count: narrow(since.dropped.max(1)),
+            passed: narrow(since.all.saturating_sub(since.dropped)),
+            payload_len: narrow(payload.len() as u64),
+            sample: payload.iter().copied().take(SAMPLE_LEN).collect(),
+        })
+    }
+
+    /// What the counters of a source have gone up by since this was asked last.
+    fn since_last(&mut self, source: IpAddr) -> Seen {
+        let family = Family::of(source).digit();
+        let count = |set: &str| {
+            let socket = &mut self.socket.borrow_mut();
+            let counted = sets::counted(socket, &format!("{set}{family}"), source);
+            // Too little is told where the kernel cannot be asked: the next event makes up for it.
+            counted.unwrap_or_default()
+        };
+        let now = Seen {
+            all: count("requests"),
+            dropped: count("limited"),
+        };
+        if self.limited.len() >= MOST_LIMITED {
+            self.limited.clear();
+        }
+        let before = self.limited.insert(source, now).unwrap_or_default();
+        // An element that lapsed and came again counts from zero.
+        let since = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+        Seen {
+            all: since(now.all, before.all),
+            dropped: since(now.dropped, before.dropped),
+        }
+    }
+}
+
+impl Shield for Nftables {
+    fn set_policy(&mut self, policy: &Policy) -> Result<(), Error> {
+        let sets: Vec<Set> = self.sets.iter().copied().collect();
+        run_nft(&(ruleset::policy(policy) + &ruleset::lookups(&sets)))?;
+        self.policy = Some(policy.clone());
+        self.know_rules()
+    }
+
+    fn set_signatures(&mut self, _tables: &Tables) -> Result<u32, Error> {
+        self.generation = self.generation.wrapping_add(1);
+        Ok(self.generation)
+    }
+
+    fn ban(&mut self, ban: &Ban) -> Result<(), Error> {
+        self.ban_all(std::slice::from_ref(ban))
+    }
+
+    fn ban_all(&mut self, bans: &[Ban]) -> Result<(), Error> {
+        // The last word on a target counts.
+        let bans: BTreeMap<(Target, Scope), Ban> = bans
+            .iter()
+            .map(|ban| {
+                let prefix = ban.target.prefix.trunc();
+                let target = Target {
+                    prefix,
+                    ..ban.target
+                };
+                ((target, ban.scope), Ban { target, ..*ban })
+            })
+            .collect();
+        let sets = bans
+            .values()
+            .map(|ban| Set::of_ban(&ban.target, ban.scope))
+            .collect::<Result<_, _>>()?;
+        self.ensure(&sets)?;
+        let list: Vec<Ban> = bans.values().copied().collect();
+        // A ban that lapsed between look and change; then it is not there any more.
+        match self.write_bans(&list) {
+            Err(Error::Nftables { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.write_bans(&list)?;
+            }
+            written => written?,
+        }
+        self.bans
+            .extend(bans.into_iter().map(|(key, ban)| (key, ban.until)));
+        Ok(())
+    }
+
+    fn unban(&mut self, target: &Target, scope: Scope) -> Result<u64, Error> {
+        let set = Set::of_ban(target, scope)?;
+        let held = self.held(&set, target)?;
+        if held.is_some() {
+            match self.transact(vec![sets::delete(&set.name(), target)]) {
+                Err(Error::Nftables { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                }
+                deleted => deleted?,
+            }
+        }
+        let prefix = target.prefix.trunc();
+        self.bans.remove(&(Target { prefix, ..*target }, scope));
+        Ok(held.map_or(0, |held| held.packets))
+    }
+
+    fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, Error> {
+        let set = Set::of_ban(target, scope)?;
+        Ok(self.held(&set, target)?.map(|held| held.until))
+    }
+
+    fn bans(&self) -> Result<Vec<EnforcedBan>, Error> {
+        let mut bans = BTreeMap::new();
+        let mut read = || {
+            let socket = &mut *self.socket.borrow_mut();
+            for set in &self.sets {
+                let Purpose::Banned(scope) = set.purpose else {
+                    continue;
+                };
+                for held in sets::all(socket, set)? {
+                    let ban = Ban {
+                        target: held.target,
+                        scope,
+                        until: held.until,
+                    };
+                    let enforced = EnforcedBan {
+                        ban,
+                        dropped_packets: held.packets,
+                    };
+                    bans.insert((held.target, scope), enforced);
+                }
+            }
+            Ok(())
+        };
+        read().map_err(failed("cannot read the bans"))?;
+        Ok(bans.into_values().collect())
+    }
+
+    fn allow(&mut self, prefix: IpNet) -> Result<(), Error> {
+        let prefix = prefix.trunc();
+        let set = Set::of_prefix(Purpose::Allowed, &prefix);
+        self.ensure(&BTreeSet::from([set]))?;
+        let element = Element::of_address(prefix.addr());
+        self.transact(sets::create(
+            &set.name(),
+            &[element],
+            false,
+            BootTime::now(),
+        ))?;
+        self.allowed.insert(prefix);
+        Ok(())
+    }
+
+    fn disallow(&mut self, prefix: IpNet) -> Result<(), Error> {
+        let prefix = prefix.trunc();
+        if !self.allowed.contains(&prefix) {
+            return Ok(());
+        }
+        let set = Set::of_prefix(Purpose::Allowed, &prefix);
+        let target = Target { prefix, port: None };
+        if self.held(&set, &target)?.is_some() {
+            self.transact(vec![sets::delete(&set.name(), &target)])?;
+        }
+        self.allowed.remove(&prefix);
+        Ok(())
+    }
+
+    fn allowed(&self) -> Result<Vec<IpNet>, Error> {
+        Ok(self.allowed.iter().copied().collect())
+    }
+
+    fn trust(&mut self, source: IpAddr) -> Result<(), Error> {
+        let source = source_of(source);
+        let set = trusted_set(Family::of(source));
+        let element = Element::of_address(source);
+        self.transact(sets::create(&set, &[element], false, BootTime::now()))?;
+        self.trusted.insert(source);
+        Ok(())
+    }
+
+    fn distrust(&mut self, source: IpAddr) -> Result<(), Error> {
+        let source = source_of(source);
+        if self.trusted.remove(&source) {
+            let target = Target {
+                prefix: source.into(),
+                port: None,
+            };
+            let set = trusted_set(Family::of(source));
+            match self.transact(vec![sets::delete(&set, &target)]) {
+                Err(Error::Nftables { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                }
+                deleted => deleted?,
+            }
+        }
+        Ok(())
+    }
+
+    fn trusted(&self) -> Result<Vec<IpAddr>, Error> {
+        Ok(self.trusted.iter().copied().collect())
+    }
+
+    fn counters(&self) -> Result<Counters, Error> {
+        let found = table::counters(&mut self.socket.borrow_mut())
+            .map_err(failed("cannot read the counters"))?;
+        let of = |name: String| found.get(&name).copied().unwrap_or_default();
+        let count = |reason: &Reason| {
+            let count = Count {
+                passed: of(ruleset::passed(*reason)),
+                dropped: of(ruleset::dropped(*reason)),
+            };
+            (*reason, count)
+        };
+        Ok(Counters(Reason::ALL.iter().map(count).collect()))
+    }
+
+    fn interfaces(&self) -> Result<Vec<GuardedInterface>, Error> {
+        let attached = self.is_attached();
+        let guarded = |name: &String| GuardedInterface {
+            name: name.clone(),
+            mode: None,
+            attached,
+        };
+        Ok(self.interfaces.iter().map(guarded).collect())
+    }
+
+    fn drain_events(&mut self, sink: &mut dyn FnMut(Event)) -> usize {
+        let mut drained = 0;
+        while drained < EVENTS_AT_ONCE
+            && let Some(logged) = self.events.next()
+        {
+            drained += 1;
+            if let Some(event) = self.event(&logged) {
+                sink(event);
+            }
+        }
+        drained
+    }
+
+    fn attach(&mut self) -> Result<Vec<String>, Error> {
+        run_nft(&ruleset::entry(&self.interfaces))?;
+        self.rules = Some(self.own_rules()?);
+        Ok(std::mem::take(&mut self.notes))
+    }
+
+    fn reattach(&mut self) -> Result<Vec<String>, Error> {
+        if self.rules.is_none() || self.is_attached() {
+            return Ok(Vec::new());
+        }
+        self.rebuild()?;
+        Ok(vec![format!(
+            "rules of table inet {TABLE} were missing (`nft flush ruleset` takes them): it is made \
+             anew"
+        )])
+    }
+
+    fn detach(&mut self) -> Result<(), Error> {
+        self.rules = None;
+        run_nft(&removal())
+    }
+}
+
+/// Finds out whether this process may use nf_tables, and whether there is an `nft`.
+///
+/// # Errors
+/// What an administrator can act on.
+pub fn probe() -> Result<(), Error> {
+    let asked = Socket::open().and_then(|mut socket| chains(&mut socket));
+    asked.map_err(failed(CANNOT))?;
+    run_nft("")
+}
+
+/// Takes away what a sipward with this backend has left behind that is no longer running. Returns
+/// whether there was anything.
+///
+/// # Errors
+/// What `nft` says.
+pub fn remove_leftovers() -> Result<bool, Error> {
+    let left = || chains(&mut Socket::open()?);
+    // Where nf_tables is not to be had, nothing can be left in it.
+    if !left().is_ok_and(|chains| chains.iter().any(|chain| chain == LAYOUT)) {
+        return Ok(false);
+    }
+    // Who listens owns the table, and guards by it.
+    match Listener::open(EVENTS_GROUP).map_err(busy_or(EVENTS_GROUP)) {
+        Err(Error::LogGroup(_)) => Ok(false),
+        Err(error) => Err(error),
+        Ok(_owner) => run_nft(&removal()).map(|()| true),
+    }
+}
+
+fn trusted_set(family: Family) -> String {
+    format!("trusted{}", family.digit())
+}
+
+/// A source is an IPv4 address or an IPv6 /64.
+fn source_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(network.into())
+        }
+    }
+}
+
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,617 @@
+//! The policy as text for `nft`: the same questions in the same order as the kernel program's.
+//!
+//! ```text
+//!  prerouting, raw ─► ipv4 / ipv6 ─► allowed? ─► banned? ─► later fragment? ─► port
+//!        sip: banned in scope sip? ─► trusted? ─► tiny fragment? ─► answer? request? ─► unknown
+//! ```
+//!
+//! What differs from the kernel program:
+//! - no signatures: the daemon looks for them in what the tap logs;
+//! - a table of sources that is full takes no new one, where the other forgets the oldest: sources
+//!   beyond 131,072 in half a minute have no bucket of their own, but share that of all strangers;
+//! - a retransmission is known again by the datagram's length and checksum, over TCP by its ports;
+//!   a repeated packet less than 0.4 s after the first is refused even where others came between;
+//! - ends of bans stand still while the machine sleeps; the daemon lifts what has lapsed;
+//! - a limit refills at once where the policy changes.
+
+use std::fmt::Write as _;
+
+use super::{
+    EVENTS_GROUP, TABLE, TAP_GROUP,
+    sets::{Family, Purpose, Set, Shape},
+};
+use crate::{Limits, Mode, Policy, PortClass, Rate, Reason, Scope, TapPorts};
+
+/// Names the chain that tells whose table it is, and of which layout.
+pub const LAYOUT: &str = "sipward-layout-1";
+/// The chains of the tap.
+pub const TAP_CHAINS: [&str; 4] = ["behind", "outbound", "tapped", "logged"];
+/// Where packets come in, once the policy is in force.
+pub const ENTRY: &str = "prerouting";
+/// Bytes of IPv4, UDP and 256 of payload: a first fragment of a stranger brings as many.
+const FIRST_FRAGMENT_V4: u32 = 20 + 8 + 256;
+/// The same over IPv6, where the length begins behind the first header: fragment header, UDP.
+const FIRST_FRAGMENT_V6: u32 = 8 + 8 + 256;
+/// Seconds that a bucket is kept after it must be full again.
+const SPARE: u32 = 10;
+/// What each family has its own chain for.
+const FAMILY_CHAINS: [&str; 14] = [
+    "judge",
+    "udp",
+    "tcp",
+    "sip-udp",
+    "sip-tcp",
+    "bare",
+    "opaque",
+    "tripwire",
+    "ssh",
+    "known",
+    "answers",
+    "over",
+    "refused-udp",
+    "refused-tcp",
+];
+/// Bans in one set at most.
+pub const BANS_MAX: u32 = 1_048_576;
+
+/// What sets a limit apart.
+struct Bucket<'a> {
+    set: &'a str,
+    key: String,
+    rate: Rate,
+    /// Counts all packets of the source, too.
+    counted: bool,
+}
+
+/// Everything but bans, allowlist, trusted sources and the entry; without a policy nothing is
+/// judged by it.
+pub fn table() -> String {
+    let mut text = format!("add table inet {TABLE}\nadd chain inet {TABLE} {LAYOUT}\n");
+    for reason in Reason::ALL {
+        for name in [passed(*reason), dropped(*reason)] {
+            line(&mut text, &format!("add counter inet {TABLE} {name}"));
+        }
+    }
+    for family in Family::ALL {
+        let (digit, kind) = (family.digit(), family.kind());
+        let mut set = |name: &str, key: &str, size: u32, more: &str| {
+            let flags = "flags dynamic,timeout";
+            line(
+                &mut text,
+                &format!(
+                    "add set inet {TABLE} {name}{digit} {{ {key}; {flags}; size {size}; {more} }}"
+                ),
+            );
+        };
+        let address = format!("type {kind}");
+        set("requests", &address, 131_072, "");
+        set("responses", &address, 131_072, "");
+        set("trusted-rate", &address, 65_536, "");
+        set("ssh", &format!("type {kind} . {kind}"), 16_384, "");
+        set("limited", &address, 65_536, "timeout 2m;");
+        set("told", &address, 65_536, "timeout 1s;");
+        set("retransmitters", &address, 65_536, "timeout 32s;");
+        let datagram = format!("typeof {} . udp length . udp checksum", family.field());
+        let connection = format!("type {kind} . inet_service . inet_service");
+        for (protocol, key) in [("udp", datagram), ("tcp", connection)] {
+            set(&format!("refused-{protocol}"), &key, 65_536, "timeout 32s;");
+            let just = format!("just-refused-{protocol}");
+            set(&just, &key, 65_536, "timeout 400ms;");
+        }
+        line(
+            &mut text,
+            &format!("add set inet {TABLE} trusted{digit} {{ type {kind}; size 65536; }}"),
+        );
+    }
+    for name in chains() {
+        line(&mut text, &format!("add chain inet {TABLE} {name}"));
+    }
+    text
+}
+
+/// The chains that the policy fills, those without a hook.
+fn chains() -> Vec<String> {
+    let common = ["unknown", "refused"].map(str::to_owned).into_iter();
+    let reasons = Reason::ALL.iter().map(|reason| reason.name().to_owned());
+    let each = Family::ALL.into_iter().flat_map(|family| {
+        let own = FAMILY_CHAINS.map(|name| format!("{name}{}", family.digit()));
+        let lookups = Purpose::ALL.map(|purpose| lookup(purpose, family));
+        own.into_iter().chain(lookups)
+    });
+    common.chain(reasons).chain(each).collect()
+}
+
+/// The chain that looks a family's addresses up for a purpose.
+fn lookup(purpose: Purpose, family: Family) -> String {
+    format!("look-{}{}", purpose.name(), family.digit())
+}
+
+/// A new set of bans or allowed prefixes.
+pub fn new_set(set: &Set) -> String {
+    let (name, kind) = (set.name(), set.family.kind());
+    let kind = match set.shape {
+        Shape::Prefix(_) => kind.to_owned(),
+        Shape::Port => format!("{kind} . inet_service"),
+    };
+    let lasts = match set.purpose {
+        Purpose::Allowed => "",
+        Purpose::Banned(_) => "flags timeout; counter;",
+    };
+    format!("add set inet {TABLE} {name} {{ type {kind}; {lasts} size {BANS_MAX}; }}\n")
+}
+
+/// The rules that look into these sets, in the place of those that looked into others before.
+pub fn lookups(sets: &[Set]) -> String {
+    let mut text = String::new();
+    for purpose in Purpose::ALL {
+        let found = match purpose {
+            Purpose::Allowed => Reason::Allowed,
+            Purpose::Banned(_) => Reason::Banned,
+        };
+        for family in Family::ALL {
+            let chain = lookup(purpose, family);
+            line(&mut text, &format!("flush chain inet {TABLE} {chain}"));
+            let own = |set: &&Set| set.purpose == purpose && set.family == family;
+            for set in sets.iter().filter(own) {
+                let (name, field) = (set.name(), family.field());
+                let key = match set.shape {
+                    Shape::Prefix(length) if length == family.longest() => field.to_owned(),
+                    Shape::Prefix(length) => format!("{field} & {}", family.mask(length)),
+                    Shape::Port => format!("meta l4proto {{ tcp, udp }} {field} . th sport"),
+                };
+                let rule = format!("{key} @{name} goto {}", found.name());
+                line(&mut text, &format!("add rule inet {TABLE} {chain} {rule}"));
+            }
+        }
+    }
+    text
+}
+
+/// Puts a policy in the place of another; the buckets begin full.
+pub fn policy(policy: &Policy) -> String {
+    let mut text = String::new();
+    for chain in chains().iter().filter(|chain| !chain.starts_with("look-")) {
+        line(&mut text, &format!("flush chain inet {TABLE} {chain}"));
+    }
+    for family in Family::ALL {
+        for set in ["requests", "responses", "trusted-rate", "ssh", "limited"] {
+            let digit = family.digit();
+            line(&mut text, &format!("flush set inet {TABLE} {set}{digit}"));
+        }
+    }
+    let mut rule = |chain: &str, rule: &str| {
+        line(&mut text, &format!("add rule inet {TABLE} {chain} {rule}"));
+    };
+    for reason in Reason::ALL {
+        verdict(*reason, policy.mode, &mut rule);
+    }
+    strangers(&policy.limits, &mut rule);
+    for family in Family::ALL {
+        family_rules(policy, family, &mut rule);
+    }
+    text
+}
+
+/// Has the packets of these interfaces judged.
+pub fn entry(interfaces: &[String]) -> String {
+    let interfaces = quoted(interfaces);
+    format!(
+        "add chain inet {TABLE} {ENTRY} {{ type filter hook prerouting priority raw; policy \
+         accept; }}\n\
+         flush chain inet {TABLE} {ENTRY}\n\
+         add rule inet {TABLE} {ENTRY} iifname {{ {interfaces} }} meta nfproto vmap \
+         {{ ipv4 : jump judge4, ipv6 : jump judge6 }}\n"
+    )
+}
+
+/// Logs for the tap what passes: right behind our own drops, and last of all on its way out.
+pub fn tap(interfaces: &[String], ports: &TapPorts) -> String {
+    let interfaces = quoted(interfaces);
+    let mut text = String::new();
+    for (chain, hook, priority) in [
+        ("behind", "prerouting", "raw + 1"),
+        ("outbound", "postrouting", "300"),
+    ] {
+        let hook = format!("type filter hook {hook} priority {priority}; policy accept;");
+        line(
+            &mut text,
+            &format!("add chain inet {TABLE} {chain} {{ {hook} }}"),
+        );
+    }
+    for chain in ["tapped", "logged"] {
+        line(&mut text, &format!("add chain inet {TABLE} {chain}"));
+    }
+    for chain in TAP_CHAINS {
+        line(&mut text, &format!("flush chain inet {TABLE} {chain}"));
+    }
+    let mut rule = |chain: &str, rule: &str| {
+        line(&mut text, &format!("add rule inet {TABLE} {chain} {rule}"));
+    };
+    rule("behind", &format!("iifname {{ {interfaces} }} jump tapped"));
+    rule(
+        "outbound",
+        &format!("oifname {{ {interfaces} }} jump tapped"),
+    );
+    for (protocol, ports) in [("udp", &ports.udp), ("tcp", &ports.tcp)] {
+        if ports.is_empty() {
+            continue;
+        }
+        let ports = listed(ports.iter());
+        for side in ["dport", "sport"] {
+            rule(
+                "tapped",
+                &format!("{protocol} {side} {{ {ports} }} goto logged"),
+            );
+        }
+    }
+    if !ports.handshakes.is_empty() {
+        let ports = listed(ports.handshakes.iter());
+        for flags in HANDSHAKES {
+            for side in ["dport", "sport"] {
+                let rule_of = format!("{flags} tcp {side} {{ {ports} }} goto logged");
+                rule("tapped", &rule_of);
+            }
+        }
+    }
+    rule("tapped", "ip frag-off & 0x3fff != 0 goto logged");
+    rule("tapped", "exthdr frag exists goto logged");
+    rule("tapped", "icmp type destination-unreachable goto logged");
+    rule("tapped", "icmpv6 type destination-unreachable goto logged");
+    rule(
+        "logged",
+        &format!("log group {TAP_GROUP} queue-threshold 1"),
+    );
+    text
+}
+
+/// What becomes of a packet whose reason this is: a chain of the reason's name.
+fn verdict(reason: Reason, mode: Mode, rule: &mut impl FnMut(&str, &str)) {
+    let chain = reason.name();
+    let is_dropped = drops(reason);
+    let (counter, end) = match mode {
+        Mode::Protect if is_dropped => (dropped(reason), "drop"),
+        Mode::Protect | Mode::Observe => (passed(reason), "accept"),
+    };
+    rule(chain, &format!("counter name \"{counter}\""));
+    if reason == Reason::Tripwire {
+        // As many as the kernel program tells of.
+        let limit = "limit rate 1000/second burst 1024 packets";
+        rule(chain, &format!("{limit} {}", logged(reason)));
+    }
+    rule(chain, end);
+}
+
+/// All unknown sources together, and what they are refused.
+fn strangers(limits: &Limits, rule: &mut impl FnMut(&str, &str)) {
+    let over = over(limits.unknown);
+    rule("unknown", &format!("{over} goto refused"));
+    rule("unknown", "goto clean");
+    for family in Family::ALL {
+        let digit = family.digit();
+        let nfproto = family.protocol();
+        for protocol in ["udp", "tcp"] {
+            rule(
+                "refused",
+                &format!(
+                    "meta nfproto {nfproto} meta l4proto {protocol} goto refused-{protocol}{digit}"
+                ),
+            );
+        }
+        let (source, field) = (family.source(), family.field());
+        let keys = [
+            ("udp", format!("{field} . udp length . udp checksum")),
+            ("tcp", format!("{field} . tcp sport . tcp dport")),
+        ];
+        for (protocol, key) in keys {
+            let chain = format!("refused-{protocol}{digit}");
+            let set = format!("refused-{protocol}{digit}");
+            rule(
+                &chain,
+                &format!("{source} @retransmitters{digit} goto clean"),
+            );
+            rule(&chain, &format!("{key} @just-{set} goto rate-unknown"));
+            rule(
+                &chain,
+                &format!("{key} @{set} add @retransmitters{digit} {{ {source} }} goto clean"),
+            );
+            rule(&chain, &format!("add @{set} {{ {key} }}"));
+            rule(&chain, &format!("add @just-{set} {{ {key} }}"));
+            rule(&chain, "goto rate-unknown");
+        }
+    }
+}
+
+fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &str)) {
+    let Limits {
+        sip,
+        responses,
+        trusted,
+        ssh,
+        ..
+    } = policy.limits;
+    let (digit, source) = (family.digit(), family.source());
+    let chain = |name: &str| format!("{name}{digit}");
+    let jump_to = |purpose| format!("jump {}", lookup(purpose, family));
+    let sip_bans = jump_to(Purpose::Banned(Scope::Sip));
+
+    let judge = chain("judge");
+    rule(&judge, &jump_to(Purpose::Allowed));
+    rule(&judge, &jump_to(Purpose::Banned(Scope::All)));
+    let later = match family {
+        Family::V4 => "ip frag-off & 0x1fff != 0",
+        Family::V6 => "frag frag-off != 0",
+    };
+    rule(&judge, &format!("{later} goto later-fragment"));
+    rule(
+        &judge,
+        &format!("meta l4proto vmap {{ udp : goto udp{digit}, tcp : goto tcp{digit} }}"),
+    );
+    rule(&judge, "goto not-protected");
+    for (protocol, ports) in [("udp", &policy.ports.udp), ("tcp", &policy.ports.tcp)] {
+        let chain = chain(protocol);
+        if !ports.is_empty() {
+            let class = |(port, class): &(u16, PortClass)| {
+                let name = match class {
+                    PortClass::Sip => format!("sip-{protocol}"),
+                    PortClass::SipOpaque => "opaque".to_owned(),
+                    PortClass::Ssh => "ssh".to_owned(),
+                    PortClass::Tripwire => "tripwire".to_owned(),
+                };
+                format!("{port} : goto {name}{digit}")
+            };
+            let classes: Vec<String> = ports.iter().map(class).collect();
+            let classes = classes.join(", ");
+            rule(&chain, &format!("{protocol} dport vmap {{ {classes} }}"));
+        }
+        rule(&chain, "goto not-protected");
+    }
+
+    rule(&chain("opaque"), &sip_bans);
+    rule(&chain("opaque"), "goto clean");
+    rule(&chain("tripwire"), &sip_bans);
+    rule(&chain("tripwire"), "goto tripwire");
+
+    let connections = Bucket {
+        set: "ssh",
+        key: format!("{source} . {}", family.destination()),
+        rate: ssh,
+        counted: false,
+    };
+    rule(
+        &chain("ssh"),
+        &format!(
+            "tcp flags & (fin|syn|rst|ack) == syn {} goto rate",
+            take(&connections, family)
+        ),
+    );
+    rule(&chain("ssh"), "goto clean");
+
+    let bucket = |set, rate, counted| {
+        let bucket = Bucket {
+            set,
+            key: source.to_owned(),
+            rate,
+            counted,
+        };
+        take(&bucket, family)
+    };
+    let fragment = match family {
+        Family::V4 => format!("ip frag-off & 0x2000 != 0 ip length < {FIRST_FRAGMENT_V4}"),
+        Family::V6 => format!("frag more-fragments 1 ip6 length < {FIRST_FRAGMENT_V6}"),
+    };
+    let requests = bucket("requests", sip, true);
+    for protocol in ["udp", "tcp"] {
+        let chain = format!("sip-{protocol}{digit}");
+        rule(&chain, &sip_bans);
+        if protocol == "tcp" {
+            rule(&chain, &format!("tcp flags & syn == 0 jump bare{digit}"));
+        }
+        rule(
+            &chain,
+            &format!("{source} @trusted{digit} goto known{digit}"),
+        );
+        rule(&chain, &format!("{fragment} goto tiny-fragment"));
+        if protocol == "udp" {
+            for answer in ANSWERS {
+                rule(&chain, &format!("{answer} goto answers{digit}"));
+            }
+        }
+        rule(&chain, &format!("{requests} goto over{digit}"));
+        if protocol == "tcp" {
+            // Data within a connection was not sent from a forged address.
+            rule(&chain, "tcp flags & syn == 0 goto clean");
+        }
+        rule(&chain, "goto unknown");
+    }
+    bare(family, rule);
+
+    let answers = bucket("responses", responses, false);
+    rule(&chain("answers"), &format!("{answers} goto over{digit}"));
+    rule(&chain("answers"), "goto clean");
+    let known = bucket("trusted-rate", trusted, false);
+    rule(&chain("known"), &format!("{known} goto over{digit}"));
+    rule(&chain("known"), "goto clean");
+
+    // Told once a second and source, and 200 times a second in all.
+    let over = chain("over");
+    rule(
+        &over,
+        &format!("update @limited{digit} {{ {source} counter }}"),
+    );
+    rule(&over, &format!("{source} @told{digit} goto rate"));
+    rule(
+        &over,
+        &format!(
+            "limit rate 200/second burst 200 packets add @told{digit} {{ {source} }} {}",
+            logged(Reason::Rate)
+        ),
+    );
+    rule(&over, "goto rate");
+}
+
+/// What opens or closes a connection, and a bare acknowledgement among the six flags of old.
+const HANDSHAKES: [&str; 2] = [
+    "tcp flags & (fin|syn|rst) != 0",
+    "tcp flags & (fin|syn|rst|psh|ack|urg) == ack",
+];
+
+/// What answers or keeps a hole in a NAT open: up to 8 bytes; SIP/ in any case; STUN, two zero bits
+/// and the cookie of RFC 8489 section 5.
+const ANSWERS: [&str; 3] = [
+    "udp length <= 16",
+    "@th,64,32 & 0xdfdfdfff == 0x5349502f",
+    "@th,64,6 0 @th,96,32 0x2112a442",
+];
+
+/// Acknowledgements without data are the transport's own: a header of any length and nothing
+/// behind it. What has IPv4 options or IPv6 extensions is taken for data. One rule for each length,
+/// the usual one first: nft 1.0.6 takes a set of them, and crashes when it lists it.
+fn bare(family: Family, rule: &mut impl FnMut(&str, &str)) {
+    let chain = format!("bare{}", family.digit());
+    let (field, header) = match family {
+        Family::V4 => ("ip length", 20),
+        Family::V6 => ("ip6 length", 0),
+    };
+    rule(&chain, &format!("{field} > {} return", header + 60));
+    for words in [8, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15] {
+        let length = header + 4 * words;
+        rule(
+            &chain,
+            &format!("tcp doff {words} {field} {length} goto clean"),
+        );
+    }
+}
+
+/// Takes a token, and goes on where there is none left.
+fn take(bucket: &Bucket<'_>, family: Family) -> String {
+    let Bucket {
+        set,
+        key,
+        rate,
+        counted,
+    } = bucket;
+    let full = u64::from(rate.burst) * u64::from(rate.per_seconds) / u64::from(rate.packets.max(1));
+    let timeout = full + u64::from(SPARE);
+    let counter = if *counted { "counter " } else { "" };
+    let over = over(*rate);
+    format!(
+        "update @{set}{} {{ {key} timeout {timeout}s {counter}{over} }}",
+        family.digit()
+    )
+}
+
+fn over(rate: Rate) -> String {
+    let (packets, unit) = match rate.per_seconds {
+        1 => (u64::from(rate.packets), "second"),
+        60 => (u64::from(rate.packets), "minute"),
+        3_600 => (u64::from(rate.packets), "hour"),
+        seconds => {
+            let a_day = u64::from(rate.packets) * 86_400 / u64::from(seconds.max(1));
+            (a_day.max(1), "day")
+        }
+    };
+    format!(
+        "limit rate over {packets}/{unit} burst {} packets",
+        rate.burst
+    )
+}
+
+fn logged(reason: Reason) -> String {
+    let name = reason.name();
+    format!("log prefix \"{name}\" group {EVENTS_GROUP} queue-threshold 1")
+}
+
+/// Whether a packet of this reason is dropped, where the mode is to protect.
+const fn drops(reason: Reason) -> bool {
+    match reason {
+        Reason::NotIp
+        | Reason::NotUnderstood
+        | Reason::Allowed
+        | Reason::NotProtected
+        | Reason::LaterFragment
+        | Reason::Clean
+        | Reason::CleanLong => false,
+        Reason::Banned
+        | Reason::Tripwire
+        | Reason::Rate
+        | Reason::RateUnknown
+        | Reason::TinyFragment
+        | Reason::Signature => true,
+    }
+}
+
+/// The counter of packets of this reason that passed.
+pub fn passed(reason: Reason) -> String {
+    format!("passed-{}", reason.name())
+}
+
+/// The counter of packets of this reason that were dropped.
+pub fn dropped(reason: Reason) -> String {
+    format!("dropped-{}", reason.name())
+}
+
+impl Family {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4_addr",
+            Self::V6 => "ipv6_addr",
+        }
+    }
+
+    const fn protocol(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
+    }
+
+    const fn field(self) -> &'static str {
+        match self {
+            Self::V4 => "ip saddr",
+            Self::V6 => "ip6 saddr",
+        }
+    }
+
+    /// A source is an IPv4 address or an IPv6 /64.
+    const fn source(self) -> &'static str {
+        match self {
+            Self::V4 => "ip saddr",
+            Self::V6 => "ip6 saddr & ffff:ffff:ffff:ffff::",
+        }
+    }
+
+    const fn destination(self) -> &'static str {
+        match self {
+            Self::V4 => "ip daddr",
+            Self::V6 => "ip6 daddr",
+        }
+    }
+
+    fn mask(self, length: u8) -> String {
+        let zeroes = u32::from(self.longest() - length);
+        match self {
+            Self::V4 => {
+                let mask = u32::MAX.checked_shl(zeroes).unwrap_or(0);
+                std::net::Ipv4Addr::from(mask).to_string()
+            }
+            Self::V6 => {
+                let mask = u128::MAX.checked_shl(zeroes).unwrap_or(0);
+                std::net::Ipv6Addr::from(mask).to_string()
+            }
+        }
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    listed(names.iter().map(|name| format!("\"{name}\"")))
+}
+
+fn listed<T: ToString>(items: impl Iterator<Item = T>) -> String {
+    let items: Vec<String> = items.map(|item| item.to_string()).collect();
+    items.join(", ")
+}
+
+fn line(text: &mut String, line: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{line}");
+}

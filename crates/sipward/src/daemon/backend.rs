@@ -1,0 +1,172 @@
+//! What enforces: XDP, or nftables where that cannot be.
+//!
+//! | asked for           | XDP works | XDP does not                      |
+//! |---------------------|-----------|-----------------------------------|
+//! | auto                | XDP       | nftables, and `status` says why   |
+//! | xdp, or an xdp-mode | XDP       | an error                          |
+//! | nftables            | nftables  | nftables                          |
+
+use std::os::fd::OwnedFd;
+
+use sipward_shield::{
+    nftables::{self, Nftables},
+    xdp::{self, Xdp},
+};
+use tokio::io::unix::AsyncFd;
+
+use super::{
+    Guard,
+    packets::tap_ports,
+    taps::{self, Taps},
+};
+use crate::{
+    config::{BackendChoice, Config, XdpChoice},
+    exit::{Exit, Failure},
+    ledger::Ledger,
+};
+
+/// What enforces, and why that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// As on the command line.
+    pub name: &'static str,
+    /// For `status`.
+    pub reason: String,
+    /// Whether it drops what bears a scanner's signature; if not, the tap looks for them.
+    pub knows_signatures: bool,
+}
+
+impl Backend {
+    /// XDP.
+    pub fn xdp() -> Self {
+        Self {
+            name: "xdp",
+            reason: "the kernel loads the XDP program".to_owned(),
+            knows_signatures: true,
+        }
+    }
+
+    fn nftables(why: &str) -> Self {
+        Self {
+            name: "nftables",
+            reason: format!(
+                "{why}; it knows no signatures: a scanner's first message passes, and the tap \
+                 bans its sender"
+            ),
+            knows_signatures: false,
+        }
+    }
+}
+
+/// A guard at work, and what wakes it.
+pub struct Guarding {
+    /// The guard.
+    pub guard: Guard,
+    /// Readable when the kernel has something to tell.
+    pub events: AsyncFd<OwnedFd>,
+    /// What comes through.
+    pub taps: Taps,
+}
+
+/// Finds out whether this machine has what is asked for.
+///
+/// # Errors
+/// Exit code 4, with what is missing.
+pub fn probe(config: &Config) -> Result<(), Failure> {
+    if config.backend == BackendChoice::Nftables {
+        return Ok(nftables::probe()?);
+    }
+    let Err(xdp) = sipward_shield::probe() else {
+        return Ok(());
+    };
+    if !may_fall_back(config) {
+        return Err(xdp.into());
+    }
+    nftables::probe().map_err(|error| neither(&xdp.into(), &error.into()))
+}
+
+/// Opens the backend and guards with it. The ledger goes with the first attempt; `ledger_again`
+/// opens it for the second.
+///
+/// # Errors
+/// What keeps it from guarding.
+pub fn guard(
+    config: &Config,
+    interfaces: &[String],
+    ledger: Ledger,
+    ledger_again: impl FnOnce() -> Result<Ledger, Failure>,
+) -> Result<Guarding, Failure> {
+    if config.backend == BackendChoice::Nftables {
+        return with_nftables(config, interfaces, ledger, "asked for");
+    }
+    match with_xdp(config, interfaces, ledger) {
+        Err(why) if why.exit == Exit::Unsupported && may_fall_back(config) => {
+            tracing::warn!("no XDP, so nftables is to guard: {why}");
+            with_nftables(
+                config,
+                interfaces,
+                ledger_again()?,
+                &format!("no XDP: {why}"),
+            )
+            .map_err(|error| neither(&why, &error))
+        }
+        guarding => guarding,
+    }
+}
+
+fn with_xdp(config: &Config, interfaces: &[String], ledger: Ledger) -> Result<Guarding, Failure> {
+    let interface = |name: &String| xdp::Interface {
+        name: name.clone(),
+        mode: config.xdp_mode.asked(),
+    };
+    let shield = Xdp::open(&xdp::Options {
+        pin_dir: config.pin_dir.clone(),
+        interfaces: interfaces.iter().map(interface).collect(),
+    })?;
+    let events = shield.events_fd().try_clone_to_owned();
+    let taps = Taps::open(interfaces, &tap_ports(config))?;
+    let mut guard = Guard::new(config.clone(), Box::new(shield), ledger)?;
+    guard.set_backend(Backend::xdp());
+    if nftables::remove_leftovers()? {
+        tracing::info!("the table that an earlier start with nftables has left is removed");
+    }
+    Ok(Guarding {
+        guard,
+        events: taps::readable(events).map_err(|error| no_events(&error))?,
+        taps,
+    })
+}
+
+fn with_nftables(
+    config: &Config,
+    interfaces: &[String],
+    ledger: Ledger,
+    why: &str,
+) -> Result<Guarding, Failure> {
+    let shield = Nftables::open(interfaces)?;
+    let events = shield.events_fd().try_clone_to_owned();
+    let taps = Taps::open_nftables(interfaces, &tap_ports(config))?;
+    let mut guard = Guard::new(config.clone(), Box::new(shield), ledger)?;
+    guard.set_backend(Backend::nftables(why));
+    if xdp::remove_leftovers(&config.pin_dir)? {
+        tracing::info!("the program that an earlier start with XDP has left is removed");
+    }
+    Ok(Guarding {
+        guard,
+        events: taps::readable(events).map_err(|error| no_events(&error))?,
+        taps,
+    })
+}
+
+/// Who names a mode of XDP wants XDP.
+fn may_fall_back(config: &Config) -> bool {
+    config.backend == BackendChoice::Auto && config.xdp_mode == XdpChoice::Auto
+}
+
+fn neither(xdp: &Failure, nftables: &Failure) -> Failure {
+    Failure::unsupported(format!("{xdp}; nor can nftables guard: {nftables}"))
+}
+
+fn no_events(error: &std::io::Error) -> Failure {
+    Failure::unsupported(format!("cannot wait for events: {error}"))
+}
