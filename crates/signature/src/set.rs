@@ -122,6 +122,20 @@ impl SignatureSet {
         self.signatures.iter()
     }
 
+    /// The signatures as a signature file.
+    ///
+    /// # Errors
+    /// A text that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        #[derive(Serialize)]
+        struct File<'a> {
+            signature: &'a [Signature],
+        }
+        toml::to_string(&File {
+            signature: &self.signatures,
+        })
+    }
+
     /// Compiles what the profile drops. A `shared` signature on the User-Agent does not fire on a
     /// value that is one of `exempt_user_agents` (those with which a login succeeded here).
     ///

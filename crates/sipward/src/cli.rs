@@ -20,6 +20,7 @@ mod suspects;
 mod table;
 mod trusted;
 mod unban;
+mod update;
 mod watch;
 mod why;
 

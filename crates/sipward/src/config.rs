@@ -216,6 +216,9 @@ pub struct Signatures {
     /// What is different about single signatures, by their names.
     #[serde(rename = "override")]
     pub overrides: BTreeMap<String, Override>,
+    /// The folder of lists that `signatures update` has taken in; no file says it.
+    #[serde(skip)]
+    pub feeds: Option<PathBuf>,
 }
 
 /// `[signatures.override."name"]`

@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod exit;
 pub mod explain;
 pub mod export;
+pub mod feeds;
 pub mod import;
 pub mod ledger;
 pub mod pcap;

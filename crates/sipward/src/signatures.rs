@@ -9,6 +9,7 @@ use sipward_signature::{Action, Signature, SignatureSet, Tables};
 use crate::{
     config::{self, Override, OverrideAction},
     exit::Failure,
+    feeds,
 };
 
 /// The built-in signatures and those of the files, a later one of a name in place of an earlier,
@@ -20,6 +21,13 @@ pub fn load(config: &config::Signatures) -> Result<SignatureSet, Failure> {
     let mut set = SignatureSet::builtin();
     for file in &config.files {
         set.merge(read(file)?);
+    }
+    if let Some(folder) = &config.feeds {
+        let files = feeds::files(folder)
+            .map_err(|error| Failure::input(format!("{}: {error}", folder.display())))?;
+        for file in files {
+            set.merge(read(&file)?);
+        }
     }
     let mut unknown: BTreeSet<&String> = config.overrides.keys().collect();
     set.map(|signature| {

@@ -1,4 +1,7 @@
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -9,11 +12,12 @@ use sipward_signature::{
     TABLE_UNITS, lint,
 };
 
-use super::table;
+use super::{DEFAULT_STATE_DIR, table, update};
 use crate::{
     clock,
     config::{Config, Profile},
     exit::{Answer, Failure},
+    feeds,
     ledger::{Hits, Ledger},
     signatures,
 };
@@ -28,7 +32,8 @@ Examples:
   sipward signatures list
   sipward signatures match --user-agent 'friendly-scanner'
   sipward signatures lint /etc/sipward/own.toml
-  sipward signatures lint iptables-sip.sh")]
+  sipward signatures lint iptables-sip.sh
+  sipward signatures update --from https://lists.example.org/scanners.txt")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -69,6 +74,8 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "/var/lib/sipward")]
         state_dir: PathBuf,
     },
+    /// Take in a list of User-Agents, addresses, iptables rules or signatures
+    Update(update::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -111,7 +118,8 @@ struct OneMatch {
 
 impl Source {
     fn load(&self) -> Result<(SignatureSet, sipward_signature::Profile), Failure> {
-        let config = Config::load_or_default(self.config.as_deref())?;
+        let mut config = Config::load_or_default(self.config.as_deref())?;
+        config.signatures.feeds = Some(feeds::folder(Path::new(DEFAULT_STATE_DIR)));
         let set = signatures::load(&config.signatures)?;
         Ok((
             set,
@@ -123,6 +131,7 @@ impl Source {
 impl Arguments {
     pub fn run(self) -> Result<Answer, Failure> {
         match self.command {
+            Command::Update(arguments) => arguments.run(),
             Command::List { source, json } => list(&source, json),
             Command::Match {
                 user_agent,

@@ -508,6 +508,30 @@ pub struct Refusal {
     pub error: String,
 }
 
+/// A list was taken in: its signatures are in the state folder, its addresses here, at most some
+/// thousands in one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedRequest {
+    /// The list's name.
+    pub name: String,
+    /// Whom to ban.
+    pub prefixes: Vec<IpNet>,
+    /// How long.
+    pub seconds: u64,
+    /// Read the signatures again.
+    pub signatures: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedReply {
+    /// Prefixes banned.
+    pub banned: usize,
+    /// Prefixes that are never banned by a list: too wide, or of somebody protected.
+    pub spared: usize,
+}
+
 /// Query of `bans`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BansQuery {

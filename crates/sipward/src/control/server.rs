@@ -39,8 +39,8 @@ use tokio::{
 
 use super::{
     api::{
-        AccountQuery, AllowRequest, BanRequest, BansQuery, ImportRequest, LARGEST_REQUEST, Refusal,
-        UnbanRequest, WhyQuery,
+        AccountQuery, AllowRequest, BanRequest, BansQuery, FeedRequest, ImportRequest,
+        LARGEST_REQUEST, Refusal, UnbanRequest, WhyQuery,
     },
     watch::WatchRequest,
 };
@@ -272,6 +272,12 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
                     order(owner, body, Guard::unban).await
                 },
             ),
+        )
+        .route(
+            "/v1/feed",
+            post(async |State(owner): State<Loop>, body: Body<FeedRequest>| {
+                order(owner, body, Guard::take_feed).await
+            }),
         )
         .route("/v1/allow", post(allow))
         .route(

@@ -1,7 +1,10 @@
 //! What an administrator may order. Nothing is acknowledged before the ledger has it and the
 //! kernel enforces it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Lifted, Origin, escape, escape_at_most, overlap};
@@ -10,7 +13,8 @@ use super::guard::Guard;
 use crate::{
     address, clock,
     control::api::{
-        BanReply, BanRequest, Hole, ImportReply, ImportRequest, LiftReply, SkippedBan, UnbanRequest,
+        BanReply, BanRequest, FeedReply, FeedRequest, Hole, ImportReply, ImportRequest, LiftReply,
+        SkippedBan, UnbanRequest,
     },
     exit::Failure,
     ledger::Target,
@@ -136,6 +140,63 @@ impl Guard {
                 for prefix in prefixes {
                     reply.add(Some(*prefix), self.engine.lift(*prefix, now));
                 }
+            }
+        }
+        self.carry_out_order()?;
+        Ok(reply)
+    }
+
+    /// Takes a list in. It bans nobody who is protected, allowed or trusted, nor half the
+    /// Internet, and leaves what somebody else has decided as it is.
+    ///
+    /// # Errors
+    /// As [`Self::ban`]; signatures that cannot be compiled, then nothing of them is in force.
+    pub fn take_feed(&mut self, request: &FeedRequest) -> Result<FeedReply, Failure> {
+        self.carry_out();
+        self.look_at_machine();
+        if request.signatures {
+            self.reload(self.config.clone())?;
+        }
+        let now = clock::now();
+        let mut never: Vec<IpNet> = self.shield.allowed()?;
+        never.extend(
+            self.engine
+                .trusted(now)
+                .map(|trusted| IpNet::from(trusted.address)),
+        );
+        let guarded = sipward_feed::guard(&request.prefixes, &never);
+        let mut reply = FeedReply {
+            banned: 0,
+            spared: guarded.too_wide.len() + guarded.protected.len(),
+        };
+        let scope = self.config.bans.scope.into();
+        let decided: BTreeSet<Target> = self
+            .engine
+            .bans()
+            .filter(|ban| ban.origin != Origin::Feed && ban.is_in_force(now))
+            .map(Target::of)
+            .collect();
+        for prefix in guarded.kept {
+            let ban = Ban {
+                prefix,
+                port: None,
+                scope,
+                since: now,
+                until: Some(now + Duration::from_secs(request.seconds)),
+                detector: None,
+                reason: format!("on the list {}", escape(request.name.as_bytes())),
+                proven: false,
+                signature: None,
+                account: None,
+                origin: Origin::Feed,
+            };
+            if decided.contains(&Target::of(&ban)) {
+                continue;
+            }
+            match self.engine.impose(ban, false, now) {
+                Ok(true) => reply.banned += 1,
+                Ok(false) => {}
+                Err(_) => reply.spared += 1,
             }
         }
         self.carry_out_order()?;

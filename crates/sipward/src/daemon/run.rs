@@ -49,6 +49,7 @@ use crate::{
     config::{BackendChoice, Config, GuardMode, XdpChoice},
     control::server::{Control, MOST_WAITING, Task},
     exit::{Exit, Failure},
+    feeds,
     ledger::{self, Ledger},
     signatures,
 };
@@ -96,6 +97,7 @@ impl Options {
         if let Some(mode) = self.xdp_mode {
             config.xdp_mode = mode;
         }
+        config.signatures.feeds = Some(feeds::folder(&self.state_dir));
         Ok(config)
     }
 }
