@@ -4,6 +4,7 @@
 mod ami;
 mod counting;
 mod forgery;
+mod matrix;
 mod rotation;
 mod warning;
 

@@ -1,0 +1,380 @@
+//! Every attack over every transport against both drivers: who sees it, and what it is called.
+//!
+//! What Asterisk 16.28 itself answers and logs, without sipward, the same over UDP, TCP, TLS, WS and
+//! WSS:
+//!
+//! | attack | chan_sip | PJSIP |
+//! |---|---|---|
+//! | wrong password, REGISTER | 401, then 403; `ChallengeSent`, `InvalidPassword` | 401, 401; `ChallengeSent`, `ChallengeResponseFailed` |
+//! | unknown user, REGISTER without credentials | 401; `ChallengeSent` with the user, nothing else | 401; `InvalidAccountID`, then `ChallengeSent` of `<unknown>` |
+//! | INVITE of a known user without credentials, acknowledged | 401; `ChallengeSent` with the From as a URI; the number nowhere | 401; `ChallengeSent` with the user; the number nowhere |
+//! | the same, not acknowledged | the same, and 32 s later "Timeout on CALL-ID on non-critical invite transaction", without an address | the same, and no line more |
+//! | REGISTER from where the access list refuses | 401 (`alwaysauthreject`); `FailedACL` | 401; `FailedACL`, then `ChallengeSent` of `<unknown>` |
+//!
+//! So over TLS nothing in a log tells a dialled number or a missing ACK. What it does tell, many
+//! challenges to one address that no credentials follow, is `server-probing`. chan_sip's warning 32 s
+//! later is about whom its Call-ID names, whom only the attacker knows.
+//!
+//! Only one driver of an Asterisk has WebSocket, so each has its own Asterisk.
+#![expect(clippy::print_stdout, reason = "the matrix is what the tests are for")]
+
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, time::Duration};
+
+use serde_json::Value;
+use sipward_testkit::{
+    asterisk::{Asterisk, Driver, ECHO_EXTENSION, Settings},
+    guard::Guard,
+    lab::{ATTACKER, Lab},
+    process::wait_until,
+    require::{Need, require},
+    user_agent::{Exchange, Pace, Transport, UserAgents},
+};
+
+const TRANSPORTS: [Transport; 5] = [
+    Transport::Udp,
+    Transport::Tcp,
+    Transport::Tls,
+    Transport::Ws,
+    Transport::Wss,
+];
+const ATTACKS: [Attack; 5] = [
+    Attack::WrongPassword,
+    Attack::UnknownUser,
+    Attack::Invite,
+    Attack::InviteNotAcknowledged,
+    Attack::AccessList,
+];
+/// Everybody attacks from a /24 of their own: several from one would be a campaign.
+const INTERNET: &str = "100.64.0.0/10";
+/// Where honest phones are that are encrypted, each with its extension.
+const PHONES: [(&str, Transport, u16); 3] = [
+    ("198.51.100.11", Transport::Tls, 101),
+    ("198.51.100.12", Transport::Ws, 102),
+    ("198.51.100.13", Transport::Wss, 103),
+];
+/// Extensions that may be used from the phones' network only.
+const RESTRICTED: std::ops::RangeInclusive<u16> = 301..=310;
+const PORTS: &str = "[ports]\nsip-udp = [5060, 5062]\nsip-tcp = [5060, 5062]\n\
+                     sip-tls = [5061, 5063]\nsip-ws = [8088, 8089]\n";
+const HEP_MODULES: &str = "load=res_hep.so\nload=res_hep_pjsip.so\n";
+const HEP: &str = "[general]\nenabled = yes\ncapture_address = 127.0.0.1:9060\ncapture_id = 1\n";
+/// chan_sip waits 32 s for an ACK.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attack {
+    WrongPassword,
+    UnknownUser,
+    Invite,
+    InviteNotAcknowledged,
+    AccessList,
+}
+
+/// Who saw what an alert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sensor {
+    /// The tap.
+    Wire,
+    /// Asterisk's log.
+    Log,
+    /// What `res_hep` sends of the messages that Asterisk has decrypted.
+    Hep,
+}
+
+struct Cell {
+    attack: Attack,
+    transport: Transport,
+    /// Who can see it.
+    sensor: Sensor,
+    source: SocketAddr,
+}
+
+#[test]
+fn every_attack_on_chan_sip_is_found_once_over_every_transport() {
+    if can_run() {
+        attack_everywhere(Driver::ChanSip, Sensor::Log);
+    }
+}
+
+#[test]
+fn every_attack_on_pjsip_is_found_once_over_every_transport() {
+    if can_run() {
+        attack_everywhere(Driver::Pjsip, Sensor::Log);
+    }
+}
+
+#[test]
+fn what_pjsip_tells_over_hep_is_as_good_as_the_wire() {
+    if can_run() {
+        attack_everywhere(Driver::Pjsip, Sensor::Hep);
+    }
+}
+
+fn can_run() -> bool {
+    crate::can_run() && require(&[Need::Program("openssl")])
+}
+
+/// Over TLS, with and without WebSocket, this sensor is the only one.
+fn attack_everywhere(driver: Driver, encrypted: Sensor) {
+    let lab = Lab::new().unwrap();
+    lab.router.route(INTERNET, ATTACKER).unwrap();
+    lab.attacker.own_all(INTERNET).unwrap();
+    let asterisk = Asterisk::start(&lab.pbx, &settings(driver, encrypted)).unwrap();
+    let logs = ["security", "messages"].map(|name| asterisk.log_path(name));
+    let hep = match encrypted {
+        Sensor::Hep => "[sensors]\nhep = \"127.0.0.1:9060\"\n",
+        Sensor::Wire | Sensor::Log => "",
+    };
+    let config = format!("{PORTS}[asterisk]\nlogs = {logs:?}\n{hep}");
+    let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
+    let guard = Guard::start_with(program, &lab.pbx, &config).unwrap();
+
+    let cells = cells(encrypted);
+    let mut agents = UserAgents::new(&lab).unwrap();
+    agents.trust(&asterisk.certificate().unwrap()).unwrap();
+    let mut exchanges = Vec::new();
+    for (number, cell) in (0..).zip(&cells) {
+        for exchange in cell.exchanges(driver, number) {
+            exchanges.push(agents.name(exchange));
+        }
+    }
+    let attempts = exchanges.len();
+    for (address, transport, extension) in PHONES {
+        lab.phones
+            .address("eth0", &format!("{address}/24"))
+            .unwrap();
+        for exchange in mistypes_and_calls(driver, address, transport, extension) {
+            exchanges.push(agents.name(exchange));
+        }
+    }
+    let outcomes = agents.play(exchanges, Pace::Live).unwrap();
+    let refused = if driver == Driver::ChanSip { 403 } else { 401 };
+    for outcomes in outcomes[attempts..].chunks(4) {
+        assert_eq!(outcomes, [refused, refused, 200, 200].map(Some));
+    }
+    let is_over = || cells.iter().all(|cell| !alerts(&guard, cell).is_empty());
+    let waited = wait_until("an alert in every cell", PATIENCE, is_over);
+
+    // 32 s later: time enough for a second alert.
+    let unattributed = match driver {
+        Driver::ChanSip => unattributed(&guard, &asterisk, &cells),
+        Driver::Pjsip => String::new(),
+    };
+    let mut table = format!("{driver:?}\n");
+    let mut wrong = String::new();
+    for cell in &cells {
+        let found = Found::of(&guard, cell);
+        let (attack, transport) = (cell.attack.words(), cell.transport.name());
+        let _ = writeln!(table, "  {attack:<28} {transport:<4} {found}");
+        if found != cell.expected() {
+            let _ = writeln!(wrong, "{attack} over {transport}: {found}");
+        }
+    }
+    println!("{table}{unattributed}");
+    for (address, transport, _) in PHONES {
+        let why = guard.json(&["why", address]).unwrap();
+        assert_eq!(why["trusted"], true, "{transport:?} {why}");
+        assert_eq!(why["alerts"], Value::Array(Vec::new()), "{why}");
+        assert_eq!(why["banned"], false, "{why}");
+    }
+    assert!(
+        wrong.is_empty() && waited.is_ok(),
+        "{wrong}{waited:?}\n{}",
+        guard.log()
+    );
+}
+
+/// What chan_sip says itself of the calls that nobody acknowledged: no wire shows their Call-ID, so
+/// nobody is blamed, but it is not passed over either.
+fn unattributed(guard: &Guard<'_>, asterisk: &Asterisk, cells: &[Cell]) -> String {
+    let own =
+        |cell: &&Cell| cell.attack == Attack::InviteNotAcknowledged && cell.sensor == Sensor::Log;
+    let mut said = String::new();
+    for cell in cells.iter().filter(own) {
+        let of_cell = |line: &&str| {
+            line.contains("Timeout on") && line.contains(&format!("@{}", cell.source.ip()))
+        };
+        let is_there = |log: &str| log.lines().any(|line| of_cell(&line));
+        asterisk
+            .wait_for_log("messages", PATIENCE, is_there)
+            .unwrap();
+        let log = asterisk.log("messages");
+        let line = log.lines().find(of_cell).unwrap();
+        let _ = writeln!(said, "  {}, by Asterisk: {line}", cell.transport.name());
+    }
+    let warns = || guard.log().contains("unattributed: Asterisk gave up on");
+    wait_until("a warning", PATIENCE, warns).unwrap();
+    said
+}
+
+/// A phone whose user mistypes twice, and then calls.
+fn mistypes_and_calls(
+    driver: Driver,
+    address: &str,
+    transport: Transport,
+    extension: u16,
+) -> [Exchange; 4] {
+    let server = driver.address_over(transport).to_string();
+    let (source, user) = (format!("{address}:5060"), extension.to_string());
+    let password = Asterisk::password(extension);
+    let phone = |method, password: &str, seconds| {
+        Exchange::new(&source, &server, method, &user)
+            .over(transport)
+            .password(password)
+            .at(Duration::from_secs(seconds))
+    };
+    [
+        phone("REGISTER", "Q7-mistyped", 0),
+        phone("REGISTER", "q7-Mistyped", 2),
+        phone("REGISTER", &password, 4),
+        phone("INVITE", &password, 5).to(ECHO_EXTENSION),
+    ]
+}
+
+fn cells(encrypted: Sensor) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for attack in ATTACKS {
+        for transport in TRANSPORTS {
+            let number = cells.len();
+            let source = format!("100.64.{number}.7:5070").parse().unwrap();
+            let sensor = match transport {
+                Transport::Udp | Transport::Tcp | Transport::Ws => Sensor::Wire,
+                Transport::Tls | Transport::Wss => encrypted,
+            };
+            cells.push(Cell {
+                attack,
+                transport,
+                sensor,
+                source,
+            });
+        }
+    }
+    cells
+}
+
+fn settings(driver: Driver, encrypted: Sensor) -> Settings {
+    let (mut sip, mut pjsip) = (String::new(), String::new());
+    let access_list = "deny = 0.0.0.0/0\npermit = 198.51.100.0/24";
+    for extension in RESTRICTED {
+        let _ = writeln!(sip, "[{extension}](phone)\nsecret = x\n{access_list}");
+        let _ = writeln!(pjsip, "[{extension}](phone)\n{access_list}");
+    }
+    let mut appended = BTreeMap::from([("sip.conf", sip), ("pjsip.conf", pjsip)]);
+    match encrypted {
+        Sensor::Hep => {
+            appended.insert("modules.conf", HEP_MODULES.to_owned());
+            appended.insert("hep.conf", HEP.to_owned());
+        }
+        Sensor::Wire | Sensor::Log => {}
+    }
+    Settings {
+        tls_and_web_socket: Some(driver),
+        appended,
+        ..Settings::default()
+    }
+}
+
+impl Attack {
+    fn words(self) -> &'static str {
+        match self {
+            Self::WrongPassword => "wrong passwords",
+            Self::UnknownUser => "unknown users",
+            Self::Invite => "INVITEs without credentials",
+            Self::InviteNotAcknowledged => "INVITEs, never acknowledged",
+            Self::AccessList => "refused by an access list",
+        }
+    }
+}
+
+impl Cell {
+    /// The attack of the cell of this number. Nobody else uses its accounts.
+    fn exchanges(&self, driver: Driver, number: u16) -> Vec<Exchange> {
+        let server = driver.address_over(self.transport).to_string();
+        let from = |method, user: u16| {
+            Exchange::new(&self.source.to_string(), &server, method, &user.to_string())
+                .over(self.transport)
+        };
+        let account = 110 + number;
+        let times = match (self.attack, self.sensor) {
+            (Attack::Invite | Attack::InviteNotAcknowledged, Sensor::Log) => 24,
+            (_, Sensor::Wire | Sensor::Log | Sensor::Hep) => 8,
+        };
+        let one = |n: u16| {
+            let dialled = format!("90044{}", 5_550_100 + 1_913 * u32::from(n));
+            let exchange = match self.attack {
+                Attack::WrongPassword => from("REGISTER", account).password(&format!("q7-{n}-Zk")),
+                Attack::UnknownUser => from("REGISTER", 7000 + 100 * number + n),
+                Attack::Invite => from("INVITE", account).to(&dialled),
+                Attack::InviteNotAcknowledged => from("INVITE", account).to(&dialled).silent(),
+                Attack::AccessList => from("REGISTER", RESTRICTED.start() + n),
+            };
+            exchange.at(Duration::from_millis(200) * n.into())
+        };
+        (0..times).map(one).collect()
+    }
+
+    fn expected(&self) -> Found {
+        let detector = match (self.attack, self.sensor) {
+            (Attack::WrongPassword, _) => "password-guessing",
+            (Attack::UnknownUser | Attack::AccessList, _) => "extension-enumeration",
+            (Attack::Invite | Attack::InviteNotAcknowledged, Sensor::Log) => "server-probing",
+            (Attack::Invite, Sensor::Wire | Sensor::Hep) => "toll-fraud-probe",
+            (Attack::InviteNotAcknowledged, Sensor::Wire | Sensor::Hep) => "unanswered-invite",
+        };
+        Found {
+            alerts: vec![(detector.to_owned(), self.sensor)],
+            bans: 1,
+        }
+    }
+}
+
+/// What a cell came to.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    alerts: Vec<(String, Sensor)>,
+    bans: usize,
+}
+
+impl Found {
+    fn of(guard: &Guard<'_>, cell: &Cell) -> Self {
+        let bans = guard.json(&["bans"]).unwrap();
+        let prefix = format!("{}/32", cell.source.ip());
+        let own = bans.as_array().unwrap().iter();
+        let alerts = alerts(guard, cell);
+        let sensor = |alert: &Value| {
+            let evidence = alert["evidence"].as_array().unwrap();
+            let is_line = |e: &Value| e["summary"].as_str().unwrap().contains(".c: ");
+            match (evidence.iter().all(is_line), cell.sensor) {
+                (true, _) => Sensor::Log,
+                (false, Sensor::Hep) => Sensor::Hep,
+                (false, Sensor::Wire | Sensor::Log) => Sensor::Wire,
+            }
+        };
+        Self {
+            alerts: alerts
+                .iter()
+                .map(|alert| {
+                    (
+                        alert["detector"].as_str().unwrap().to_owned(),
+                        sensor(alert),
+                    )
+                })
+                .collect(),
+            bans: own.filter(|ban| ban["prefix"] == prefix).count(),
+        }
+    }
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (detector, sensor) in &self.alerts {
+            write!(f, "{detector} ({sensor:?}) ")?;
+        }
+        write!(f, "{} ban(s)", self.bans)
+    }
+}
+
+fn alerts(guard: &Guard<'_>, cell: &Cell) -> Vec<Value> {
+    let why = guard.json(&["why", &cell.source.ip().to_string()]).unwrap();
+    why["alerts"].as_array().unwrap().clone()
+}
