@@ -24,6 +24,7 @@ bench: install-build-deps
 	tools/install-test-deps packages
 	cargo bench --quiet -p sipward-shield --bench packet -- $(ARGS)
 	cargo bench --quiet -p sipward --bench replay -- $(ARGS)
+	cargo bench --quiet -p sipward --bench log -- $(ARGS)
 
 build: install-build-deps
 	cargo build --release --locked -p sipward

@@ -21,6 +21,7 @@ pub mod export;
 pub mod feeds;
 pub mod import;
 pub mod ledger;
+pub mod packed;
 pub mod pcap;
 pub mod replay;
 pub mod rules;

@@ -1,12 +1,12 @@
-//! Packets of a capture file, pcap or pcapng, one at a time.
+//! Packets of a capture file, pcap or pcapng, packed with gzip or not, one at a time.
 
-use std::{fs::File, path::Path};
+use std::path::Path;
 
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader, traits::PcapNGPacketBlock};
 use sipward_engine::Time;
 use sipward_wire::LinkType;
 
-use crate::exit::Failure;
+use crate::{exit::Failure, packed};
 
 /// Larger than any packet that tcpdump writes (262,144 bytes), with its headers.
 const BUFFER: usize = 1 << 20;
@@ -18,7 +18,7 @@ pub struct Recorded<'a> {
     pub number: u64,
     /// When it was captured; none where the file does not say.
     pub at: Option<Time>,
-    /// Where its block begins in the file.
+    /// Where its block begins in the file, unpacked.
     pub offset: u64,
     /// How the bytes begin; none for a link type that is not read here.
     pub link_type: Option<LinkType>,
@@ -38,10 +38,9 @@ pub fn read(
     mut sink: impl FnMut(Recorded<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let failure = |what: &str| Failure::input(format!("{}: {what}", path.display()));
-    let file = File::open(path).map_err(|error| failure(&error.to_string()))?;
-    let mut reader = create_reader(BUFFER, file).map_err(|_| {
-        failure("this is no capture: at byte 0 it is neither pcap nor pcapng (a compressed one must be unpacked first)")
-    })?;
+    let file = packed::open(path).map_err(|error| failure(&error.to_string()))?;
+    let mut reader = create_reader(BUFFER, file)
+        .map_err(|_| failure("this is no capture: at byte 0 it is neither pcap nor pcapng"))?;
     let mut state = State::default();
     loop {
         match reader.next() {

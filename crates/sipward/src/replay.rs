@@ -2,23 +2,33 @@
 //! of the kernel's policy. Nothing is read but the files, and no clock but theirs.
 //!
 //! ```text
-//! file ──► packet ──► to a server? ──► policy ── drop ──► counted ──► KernelDrop ──┐
-//!                     from one? ────────────┴─── pass ──► sensor ──► Observation ──┤
-//!                            policy ◄── bans, trust ◄── Command ◄── engine ◄───────┘
+//! capture ──► packet ──► to a server? ──► policy ── drop ──► counted ──► KernelDrop ──┐
+//!                        from one? ────────────┴─── pass ──► sensor ──► Observation ──┤
+//! log ──► line ──► who did what? ───────────────────────────────────► Observation ──┤
+//!                               policy ◄── bans, trust ◄── Command ◄── engine ◄───────┘
 //! ```
 //!
-//! The files are one recording in the order they are given; time never runs backwards.
+//! The files are one recording, in the order of their times whatever order they are given in, and
+//! time never runs backwards. Where captures cover the time of a line, what it says of UDP and
+//! cleartext TCP was seen in them, and the line is evidence only. Where they do not, the line
+//! counts, unproven: strangers may write whole lines into a log, and nothing but a packet proves
+//! that somebody connected.
 
+mod calendar;
+mod cursor;
 mod feed;
+mod lines;
+mod logs;
+mod merge;
 mod report;
 mod servers;
+mod survey;
 
 use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     panic::resume_unwind,
-    path::{Path, PathBuf},
-    sync::mpsc,
+    path::PathBuf,
     thread::{self, ScopedJoinHandle},
     time::Duration,
 };
@@ -30,21 +40,28 @@ use sipward_engine::{
     policy::{Policy, Verdict},
 };
 use sipward_signature::Tables;
-use sipward_wire::{Packet, Transport, sip};
+use sipward_wire::{LinkType, Packet, Transport, sip};
 
-use feed::{Batch, Entered};
+use feed::{Entered, Filter, What};
+use jiff::tz::TimeZone;
+use logs::Logs;
+use merge::{Merge, Turn};
 pub use report::{AlertEntry, BanEntry, DropEntry, EvidenceEntry, PlaceEntry, Report};
 use report::{Reporter, Source};
+use survey::{Input, Kind};
 
 use crate::{
     config::Config,
     exit::Failure,
-    sensors::{Frame, PacketSensor, SipPorts},
+    packed,
+    sensors::{Connections, Frame, PacketSensor},
     signatures,
 };
 
-/// How long timers run on past the last packet.
+/// How long timers run on past the last packet or line, and a line may come after its packet.
 const AFTERMATH: Duration = Duration::from_secs(10);
+/// How much earlier than a packet a line about it may claim to be: most name the second only.
+const EARLY: Duration = Duration::from_secs(1);
 /// Bytes of a dropped payload that the engine is shown, as many as the kernel's event has.
 const SAMPLE: usize = 512;
 
@@ -57,8 +74,9 @@ pub struct Outcome {
     pub complaints: Vec<String>,
 }
 
-/// Plays the files. `servers` are the guarded machines; empty, they are found in the recording.
-/// `progress` is told how many bytes were read of all files together.
+/// Plays the files. `servers` are the guarded machines; empty, they are found in the captures.
+/// `zone` is the time zone of the machine that wrote the logs. `progress` is told how many bytes
+/// were read of all files together.
 ///
 /// # Errors
 /// A file that is not there, before any is read; signatures that cannot be compiled.
@@ -66,6 +84,7 @@ pub fn replay(
     config: &Config,
     files: &[PathBuf],
     servers: &[IpAddr],
+    zone: &TimeZone,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Outcome, Failure> {
     for file in files {
@@ -78,33 +97,35 @@ pub fn replay(
             })
             .map_err(|error| Failure::input(format!("{}: {error}", file.display())))?;
     }
+    let (mut inputs, mut refused, mut complaints) = (Vec::new(), Vec::new(), Vec::new());
     // Both take their time, and neither needs the other.
     let (servers, tables) = thread::scope(|scope| {
         let tables = scope.spawn(|| signatures::compile(&config.signatures));
+        for file in files {
+            match survey::survey(file, zone) {
+                Ok(input) => inputs.push(input),
+                Err(failure) => {
+                    refused.push(file.display().to_string());
+                    complaints.push(failure.text);
+                }
+            }
+        }
+        inputs.sort_by_key(|input| input.first);
         let servers = match servers {
-            [] => servers::find(files, config),
+            [] => servers::find(&inputs, config),
             servers => servers.to_vec(),
         };
         (servers, joined(tables))
     });
-    let mut replay = Replay::new(config, servers, tables?);
-    let mut complaints = Vec::new();
-    let mut done = 0;
-    for file in files {
-        replay.reporter.begin_file(&file.display().to_string());
-        let before = replay.reporter.sip_messages();
-        let result = replay.play(file, &config.ports.sip(), &mut |offset| {
-            progress(done + offset);
+    let played = inputs.iter().map(|input| input.path.display().to_string());
+    let names = played.chain(refused).collect();
+    let mut replay = Replay::new(config, servers, names, tables?);
+    let failures = replay.play(&inputs, config, progress);
+    for (file, (input, failure)) in inputs.iter().zip(failures).enumerate() {
+        complaints.extend(match failure {
+            Some(failure) => Some(failure.text),
+            None => replay.nothing_in(file, input, config),
         });
-        done += std::fs::metadata(file).map_or(0, |data| data.len());
-        progress(done);
-        match result {
-            Err(failure) => complaints.push(failure.text),
-            Ok(()) if replay.reporter.sip_messages() == before => {
-                complaints.push(no_sip(file, &replay, config));
-            }
-            Ok(()) => {}
-        }
     }
     Ok(Outcome {
         report: replay.finish(),
@@ -116,33 +137,22 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-fn no_sip(file: &Path, replay: &Replay, config: &Config) -> String {
-    let ports = &config.ports;
-    let list = |ports: &[u16]| {
-        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-        ports.join(", ")
-    };
-    format!(
-        "{}: none of its {} packets is SIP to or from a server (UDP {}; TCP {}): name other ports \
-         with --config, or the server with --server",
-        file.display(),
-        replay.reporter.packets_of_file(),
-        list(&ports.sip_udp),
-        list(&ports.sip_tcp),
-    )
-}
-
 struct Replay {
     engine: Engine,
     policy: Policy,
     sensor: PacketSensor,
+    connections: Connections,
+    logs: Logs,
     servers: Vec<IpAddr>,
     reporter: Reporter,
+    /// What the engine is configured with: whether the wire is read changes with the captures.
+    config: sipward_engine::Config,
+    last_packet: Option<Time>,
     now: Time,
 }
 
 impl Replay {
-    fn new(config: &Config, servers: Vec<IpAddr>, tables: Tables) -> Self {
+    fn new(config: &Config, servers: Vec<IpAddr>, names: Vec<String>, tables: Tables) -> Self {
         // Changes no decision; a recording may not know it all the same.
         let seed = RandomState::new().hash_one(());
         let mut engine = Engine::new(config.engine(), seed);
@@ -159,42 +169,81 @@ impl Replay {
             engine,
             policy,
             sensor,
-            reporter: Reporter::new(&servers),
+            connections: Connections::new(config.connection_ports()),
+            logs: Logs::default(),
+            reporter: Reporter::new(&servers, names),
             servers,
+            config: config.engine(),
+            last_packet: None,
             now: Time::default(),
         }
     }
 
-    /// Plays a file, which another thread reads.
+    /// Plays the files. What is wrong with each comes back.
     fn play(
         &mut self,
-        file: &Path,
-        ports: &SipPorts,
+        inputs: &[Input],
+        config: &Config,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<(), Failure> {
-        let servers = self.servers.clone();
-        let (batches, full) = mpsc::sync_channel::<Batch>(feed::BATCHES);
-        let (back, empty) = mpsc::channel();
+    ) -> Vec<Option<Failure>> {
+        let filter = Filter::new(config, self.servers.clone());
+        let sizes: Vec<u64> = inputs
+            .iter()
+            .map(|input| packed::size(&input.path))
+            .collect();
+        let mut done: Vec<u64> = sizes.iter().map(|_| 0).collect();
         thread::scope(|scope| {
-            let reader = scope.spawn(move || feed::read(file, &servers, ports, &batches, &empty));
-            for mut batch in full {
-                let start = self.reporter.start_of_file();
-                for packet in batch.packets() {
-                    self.take(start + packet.number, &packet);
+            let mut merge = Merge::new(scope, inputs, &filter);
+            while let Some(turn) = merge.turn(|file, read| {
+                self.reporter.play(file);
+                self.reporter.read(read);
+                if let (Some(done), Some(size)) = (done.get_mut(file), sizes.get(file)) {
+                    *done = read.offset.min(*size).max(*done);
                 }
-                self.reporter.read(&batch.read);
-                progress(batch.read.offset);
-                batch.clear();
-                // At the end of the file nobody wants it any more.
-                let _ = back.send(batch);
+                progress(done.iter().sum());
+            }) {
+                self.reporter.play(turn.file);
+                if let Some(cursor) = merge.cursor(&turn) {
+                    while let Some((entered, at)) = cursor.next(turn.until) {
+                        self.take(&entered, at, &turn);
+                    }
+                }
             }
-            joined(reader)
+            merge.failures()
         })
     }
 
-    fn take(&mut self, number: u64, recorded: &Entered<'_>) {
-        self.now = self.now.max(recorded.at.unwrap_or(self.now));
-        let packet = Packet::parse(recorded.link, recorded.bytes);
+    fn take(&mut self, entered: &Entered<'_>, at: Time, turn: &Turn) {
+        self.now = self.now.max(at);
+        let number = self.reporter.place_of(entered.number);
+        match entered.what {
+            What::Packet { link, is_cut } => {
+                self.last_packet = Some(at);
+                self.take_packet(number, link, entered.bytes, is_cut);
+            }
+            What::Line { is_doubtful } => {
+                let is_covered = turn.in_capture
+                    || self.last_packet.is_some_and(|last| at <= last + AFTERMATH)
+                    || turn.next_capture.is_some_and(|first| first <= at + EARLY);
+                if is_covered != self.config.wire_is_read {
+                    self.config.wire_is_read = is_covered;
+                    self.engine.set_config(self.config.clone());
+                }
+                let line = logs::Line {
+                    file: turn.file,
+                    place: number,
+                    text: entered.bytes,
+                    is_doubtful,
+                };
+                let told = (&mut self.engine, &mut self.reporter);
+                self.logs.judge(&line, self.now, &self.connections, told);
+                self.carry_out();
+            }
+        }
+    }
+
+    fn take_packet(&mut self, number: u64, link: LinkType, bytes: &[u8], is_cut: bool) {
+        let packet = Packet::parse(link, bytes);
         let Some(ip) = packet.ip else {
             return;
         };
@@ -209,20 +258,30 @@ impl Replay {
                 }
             }
         }
+        let direction = if self.servers.contains(&ip.destination) {
+            Direction::Inbound
+        } else {
+            Direction::Outbound
+        };
+        self.connections.take(&packet, direction, self.now);
         let frame = Frame {
             number,
             at: self.now,
-            link: recorded.link,
-            bytes: recorded.bytes,
-            is_cut: recorded.is_cut,
+            link,
+            bytes,
+            is_cut,
             direction: None,
         };
         let (engine, reporter) = (&mut self.engine, &mut self.reporter);
+        let connections = &mut self.connections;
         self.sensor
             .take_packet(&frame, &packet, &mut |observation, at| {
                 if let Observation::Message(message) = observation {
                     let inbound = message.direction == Direction::Inbound;
                     let sender = inbound.then(|| message.source.ip());
+                    if inbound && message.transport == SipTransport::Tcp {
+                        connections.is_readable(message.source);
+                    }
                     reporter.message(!message.sip.anomalies().is_empty(), sender);
                 }
                 engine.observe(observation, at);
@@ -295,6 +354,30 @@ impl Replay {
         self.carry_out();
     }
 
+    /// What to say of a file in which nothing is.
+    fn nothing_in(&self, file: usize, input: &Input, config: &Config) -> Option<String> {
+        let found = self.reporter.in_file(file);
+        let path = input.path.display();
+        match input.kind {
+            Kind::Capture if found.sip_messages == 0 => {
+                let ports = &config.ports;
+                Some(format!(
+                    "{path}: none of its {} packets is SIP to or from a server (UDP {}; TCP {}): \
+                     name other ports with --config, or the server with --server",
+                    found.packets,
+                    list(&ports.sip_udp),
+                    list(&ports.sip_tcp),
+                ))
+            }
+            Kind::Log(_) if !found.is_log => Some(format!(
+                "{path}: none of its {} lines is Asterisk's, FreeSWITCH's or Kamailio's: for \
+                 Asterisk name messages, full or security of /var/log/asterisk",
+                found.lines,
+            )),
+            Kind::Capture | Kind::Log(_) => None,
+        }
+    }
+
     fn pass_time(&mut self, now: Time) {
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.engine.handle_timeout(now);
@@ -314,6 +397,11 @@ impl Replay {
         self.pass_time(last + AFTERMATH);
         self.reporter.finish()
     }
+}
+
+fn list(ports: &[u16]) -> String {
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    ports.join(", ")
 }
 
 fn transport(packet: &Packet<'_>) -> SipTransport {

@@ -11,6 +11,7 @@
 
 pub mod asterisk;
 mod connections;
+mod duplicates;
 mod fragments;
 mod hep;
 mod packets;
@@ -19,6 +20,7 @@ mod twins;
 mod websocket;
 
 pub use connections::{ConnectionPorts, Connections};
+pub use duplicates::Duplicates;
 pub use fragments::FragmentCounters;
 pub use hep::{HepPorts, HepSensor};
 pub use packets::{Counters, Frame, PacketSensor, Sink, SipPorts};

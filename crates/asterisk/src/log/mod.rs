@@ -46,6 +46,8 @@ pub struct LogLine<'a> {
     pub file: &'a [u8],
     /// What happened.
     pub event: SecurityEvent<'a>,
+    /// A stranger may have written the line: it names no address.
+    pub is_doubtful: bool,
 }
 
 impl LogLine<'_> {
@@ -83,6 +85,7 @@ impl LogLine<'_> {
     /// The same line where a stranger may have written it: it names no address that counts.
     #[must_use]
     pub fn distrusted(mut self) -> Self {
+        self.is_doubtful = true;
         self.event.remote = None;
         self.event.account = None;
         if self.level == Level::Security {
@@ -238,6 +241,7 @@ fn read<'a>(prefix: &prefix::Prefix<'a>, text: &'a [u8]) -> Option<LogLine<'a>> 
         thread: prefix.thread,
         file: prefix.file,
         event,
+        is_doubtful: false,
     })
 }
 

@@ -77,6 +77,7 @@ impl Reader {
             rest: lines,
             further: lines.len().saturating_sub(bytes),
             next: 0,
+            line: b"",
         }
     }
 
@@ -102,6 +103,7 @@ pub struct Lines<'r, 'a> {
     /// Bytes at the end that are only looked at.
     further: usize,
     next: usize,
+    line: &'a [u8],
 }
 
 impl<'a> Lines<'_, 'a> {
@@ -111,9 +113,15 @@ impl<'a> Lines<'_, 'a> {
         self.rest
     }
 
+    /// The line that was given last, with its end.
+    #[must_use]
+    pub const fn line(&self) -> &'a [u8] {
+        self.line
+    }
+
     /// Lines read so far, those included that say nothing.
     #[must_use]
-    pub const fn count(&self) -> usize {
+    pub const fn lines_read(&self) -> usize {
         self.next
     }
 }
@@ -146,8 +154,9 @@ impl<'a> Iterator for Lines<'_, 'a> {
                 Program::Asterisk => self.asterisk(&prefix, text),
                 Program::FreeSwitch | Program::Kamailio => self.of_others(&prefix, text),
             };
-            if let Some(line) = read {
-                return Some((number, line));
+            if let Some(read) = read {
+                self.line = line;
+                return Some((number, read));
             }
         }
     }

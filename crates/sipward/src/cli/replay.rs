@@ -8,13 +8,15 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::tz::TimeZone;
 
 use super::table;
 use crate::{
     address, clock,
     config::{Config, Profile},
     exit::{Answer, Exit, Failure},
-    replay::{self, BanEntry, DropEntry, Report},
+    packed,
+    replay::{self, DropEntry, Report},
 };
 
 /// Bytes from which a recording is worth a progress bar: a second's work.
@@ -22,11 +24,16 @@ const LARGE: u64 = 100 << 20;
 /// Rows of drops that people are shown.
 const ROWS: usize = 20;
 
-/// Judge a recording as the live machine would have: who would be banned, and why
+/// Judge a recording or a log as the live machine would have: who would be banned, and why
 ///
 /// The same engine, behind the same policy; nothing is sent, and no privilege is needed. Several
-/// files are one recording, in the order they are given. Timers run on for 10 s past the last
-/// packet.
+/// files are one recording, in the order of their times: rotated logs, captures, and both together.
+/// Files packed with gzip are read as they are. Timers run on for 10 s past the last packet or line.
+///
+/// Where a capture covers the time of a log line, the line is only evidence for what was seen there.
+/// A log alone proves nobody's address, for whoever sends a packet writes into it: such a ban is
+/// unproven, of scope sip and the first step of the ladder. Times without a zone are this machine's
+/// (set TZ for another), and times without a year end in the year in which the file was changed last.
 ///
 /// Without --server the guarded machines are found in the first 50,000 packets of each file: the
 /// ends that answer SIP from a protected port. An end that answers only such a server (a phone, a
@@ -36,9 +43,10 @@ const ROWS: usize = 20;
 Examples:
   tcpdump -i eth0 -w night.pcap port 5060; sipward replay night.pcap
   sipward replay monday.pcap tuesday.pcap --profile strict
+  sipward replay /var/log/asterisk/messages*
   sipward replay night.pcap --json | jq -r '.bans[] | [.source, .detector, .packet] | @tsv'")]
 pub struct Arguments {
-    /// Recordings, pcap or pcapng
+    /// Recordings (pcap, pcapng) and logs of Asterisk, FreeSWITCH or Kamailio
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Print one JSON document
@@ -67,9 +75,15 @@ impl Arguments {
             config.signatures.profile = profile;
         }
         let bar = progress_bar(&self.files);
-        let result = replay::replay(&config, &self.files, &self.servers, &mut |bytes| {
-            bar.set_position(bytes);
-        });
+        let result = replay::replay(
+            &config,
+            &self.files,
+            &self.servers,
+            &TimeZone::system(),
+            &mut |bytes| {
+                bar.set_position(bytes);
+            },
+        );
         bar.finish_and_clear();
         let outcome = result?;
         let answer = if self.json {
@@ -92,8 +106,7 @@ impl Arguments {
 }
 
 fn progress_bar(files: &[PathBuf]) -> ProgressBar {
-    let size = |file: &PathBuf| file.metadata().map_or(0, |data| data.len());
-    let bytes = files.iter().map(size).sum();
+    let bytes = files.iter().map(|file| packed::size(file)).sum();
     let target = if bytes >= LARGE && io::stderr().is_terminal() {
         ProgressDrawTarget::stderr_with_hz(5)
     } else {
@@ -116,7 +129,7 @@ pub(super) fn text(report: &Report) -> String {
         out.push_str("\nNobody would have been banned.\n");
     } else {
         out.push('\n');
-        out.push_str(&bans(&report.bans));
+        out.push_str(&bans(report));
     }
     let spared = report.alerts.iter().filter(|alert| alert.spared.is_some());
     for alert in spared {
@@ -138,6 +151,25 @@ pub(super) fn text(report: &Report) -> String {
 }
 
 fn summary(out: &mut String, report: &Report) -> std::fmt::Result {
+    if report.log_lines > 0 {
+        writeln!(
+            out,
+            "{} lines of logs, {} of them events, {} security events that were not understood",
+            table::count(report.log_lines),
+            table::count(report.log_events),
+            table::count(report.unmatched_security_lines),
+        )?;
+    }
+    if report.packets > 0 || report.log_lines == 0 {
+        packets(out, report)?;
+    }
+    if let (Some(first), Some(last)) = (report.first, report.last) {
+        writeln!(out, "{} to {}", clock::local(first), clock::local(last))?;
+    }
+    Ok(())
+}
+
+fn packets(out: &mut String, report: &Report) -> std::fmt::Result {
     let servers: Vec<String> = report.servers.iter().map(ToString::to_string).collect();
     writeln!(
         out,
@@ -151,31 +183,30 @@ fn summary(out: &mut String, report: &Report) -> std::fmt::Result {
         } else {
             servers.join(", ")
         },
-    )?;
-    if let (Some(first), Some(last)) = (report.first, report.last) {
-        writeln!(out, "{} to {}", clock::local(first), clock::local(last))?;
-    }
-    Ok(())
+    )
 }
 
-fn bans(bans: &[BanEntry]) -> String {
+fn bans(report: &Report) -> String {
     let mut out = String::new();
-    for ban in bans {
+    for ban in &report.bans {
         let port = ban.port.map(|port| format!(" port {port}"));
         let length = ban.ban_seconds.map_or("for ever".to_owned(), |seconds| {
             format!("for {}", table::seconds(seconds))
         });
+        let dropped = match report.packets {
+            0 => String::new(),
+            _ => format!(", would drop {} packets", table::count(ban.would_drop)),
+        };
         let proof = if ban.proven { "proven" } else { "unproven" };
         // Writing to a string does not fail.
         let _ = writeln!(
             out,
-            "{}{} would be banned {length} (scope {}) at {}{}, would drop {} packets",
+            "{}{} would be banned {length} (scope {}) at {}{}{dropped}",
             address::show(&ban.prefix),
             port.unwrap_or_default(),
             ban.scope,
             clock::local(ban.at),
             place(&ban.place),
-            table::count(ban.would_drop),
         );
         let detector = ban.detector.unwrap_or("by hand");
         let _ = writeln!(out, "  {detector}, {proof}: {}", ban.reason);

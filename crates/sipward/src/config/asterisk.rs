@@ -11,12 +11,15 @@ use std::{
 use serde::Deserialize;
 use sipward_engine::escape_at_most;
 
-use super::Problem;
-use crate::{address::is_name, exit::Failure};
+use super::{Config, Problem};
+use crate::{address::is_name, exit::Failure, sensors::ConnectionPorts};
 
 /// Longest line of a secret file in bytes. Asterisk cuts its own lines at 8 KB; nobody's secret
 /// comes near.
 const LONGEST_SECRET: usize = 1_024;
+
+/// Where Asterisk's manager interface is, without TLS and with it, by default.
+const MANAGER: [u16; 2] = [5_038, 5_039];
 
 /// `[asterisk]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -205,6 +208,19 @@ fn read_secret(path: &Path) -> Result<String, String> {
         return Err("control characters in the secret: it must be one line of text".to_owned());
     }
     String::from_utf8(secret.to_vec()).map_err(|_| "the secret is not UTF-8".to_owned())
+}
+
+impl Config {
+    /// Where words cannot be read, so that what a log says of them needs a connection that was
+    /// seen.
+    #[must_use]
+    pub fn connection_ports(&self) -> ConnectionPorts {
+        ConnectionPorts {
+            tls: self.ports.sip_tls.clone(),
+            websocket: self.ports.sip_ws.clone(),
+            manager: [&MANAGER[..], &[self.asterisk.ami.port()]].concat(),
+        }
+    }
 }
 
 #[cfg(test)]

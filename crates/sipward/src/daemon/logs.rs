@@ -5,7 +5,6 @@
 //! file brought already is passed over, and so is a NOTICE of what a SECURITY event tells where those
 //! are read, from a file or from the manager interface.
 
-mod duplicates;
 mod find;
 mod follow;
 mod watch;
@@ -15,12 +14,12 @@ use std::time::{Duration, Instant};
 use sipward_asterisk::log::{Level, LogLine};
 use sipward_engine::{Place, Time, escape_at_most};
 
-use self::{duplicates::Duplicates, follow::Follower, watch::Watch};
+use self::{follow::Follower, watch::Watch};
 use super::{Guard, taps::Taps};
 use crate::{
     config::Asterisk,
     control::api::{Sensor, SensorState},
-    sensors::{Witness, asterisk::log_event},
+    sensors::{Duplicates, Witness, asterisk::log_event},
 };
 
 /// How often calls that nobody saw are warned of at most.
@@ -125,7 +124,7 @@ impl Logs {
             let turn = follower.take(at, &mut |line_number, line, text| {
                 let is_security = line.level == Level::Security;
                 *has_security |= is_security;
-                if several && !duplicates.is_new(number, text, at) {
+                if several && !duplicates.is_new(number, text, now) {
                     return;
                 }
                 brought.events += 1;

@@ -11,7 +11,7 @@ use super::guard::Guard;
 use crate::{
     clock,
     config::Config,
-    sensors::{ConnectionPorts, Connections, Frame, PacketSensor},
+    sensors::{Connections, Frame, PacketSensor},
 };
 
 /// The sensor of packets, and what it is given.
@@ -33,7 +33,7 @@ impl Packets {
         // Each frame of a tap says itself which way it went.
         let sensor = PacketSensor::new(config.ports.sip(), Vec::new());
         Self {
-            connections: Connections::new(connection_ports(config)),
+            connections: Connections::new(config.connection_ports()),
             sensor: Some(Box::new(sensor)),
             frames: 0,
             lost: 0,
@@ -42,7 +42,7 @@ impl Packets {
 
     /// Reads what other ports say from now on.
     pub fn set_ports(&mut self, config: &Config) {
-        self.connections.set_ports(connection_ports(config));
+        self.connections.set_ports(config.connection_ports());
         if let Some(sensor) = &mut self.sensor {
             sensor.set_ports(config.ports.sip());
         }
@@ -122,19 +122,6 @@ pub fn tap_ports(config: &Config) -> TapPorts {
     TapPorts {
         udp: ports.sip_udp.clone(),
         tcp: [ports.sip_tcp.as_slice(), &ports.sip_ws].concat(),
-        handshakes: [ports.sip_tls.as_slice(), &manager_ports(config)].concat(),
+        handshakes: [ports.sip_tls.as_slice(), &config.connection_ports().manager].concat(),
     }
-}
-
-fn connection_ports(config: &Config) -> ConnectionPorts {
-    ConnectionPorts {
-        tls: config.ports.sip_tls.clone(),
-        websocket: config.ports.sip_ws.clone(),
-        manager: manager_ports(config).to_vec(),
-    }
-}
-
-/// Where Asterisk's manager interface is, with and without TLS.
-fn manager_ports(config: &Config) -> [u16; 3] {
-    [5_038, 5_039, config.asterisk.ami.port()]
 }

@@ -32,13 +32,15 @@ pub struct Report {
     /// Senders of SIP to a server and of what was dropped, IPv6 by /64; at most 262,144 are told
     /// apart.
     pub sources: usize,
-    /// Events read from logs.
+    /// Lines of logs.
+    pub log_lines: u64,
+    /// Of these, what says who did something, or what a server gave up on.
     pub log_events: u64,
     /// Lines of a security log that nobody could read.
     pub unmatched_security_lines: u64,
-    /// Time of the first packet.
+    /// Time of the first packet or line that says something.
     pub first: Option<Timestamp>,
-    /// Time of the last packet.
+    /// Time of the last one.
     pub last: Option<Timestamp>,
     /// Who would have been banned, in the order of the decisions.
     pub bans: Vec<BanEntry>,
@@ -150,8 +152,10 @@ pub struct Source {
 #[derive(Debug)]
 pub struct Reporter {
     report: Report,
-    /// For each file the number of packets before it.
-    starts: Vec<u64>,
+    /// What was found in each file.
+    files: Vec<InFile>,
+    /// The file that is being played.
+    file: usize,
     range: Option<(Time, Time)>,
     sources: HashSet<sipward_engine::Source>,
     last_source: Option<IpAddr>,
@@ -164,6 +168,22 @@ pub struct Reporter {
     alert: Option<Alert>,
 }
 
+/// What was found in one file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InFile {
+    /// Packets.
+    pub packets: u64,
+    /// SIP messages to and from a server.
+    pub sip_messages: u64,
+    /// Lines.
+    pub lines: u64,
+    /// Some of these lines had the form of a server's.
+    pub is_log: bool,
+}
+
+/// Bits of a place's number that count within a file; those above name the file.
+const BITS: u32 = 40;
+
 #[derive(Clone, Copy, Debug)]
 struct InForce {
     index: usize,
@@ -172,15 +192,18 @@ struct InForce {
 
 impl Reporter {
     /// An empty report.
-    pub fn new(servers: &[IpAddr]) -> Self {
+    pub fn new(servers: &[IpAddr], inputs: Vec<String>) -> Self {
         Self {
+            files: vec![InFile::default(); inputs.len()],
+            file: 0,
             report: Report {
-                inputs: Vec::new(),
+                inputs,
                 packets: 0,
                 sip_messages: 0,
                 anomalous_messages: 0,
                 servers: servers.to_vec(),
                 sources: 0,
+                log_lines: 0,
                 log_events: 0,
                 unmatched_security_lines: 0,
                 first: None,
@@ -189,7 +212,6 @@ impl Reporter {
                 alerts: Vec::new(),
                 drops: Vec::new(),
             },
-            starts: Vec::new(),
             range: None,
             sources: HashSet::new(),
             last_source: None,
@@ -200,15 +222,25 @@ impl Reporter {
         }
     }
 
-    /// The next packets are of this file.
-    pub fn begin_file(&mut self, name: &str) {
-        self.starts.push(self.report.packets);
-        self.report.inputs.push(name.to_owned());
+    /// What follows is of this file, of those that [`Self::new`] was given.
+    pub fn play(&mut self, file: usize) {
+        self.file = file;
     }
 
-    /// Counts what was read.
+    /// A number that names a packet or line of the file being played, among those of all files.
+    pub fn place_of(&self, number: u64) -> u64 {
+        (self.file as u64) << BITS | number
+    }
+
+    /// Counts what was read of the file being played.
     pub fn read(&mut self, read: &Read) {
         self.report.packets += read.packets;
+        self.report.log_lines += read.lines;
+        if let Some(file) = self.files.get_mut(self.file) {
+            file.packets += read.packets;
+            file.lines += read.lines;
+            file.is_log |= read.is_log;
+        }
         if let Some((from, to)) = read.range {
             let (first, last) = self.range.get_or_insert((from, to));
             *first = from.min(*first);
@@ -216,29 +248,35 @@ impl Reporter {
         }
     }
 
-    /// Packets before the file that is being played.
-    pub fn start_of_file(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+    /// What was found in a file.
+    pub fn in_file(&self, file: usize) -> InFile {
+        self.files.get(file).copied().unwrap_or_default()
     }
 
-    /// The latest packet.
+    /// The latest packet or line.
     pub fn last(&self) -> Option<Time> {
         self.range.map(|(_, last)| last)
     }
 
-    /// Packets of the file that is being played.
-    pub fn packets_of_file(&self) -> u64 {
-        self.report.packets - self.start_of_file()
+    /// Counts a line that says something, and whoever it names.
+    pub fn log_event(&mut self, source: Option<IpAddr>) {
+        self.report.log_events += 1;
+        if let Some(source) = source {
+            self.source(source);
+        }
     }
 
-    /// Messages so far.
-    pub fn sip_messages(&self) -> u64 {
-        self.report.sip_messages
+    /// Counts a security event that could not be read.
+    pub fn unmatched_security_line(&mut self) {
+        self.report.unmatched_security_lines += 1;
     }
 
     /// Counts a message; its sender where it went to a server.
     pub fn message(&mut self, is_anomalous: bool, sender: Option<IpAddr>) {
         self.report.sip_messages += 1;
+        if let Some(file) = self.files.get_mut(self.file) {
+            file.sip_messages += 1;
+        }
         self.report.anomalous_messages += u64::from(is_anomalous);
         if let Some(sender) = sender {
             self.source(sender);
@@ -394,22 +432,32 @@ impl Reporter {
 
     fn place(&self, place: Place) -> PlaceEntry {
         match place {
-            Place::Packet(number) => {
-                let files = self.starts.partition_point(|start| *start < number);
-                let index = files.saturating_sub(1);
-                let start = self.starts.get(index).copied().unwrap_or(0);
-                let inputs = Some(&self.report.inputs).filter(|inputs| inputs.len() > 1);
-                PlaceEntry {
-                    file: inputs.and_then(|inputs| inputs.get(index)).cloned(),
-                    packet: Some(number - start),
-                    line: None,
-                }
-            }
+            Place::Packet(number) => PlaceEntry {
+                packet: Some(in_file(number)),
+                ..self.file_of(number)
+            },
             Place::Line(number) => PlaceEntry {
-                line: Some(number),
-                ..PlaceEntry::default()
+                line: Some(in_file(number)),
+                ..self.file_of(number)
             },
             Place::Kernel | Place::Ami => PlaceEntry::default(),
         }
     }
+
+    /// The file is only told where there are more than one.
+    fn file_of(&self, number: u64) -> PlaceEntry {
+        let inputs = Some(&self.report.inputs).filter(|inputs| inputs.len() > 1);
+        let file = usize::try_from(number >> BITS).ok();
+        PlaceEntry {
+            file: inputs
+                .zip(file)
+                .and_then(|(inputs, file)| inputs.get(file))
+                .cloned(),
+            ..PlaceEntry::default()
+        }
+    }
+}
+
+fn in_file(number: u64) -> u64 {
+    number & ((1 << BITS) - 1)
 }

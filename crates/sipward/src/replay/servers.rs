@@ -9,11 +9,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    path::PathBuf,
 };
 
 use sipward_wire::{Packet, Transport, sip};
 
+use super::survey::{Input, Kind};
 use crate::{config::Config, exit::Failure, pcap};
 
 /// Packets of each file that are looked at.
@@ -28,13 +28,17 @@ struct Candidate {
     answers: u64,
 }
 
-/// Finds the servers in the beginnings of the files. What is wrong with a file is told when it is
+/// Finds the servers in the beginnings of the captures. What is wrong with a file is told when it is
 /// played.
-pub fn find(files: &[PathBuf], config: &Config) -> Vec<IpAddr> {
+pub fn find(inputs: &[Input], config: &Config) -> Vec<IpAddr> {
     let mut candidates: BTreeMap<IpAddr, Candidate> = BTreeMap::new();
     let mut asked: BTreeSet<IpAddr> = BTreeSet::new();
-    for file in files {
-        let result = pcap::read(file, |recorded| {
+    for input in inputs {
+        match input.kind {
+            Kind::Capture => {}
+            Kind::Log(_) => continue,
+        }
+        let result = pcap::read(&input.path, |recorded| {
             if recorded.number > HEAD {
                 return Err(Failure::input(String::new()));
             }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use nix::fcntl::OFlag;
-use sipward_asterisk::log::{self, Level, LogLine, Reader};
+use sipward_asterisk::log::{Level, LogLine, Reader};
 
 /// Bytes taken from a file in one turn at most.
 const TURN: usize = 512 << 10;
@@ -297,7 +297,7 @@ impl Opened {
         for (number, line) in part.by_ref() {
             sink(*lines + number as u64 + 1, &line, text.line(number));
         }
-        *lines += log::Lines::count(&part) as u64;
+        *lines += part.lines_read() as u64;
         whole - part.rest().len()
     }
 

@@ -1,6 +1,8 @@
 //! `sipward replay` as a user runs it, on recordings written here.
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
 
+mod logs;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -380,7 +382,9 @@ fn a_damaged_recording_is_reported_as_far_as_it_goes() {
 
 #[test_case(b"", "neither pcap nor pcapng"; "empty")]
 #[test_case(b"hello, this is a text and no recording at all\n", "neither pcap nor pcapng"; "text")]
-#[test_case(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0], "unpack"; "compressed")]
+#[test_case(b"Nov 22 18:55:31 a text with times\n", "none of its 1 lines is Asterisk's"; "no server's log")]
+#[test_case(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0], "neither pcap nor pcapng"; "compressed, and nothing in it")]
+#[test_case(b"\xfd7zXZ\0\0\x04", "unpack"; "compressed with something else")]
 fn what_is_no_recording_is_refused(bytes: &[u8], part: &str) {
     let recording = Recording::new();
     let file = recording.folder.path().join("no.pcap");

@@ -3,8 +3,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use sipward_engine::Time;
 
 /// Lines remembered at most, the oldest out.
 const MOST: usize = 16_384;
@@ -16,7 +18,7 @@ const LASTS: Duration = Duration::from_secs(60);
 pub struct Duplicates {
     hasher: RandomState,
     lines: HashMap<u64, Line>,
-    order: VecDeque<(Instant, u64)>,
+    order: VecDeque<(Time, u64)>,
 }
 
 /// How often each file had a line. A file may have it more than once, and each of these counts.
@@ -28,9 +30,9 @@ struct Line {
 
 impl Duplicates {
     /// Whether no other file had this line of this file before.
-    pub fn is_new(&mut self, file: usize, line: &[u8], now: Instant) -> bool {
+    pub fn is_new(&mut self, file: usize, line: &[u8], now: Time) -> bool {
         while let Some((at, oldest)) = self.order.front().copied()
-            && (self.order.len() >= MOST || now.duration_since(at) >= LASTS)
+            && (self.order.len() >= MOST || now.since(at) >= LASTS)
         {
             self.order.pop_front();
             self.lines.remove(&oldest);
@@ -59,12 +61,12 @@ impl Duplicates {
 #[cfg(test)]
 mod tests {
     use super::{Duplicates, LASTS, MOST};
-    use std::time::Instant;
+    use sipward_engine::Time;
 
     #[test]
     fn the_same_record_in_another_file_is_no_new_one() {
         let mut duplicates = Duplicates::default();
-        let now = Instant::now();
+        let now = Time::from_secs(1_000);
         let told = [
             (0, "a"),
             (1, "a"),
@@ -81,7 +83,7 @@ mod tests {
     #[test]
     fn after_a_minute_it_is_new_and_memory_has_an_end() {
         let mut duplicates = Duplicates::default();
-        let now = Instant::now();
+        let now = Time::from_secs(1_000);
         assert!(duplicates.is_new(0, b"a", now));
         assert!(duplicates.is_new(1, b"a", now + LASTS));
         for line in 0..2 * MOST {
