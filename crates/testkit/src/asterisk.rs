@@ -142,20 +142,7 @@ impl Asterisk {
     pub fn start(namespace: &Namespace, settings: &Settings) -> Result<Self> {
         let folder = TempDir::new()?;
         config::write(folder.path(), settings)?;
-        // One mount namespace for all of it: nothing is left mounted whatever ends the process.
-        let script = "set -e; cd \"$1\"; root=$2
-            mount --bind . \"$root/srv\"
-            mount --bind hosts \"$root/etc/hosts\"
-            mount --bind resolv.conf \"$root/etc/resolv.conf\"
-            hostname pbx
-            exec chroot \"$root\" asterisk -f -C /srv/etc/asterisk.conf";
-        let mut command = namespace.command("unshare");
-        command.args(["--mount", "--uts", "sh", "-c", script, "sh"]);
-        let mut process = Process::spawn(command.arg(folder.path()).arg(asterisk_root()))?;
-        let socket = folder.path().join(CONSOLE);
-        process.wait_for("Asterisk Ready", Duration::from_secs(60), |_| {
-            console(&socket, "core waitfullybooted").is_ok_and(|said| said.contains("booted"))
-        })?;
+        let process = run(namespace, folder.path())?;
         Ok(Self { process, folder })
     }
 
@@ -245,11 +232,41 @@ impl Asterisk {
         Ok(self.folder)
     }
 
+    /// Ends it in an orderly way and starts it anew with the same folder: its logs go on.
+    ///
+    /// # Errors
+    /// If it has not ended after 20 s, or as [`Asterisk::start`].
+    pub fn restart(&mut self, namespace: &Namespace) -> Result<()> {
+        self.process.signal(Signal::SIGTERM);
+        self.process.wait(Duration::from_secs(20))?;
+        self.process = run(namespace, self.folder.path())?;
+        Ok(())
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
+}
+
+/// Runs the Asterisk of this folder and waits until it is ready.
+fn run(namespace: &Namespace, folder: &Path) -> Result<Process> {
+    // One mount namespace for all of it: nothing is left mounted whatever ends the process.
+    let script = "set -e; cd \"$1\"; root=$2
+        mount --bind . \"$root/srv\"
+        mount --bind hosts \"$root/etc/hosts\"
+        mount --bind resolv.conf \"$root/etc/resolv.conf\"
+        hostname pbx
+        exec chroot \"$root\" asterisk -f -C /srv/etc/asterisk.conf";
+    let mut command = namespace.command("unshare");
+    command.args(["--mount", "--uts", "sh", "-c", script, "sh"]);
+    let mut process = Process::spawn(command.arg(folder).arg(asterisk_root()))?;
+    let socket = folder.join(CONSOLE);
+    process.wait_for("Asterisk Ready", Duration::from_secs(60), |_| {
+        console(&socket, "core waitfullybooted").is_ok_and(|said| said.contains("booted"))
+    })?;
+    Ok(process)
 }
 
 /// Speaks with Asterisk as `asterisk -rx` does: it greets with one line, takes a command that

@@ -2,8 +2,9 @@
 //!
 //! The order of the keys is fixed, and quotes in values are not escaped. AccountID and SessionID (in
 //! PJSIP the Call-ID) are a stranger's text and stand before the addresses. Behind these stand only
-//! text of the configuration, and what a digest header held between quotes, which no quote can be
-//! in. So the last RemoteAddress is Asterisk's own, except in the events where the name of a request
+//! text of the configuration, and what a digest header held between quotes: in PJSIP a quote there
+//! has its backslash before it, `%22` and `%0d%0a` stay as they are, and a line feed makes it drop
+//! the packet (seen with Asterisk 16.28). So the last RemoteAddress is Asterisk's own, except in the events where the name of a request
 //! follows it: the manager interface takes any text for that.
 
 use super::address::transport_address;

@@ -5,6 +5,7 @@ mod ami;
 mod counting;
 mod forgery;
 mod matrix;
+mod restart;
 mod rotation;
 mod warning;
 
