@@ -7,6 +7,7 @@ mod bans;
 mod check_config;
 mod completions;
 mod config;
+mod doctor;
 mod explain;
 mod export;
 mod import;
@@ -51,6 +52,7 @@ use crate::{
 Examples:
   sipward run --interface eth0           guard one interface, in the foreground
   sipward status                         is it guarding, and what has it dropped?
+  sipward doctor                         is anything in the way, and what to do about it?
   sipward bans                           who is banned, until when, and why
   sipward suspects                       who is on the way to a ban?
   sipward why 203.0.113.7                what did this address do?
@@ -92,6 +94,7 @@ enum Command {
     Export(export::Arguments),
     Import(import::Arguments),
     Audit(audit::Arguments),
+    Doctor(doctor::Arguments),
     CheckConfig(check_config::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
@@ -120,6 +123,7 @@ impl Command {
             Self::Export(arguments) => arguments.run(),
             Self::Import(arguments) => arguments.run(),
             Self::Audit(arguments) => arguments.run(),
+            Self::Doctor(arguments) => arguments.run(),
             Self::CheckConfig(arguments) => arguments.run(),
             Self::Config(arguments) => arguments.run(),
             Self::Completions(arguments) => arguments.run(),

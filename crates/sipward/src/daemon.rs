@@ -28,6 +28,7 @@ mod taps;
 mod views;
 mod watch;
 
+pub use backend::has_fallback;
 pub use guard::Guard;
 pub use machine::default_interfaces;
 pub use run::{Options, run};

@@ -167,7 +167,11 @@ fn state(sensor: &Sensor) -> String {
         SensorState::Refused => format!("refused: {because}"),
         SensorState::On => {
             let (events, unmatched) = (table::count(sensor.events), table::count(sensor.unmatched));
-            format!("on, {events} events, {unmatched} unmatched")
+            let lost = match sensor.lost {
+                0 => String::new(),
+                lost => format!(", {} LOST", table::count(lost)),
+            };
+            format!("on, {events} events, {unmatched} unmatched{lost}")
         }
     }
 }

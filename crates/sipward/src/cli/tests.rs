@@ -5,11 +5,12 @@ use clap_complete::Shell;
 use jiff::Timestamp;
 use test_case::test_case;
 
-use super::{Cli, allow, bans, status, suspects, trusted, watch, why};
+use super::{Cli, allow, bans, doctor, status, suspects, trusted, watch, why};
 use crate::control::{
     api::{AccountView, AllowedView, BanView, Status, SuspectView, TrustedView, WhyView},
     watch::{Verdict, WatchLine},
 };
+use crate::doctor::{Check, Report, State};
 
 fn now() -> Timestamp {
     "2026-11-22T16:00:00Z".parse().unwrap()
@@ -67,6 +68,7 @@ fn the_command_line_is_consistent() {
 #[test_case("import"; "import")]
 #[test_case("rules"; "rules")]
 #[test_case("audit"; "audit")]
+#[test_case("doctor"; "doctor")]
 #[test_case("check-config"; "check config")]
 #[test_case("config"; "config")]
 #[test_case("completions"; "completions")]
@@ -442,6 +444,36 @@ fn status() -> Status {
 }
 
 #[test]
+fn what_the_doctor_found_reads() {
+    let check = |name, state, found: &str, advice: Option<&str>| Check {
+        name,
+        state,
+        found: found.to_owned(),
+        advice: advice.map(str::to_owned),
+    };
+    let found = "port 5062 (asterisk), which is not protected";
+    let advice = "[ports] sip-udp = [5060, 5080, 5062]";
+    let report = Report::of(vec![
+        check(
+            "privileges",
+            State::Unknown,
+            "needs root",
+            Some("sudo sipward doctor"),
+        ),
+        check("kernel", State::Ok, "Linux 6.1.0-18-amd64", None),
+        check("other-ports", State::Warning, found, Some(advice)),
+        check(
+            "log",
+            State::Failed,
+            "/var/log/asterisk/security: not there",
+            Some("logger reload"),
+        ),
+    ]);
+    assert!(report.has_findings());
+    insta::assert_snapshot!("doctor", doctor::text(&report));
+}
+
+#[test]
 fn status_reads() {
     insta::assert_snapshot!("status", status::text(&status()));
 }
@@ -459,12 +491,14 @@ fn observe_mode_says_what_would_be_dropped() {
 
     let mut status = status();
     status.packets.would_drop.banned = 567;
+    status.sensors.kernel.lost = 1_234;
     let text = status::text(&status);
     assert!(
         text.contains("would drop   567 packets: 567 banned"),
         "{text}"
     );
     assert!(text.contains("passed       1,234,000 packets"), "{text}");
+    assert!(text.contains("0 unmatched, 1,234 LOST\n"), "{text}");
 }
 
 #[test]

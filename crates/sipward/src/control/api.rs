@@ -159,6 +159,9 @@ pub struct Sensor {
     pub events: u64,
     /// Of these, what said nothing to sipward.
     pub unmatched: u64,
+    /// What came faster than it was read, and is lost.
+    #[serde(default)]
+    pub lost: u64,
     /// Why it does not report, where it should.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -184,6 +187,7 @@ impl Sensor {
         state: SensorState::Off,
         events: 0,
         unmatched: 0,
+        lost: 0,
         note: None,
     };
 }

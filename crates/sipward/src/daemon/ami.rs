@@ -74,6 +74,7 @@ impl AmiSensor {
             state,
             events: self.events,
             unmatched: self.unmatched,
+            lost: 0,
             note,
         }
     }

@@ -85,6 +85,14 @@ pub fn probe(config: &Config) -> Result<(), Failure> {
     nftables::probe().map_err(|error| neither(&xdp.into(), &error.into()))
 }
 
+/// Whether nftables can guard where XDP cannot be: the configuration lets it, and this machine has
+/// it. False without root.
+#[must_use]
+pub fn has_fallback(config: &Config) -> bool {
+    let may = config.backend == BackendChoice::Nftables || may_fall_back(config);
+    may && nftables::probe().is_ok()
+}
+
 /// Opens the backend and guards with it. The ledger goes with the first attempt; `ledger_again`
 /// opens it for the second.
 ///

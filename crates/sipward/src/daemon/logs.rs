@@ -158,6 +158,7 @@ impl Logs {
             }),
             events: sensor.events + brought.events,
             unmatched: sensor.unmatched + brought.unmatched,
+            lost: 0,
         };
         self.warn_of_unseen_calls(at);
         self.is_due

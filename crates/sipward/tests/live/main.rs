@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod doctor;
 mod names;
 mod orders;
 mod place;
