@@ -4,7 +4,8 @@
 //! TLS, with and without WebSocket, and the manager interface it counts where a connection of its
 //! source was seen: strangers may write whole lines into a log, but no handshake in another's name.
 //! Where the server hands on what it has decrypted (HEP), the line is evidence again.
-//! For IAX2 it counts unproven, and so does every line where only a log is at hand.
+//! For IAX2 it counts unproven, and so does every line where only a log is at hand; there a login
+//! counts, too, and for IAX2 it does not: a peer's name holds 255 bytes of anything.
 //!
 //! ```text
 //! challenged ── a success or a refusal of the same address and port within 4 s ──► nothing
@@ -116,6 +117,7 @@ impl Engine {
                     },
                 );
             }
+            LogKind::Success if self.config.wire_is_read && !seen.proven => {}
             LogKind::Success => {
                 self.follow_logged(client);
                 let shown = escape(&account.text).to_string();

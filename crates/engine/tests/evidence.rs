@@ -218,6 +218,22 @@ fn a_line_about_a_connection_that_nobody_saw_counts_nothing(transport: LogTransp
     assert_eq!(scene.engine.trusted(scene.now).count(), 0);
 }
 
+/// A name in IAX2 is 255 bytes of anything: a whole line of a login fits in.
+#[test]
+fn a_line_of_a_login_that_no_connection_proves_is_no_login() {
+    let mut scene = scene();
+    for n in 0..20 {
+        scene.play(seconds(2) * n);
+        scene.observe(&Observation::Log(line(
+            LogKind::Success,
+            ABROAD,
+            LogTransport::Iax2,
+        )));
+    }
+    scene.play(minutes(10)).is_peaceful();
+    assert_eq!(scene.engine.trusted(scene.now).count(), 0);
+}
+
 #[test]
 fn numbers_that_the_log_shows_refused_count_where_the_wire_does_not() {
     let numbers: Vec<String> = (0..4).map(|n| format!("0097259{n}77524")).collect();
