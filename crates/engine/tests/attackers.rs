@@ -47,6 +47,8 @@ fn hours(n: u64) -> Duration {
 #[test_case(Driver::PjSip, "MESSAGE")]
 #[test_case(Driver::PjSip, "OPTIONS")]
 #[test_case(Driver::PjSip, "REFER")]
+#[test_case(Driver::FreeSwitch, "REGISTER")]
+#[test_case(Driver::FreeSwitch, "INVITE")]
 fn a_guesser_gets_five_passwords_refused_whatever_the_method(driver: Driver, method: &'static str) {
     let mut scene = scene(driver);
     let guesses = (0..300).map(|n| {
@@ -256,6 +258,7 @@ fn a_caller_that_never_acknowledges_draws_twelve_answers(driver: Driver, tcp: bo
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn a_caller_of_one_number_per_200_seconds_is_banned_at_the_twelfth(driver: Driver) {
     let mut scene = scene(driver);
     let job = |n: u32| {
@@ -318,6 +321,7 @@ fn twenty_broken_messages_in_a_minute_are_a_flood() {
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn one_valid_login_does_not_cover_an_enumerator_that_answers_challenges(driver: Driver) {
     let mut scene = scene(driver);
     scene.add(Job::new(ATTACKER, "REGISTER", "100").password(&password(200)));

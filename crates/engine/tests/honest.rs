@@ -50,6 +50,7 @@ fn hours(n: u64) -> Duration {
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn sixty_phones_behind_one_address_after_a_power_cut(driver: Driver) {
     let mut scene = scene(driver, 60);
     let job = |n: u32| {
@@ -72,6 +73,7 @@ fn sixty_phones_behind_a_satellite() {
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn sixty_phones_that_kept_their_nonces(driver: Driver) {
     let mut scene = scene(driver, 60);
     let job = |n: u32| {
@@ -124,6 +126,7 @@ fn sixty_phones_behind_one_address_and_one_that_is_unknown() {
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn a_gateway_with_forty_eight_ports_150_ms_away(driver: Driver) {
     let mut scene = scene(driver, 48);
     let job = |n: u32| Job {
@@ -156,6 +159,7 @@ fn what_nobody_saw_is_held_against_nobody() {
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn two_phones_with_stale_passwords_behind_one_address_for_a_day(driver: Driver) {
     let mut scene = long_scene(driver, 3);
     scene.add(phone(2, "REGISTER"));
@@ -186,6 +190,7 @@ fn a_phone_that_repeats_a_stale_password_every_ten_seconds_is_banned_mildly() {
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn a_user_mistypes_twice(driver: Driver) {
     let mut scene = scene(driver, 1);
     for (n, password) in [(0, "wrong-1"), (1, "wrong-2"), (2, secret(0).as_str())] {
@@ -235,6 +240,7 @@ fn a_dozen_phones_keep_a_nonce_that_the_server_forgets_within_a_minute() {
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn ims_handsets_with_an_empty_first_nonce(driver: Driver) {
     let mut scene = scene(driver, 20);
     let job = |n: u32| phone(n, "REGISTER").login(Login::Ims(secret(n)));
@@ -244,6 +250,7 @@ fn ims_handsets_with_an_empty_first_nonce(driver: Driver) {
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn logged_in_users_misdial(driver: Driver) {
     let mut scene = scene(driver, 1);
     scene.add(phone(0, "REGISTER"));
@@ -445,6 +452,7 @@ fn a_forked_call_that_is_cancelled() {
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn a_softphone_wakes_up_after_a_weekend(driver: Driver) {
     let mut scene = scene(driver, 1);
     scene.add(phone(0, "REGISTER"));
@@ -458,6 +466,7 @@ fn a_softphone_wakes_up_after_a_weekend(driver: Driver) {
 
 #[test_case(Driver::ChanSip)]
 #[test_case(Driver::PjSip)]
+#[test_case(Driver::FreeSwitch)]
 fn a_colleague_behind_the_address_of_a_guesser_loses_nothing(driver: Driver) {
     let mut scene = scene(driver, 3);
     let colleague = |n: u32| phone(0, "REGISTER").at(minutes(1) * n);

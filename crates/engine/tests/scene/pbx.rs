@@ -1,4 +1,5 @@
-//! A SIP server that answers as Asterisk 16 was seen to answer, with either of its SIP drivers.
+//! A SIP server that answers as Asterisk 16 was seen to answer, with either of its SIP drivers, or
+//! as FreeSWITCH's documentation and source say of REGISTER and INVITE.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +13,9 @@ use sipward_wire::sip::{Digest, Message, Method};
 pub enum Driver {
     ChanSip,
     PjSip,
+    /// 403 to any wrong credentials; a nonce that it does not know is stale, whatever password came
+    /// with it, so it is no oracle.
+    FreeSwitch,
 }
 
 /// An answer, and after which times it is sent (again, until it is acknowledged).
@@ -105,7 +109,9 @@ impl Pbx {
     fn times(&self, method: Method, status: &str) -> Vec<Duration> {
         let repeats = method == Method::Invite && !status.starts_with('1');
         let times: &[u64] = match (repeats, self.driver) {
-            (true, Driver::ChanSip) => &[0, 500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500],
+            (true, Driver::ChanSip | Driver::FreeSwitch) => {
+                &[0, 500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500]
+            }
             (true, Driver::PjSip) | (false, _) => &[0],
         };
         times.iter().copied().map(Duration::from_millis).collect()
@@ -134,24 +140,28 @@ impl Pbx {
             });
         }
         let Some(credentials) = request.credentials().next() else {
-            return vec![self.challenge(call, false)];
+            return vec![self.challenge(method, call, false)];
         };
         let nonce = text(credentials.nonce().unwrap_or_default());
         let is_right = self.is_right(&credentials, method);
         let current = match self.driver {
             Driver::ChanSip => self.calls.get(&call) == Some(&nonce),
-            Driver::PjSip => self.issued.contains(&nonce),
+            Driver::PjSip | Driver::FreeSwitch => self.issued.contains(&nonce),
         };
         if !current {
-            let tells = self.driver == Driver::PjSip || self.calls.contains_key(&call);
-            return vec![self.challenge(call, is_right && tells)];
+            let stale = match self.driver {
+                Driver::ChanSip => is_right && self.calls.contains_key(&call),
+                Driver::PjSip => is_right,
+                Driver::FreeSwitch => true,
+            };
+            return vec![self.challenge(method, call, stale)];
         }
         if is_right {
             return self.granted(request);
         }
         match self.driver {
-            Driver::ChanSip => plain("403 Forbidden"),
-            Driver::PjSip => vec![self.challenge(call, false)],
+            Driver::ChanSip | Driver::FreeSwitch => plain("403 Forbidden"),
+            Driver::PjSip => vec![self.challenge(method, call, false)],
         }
     }
 
@@ -165,7 +175,7 @@ impl Pbx {
             Method::Invite => plain("404 Not Found"),
             Method::Subscribe if !self.subscriptions => match self.driver {
                 Driver::ChanSip => plain("403 Forbidden (policy)"),
-                Driver::PjSip => plain("489 Bad Event"),
+                Driver::PjSip | Driver::FreeSwitch => plain("489 Bad Event"),
             },
             Method::Register => vec![(
                 "200 OK".to_owned(),
@@ -198,16 +208,21 @@ impl Pbx {
         digest(&username, password, name, &uri, &nonce) == value(credentials.response())
     }
 
-    fn challenge(&mut self, call: String, stale: bool) -> (String, String) {
+    fn challenge(&mut self, method: Method, call: String, stale: bool) -> (String, String) {
         self.count += 1;
         let nonce = format!("{:08x}", 0x1000_0000 + self.count);
         self.calls.insert(call, nonce.clone());
         self.issued.insert(nonce.clone());
         let stale = if stale { ", stale=true" } else { "" };
+        let as_proxy = self.driver == Driver::FreeSwitch && method != Method::Register;
+        let (status, name) = match as_proxy {
+            true => ("407 Proxy Authentication Required", "Proxy-Authenticate"),
+            false => ("401 Unauthorized", "WWW-Authenticate"),
+        };
         let header = format!(
-            "WWW-Authenticate: Digest algorithm=MD5, realm=\"asterisk\", nonce=\"{nonce}\"{stale}\r\n"
+            "{name}: Digest algorithm=MD5, realm=\"asterisk\", nonce=\"{nonce}\"{stale}\r\n"
         );
-        ("401 Unauthorized".to_owned(), header)
+        (status.to_owned(), header)
     }
 }
 
