@@ -11,17 +11,17 @@ run: build
 
 # A real scanner against a real Asterisk, without and with sipward, in private namespaces.
 demo: build
-	tools/install-test-deps packages scanners asterisk fail2ban
+	tools/install-test-deps packages scanners asterisk fail2ban kamailio
 	cargo run --quiet --release -p sipward-testkit --bin sipward-demo -- $(SIPWARD)
 
 test: install-build-deps
 	tools/install-test-deps
 	tools/run-tests
 
-# The cost of a packet beside the guide's list, and the speed of a replay beside tshark, each in one
-# run. Best on a machine with nothing to do.
+# The cost of a packet beside the guide's list, and the speed of a replay beside tshark and of one of a
+# log beside fail2ban-regex, each in one run. Best on a machine with nothing to do.
 bench: install-build-deps
-	tools/install-test-deps packages
+	tools/install-test-deps packages fail2ban
 	cargo bench --quiet -p sipward-shield --bench packet -- $(ARGS)
 	cargo bench --quiet -p sipward --bench replay -- $(ARGS)
 	cargo bench --quiet -p sipward --bench log -- $(ARGS)

@@ -9,6 +9,7 @@ pub mod evasions;
 pub mod fail2ban;
 pub mod guard;
 pub mod headers;
+pub mod kamailio;
 pub mod lab;
 pub mod link;
 pub mod namespace;

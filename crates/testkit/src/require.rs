@@ -16,6 +16,8 @@ pub enum Need {
     SipVicious,
     /// Fail2Ban in the cache, see [`fail2ban`].
     Fail2Ban,
+    /// Kamailio in the cache, see [`kamailio`].
+    Kamailio,
     /// The kernel of a Debian release in the cache, see [`kernel`].
     Kernel(&'static str),
 }
@@ -32,6 +34,7 @@ impl Need {
             }
             Self::Asterisk => missing_in_cache("Asterisk", asterisk_root()),
             Self::Fail2Ban => missing_in_cache("Fail2Ban", fail2ban()),
+            Self::Kamailio => missing_in_cache("Kamailio", kamailio()),
             Self::Kernel(suite) => missing_in_cache("kernel", kernel(suite)),
             Self::SipVicious => missing_in_cache("SIPVicious", sipvicious_folder()),
         }
@@ -82,6 +85,12 @@ pub fn sipvicious_folder() -> PathBuf {
 #[must_use]
 pub fn fail2ban() -> PathBuf {
     cache().join("fail2ban")
+}
+
+/// The root directory of the cached Kamailio: `usr/sbin/kamailio`.
+#[must_use]
+pub fn kamailio() -> PathBuf {
+    cache().join("kamailio")
 }
 
 /// The cached kernel image of a Debian release.

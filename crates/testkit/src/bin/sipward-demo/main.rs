@@ -6,17 +6,16 @@
 #![expect(clippy::print_stdout, reason = "a demonstration is what it prints")]
 
 mod contest;
-mod kamailio;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kamailio::Kamailio;
 use sipward_testkit::asterisk::{Asterisk, Driver, Settings, WEAK_EXTENSION};
 use sipward_testkit::count::PacketCounter;
 use sipward_testkit::guard::Guard;
+use sipward_testkit::kamailio::{Kamailio, Pike};
 use sipward_testkit::lab::{ATTACKER, Lab, PBX, PHONES};
 use sipward_testkit::phone::{Phones, Task};
 use sipward_testkit::process::Process;
@@ -98,7 +97,8 @@ impl Pbx {
             .map(Self::Asterisk)
         } else {
             println!("Asterisk 16 could not be installed: Kamailio takes its place.");
-            progress("starting Kamailio", || Kamailio::start(&lab.pbx)).map(Self::Kamailio)
+            progress("starting Kamailio", || Kamailio::start(&lab.pbx, Pike::Off))
+                .map(Self::Kamailio)
         }
     }
 

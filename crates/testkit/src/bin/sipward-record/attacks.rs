@@ -9,7 +9,9 @@ use sipward_testkit::recording::ExpectedBan;
 use sipward_testkit::scanner::Scanner;
 use sipward_testkit::user_agent::{Exchange, Login, Transport};
 
-use crate::scenario::{DRIVERS, SERVER, Scenario, attack, ban, millis, minutes, seconds};
+use crate::scenario::{
+    DRIVERS, SERVER, Scenario, Server, address_v6, attack, ban, millis, minutes, seconds,
+};
 use crate::studio::Studio;
 
 /// Whose password is guessed, in vain.
@@ -18,7 +20,11 @@ pub const VICTIM: &str = "110";
 const GENUINE: &str = "Yealink SIP-T46S 66.86.0.15";
 
 pub fn all() -> Vec<Scenario> {
-    let mut all = Vec::new();
+    let mut all = vec![
+        guessing("REGISTER", Server::Kamailio),
+        guessing("INVITE", Server::Kamailio),
+        enumeration(Server::Kamailio),
+    ];
     for driver in DRIVERS {
         all.extend(scanners(driver));
         all.extend(
@@ -191,8 +197,8 @@ fn scanners(driver: Driver) -> Vec<Scenario> {
     SCANS.iter().filter(is_at_work).map(scan).collect()
 }
 
-fn enumeration(driver: Driver) -> Scenario {
-    attack(2, "enumeration", driver)
+fn enumeration(server: impl Into<Server>) -> Scenario {
+    attack(2, "enumeration", server)
         .about("Whether an extension exists is asked ten times a second, with the User-Agent of a phone.")
         .ban(ExpectedBan {
             answers: Some(50),
@@ -220,8 +226,8 @@ fn methods(driver: Driver) -> &'static [&'static str] {
     }
 }
 
-fn guessing(method: &'static str, driver: Driver) -> Scenario {
-    attack(4, &format!("guessing-{}", method.to_lowercase()), driver)
+fn guessing(method: &'static str, server: impl Into<Server>) -> Scenario {
+    attack(4, &format!("guessing-{}", method.to_lowercase()), server)
         .about(&format!(
             "Passwords of one account are guessed by {method}, ten a second."
         ))
@@ -236,7 +242,7 @@ fn guessing(method: &'static str, driver: Driver) -> Scenario {
                 let guess = from(&own(), method, VICTIM).to(target);
                 guess.password(&password(n)).at(millis(100) * n)
             };
-            studio.expect(&[401, 403], (0..16).map(guess).collect())
+            studio.expect(&[401, 403, 407], (0..16).map(guess).collect())
         })
 }
 
@@ -334,7 +340,7 @@ fn split(driver: Driver) -> Scenario {
         // A header of 60,000 bytes would be too many fragments for the driver's socket.
         studio.lab.pbx_mtu(9000)?;
         let mut open = Vec::new();
-        for (number, evasion) in evasions(studio.driver) {
+        for (number, evasion) in evasions(studio.asterisk()?.1) {
             open.push(send(studio, number, evasion)?);
             studio.agents.linger(millis(300))?;
         }
@@ -343,12 +349,11 @@ fn split(driver: Driver) -> Scenario {
 }
 
 fn send(studio: &Studio, number: usize, evasion: &Evasion) -> Result<impl Sized + use<>> {
-    let mut destination = if evasion.is_ipv6() {
-        studio.driver.address_v6()
+    let destination = if evasion.is_ipv6() {
+        address_v6()
     } else {
-        studio.driver.address()
+        SERVER.parse()?
     };
-    destination.set_port(5060);
     let value = match evasion.field {
         Field::UserAgent => "friendly-scanner 1.0",
         Field::FromUser => "friendly-scanner",

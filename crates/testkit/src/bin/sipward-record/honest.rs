@@ -7,7 +7,8 @@ use sipward_testkit::phone::{Phones, Task};
 use sipward_testkit::user_agent::{Acknowledges, Ending, Exchange, Login};
 
 use crate::scenario::{
-    DRIVERS, SERVER, Scenario, ban, extension, honest, hours, millis, minutes, phone, seconds,
+    DRIVERS, SERVER, Scenario, Server, ban, extension, honest, hours, millis, minutes, phone,
+    seconds,
 };
 use crate::studio::{Studio, all_end_with};
 
@@ -19,7 +20,12 @@ const UNLISTED: [&str; 2] = ["198.51.100.30", "198.51.100.31"];
 const NONCE_AGE: u64 = 36;
 
 pub fn all() -> Vec<Scenario> {
-    let mut all = vec![sipp_power_cut(), old_port()];
+    let mut all = vec![
+        sipp_power_cut(),
+        old_port(),
+        mistypes(Server::Kamailio),
+        nonce_caching(Server::Kamailio, 2),
+    ];
     for driver in DRIVERS {
         all.extend([
             power_cut(driver),
@@ -29,7 +35,7 @@ pub fn all() -> Vec<Scenario> {
             stale_passwords(driver),
             stale_passwords_for_a_day(driver),
             mistypes(driver),
-            nonce_caching(driver),
+            nonce_caching(driver, 3),
             ims(driver),
             misdials(driver),
             misdialling_trunk(driver),
@@ -154,8 +160,8 @@ fn stale(studio: &mut Studio, attempts: u16, every: u64) -> Result<()> {
     studio.expect(&[401, 403], attempts.collect())
 }
 
-fn mistypes(driver: Driver) -> Scenario {
-    honest(5, "mistypes", driver)
+fn mistypes(server: impl Into<Server>) -> Scenario {
+    honest(5, "mistypes", server)
         .about("A user mistypes the password twice, and gets it right the third time.")
         .stretched()
         .play(|studio| {
@@ -168,16 +174,16 @@ fn mistypes(driver: Driver) -> Scenario {
         })
 }
 
-fn nonce_caching(driver: Driver) -> Scenario {
-    honest(6, "nonce-caching", driver)
-        .about(
-            "Six phones register and six trunks call, three times, each with the nonce of the time \
-             before, which the PBX no longer knows.",
-        )
+fn nonce_caching(server: impl Into<Server>, rounds: u32) -> Scenario {
+    honest(6, "nonce-caching", server)
+        .about(&format!(
+            "Six phones register and six trunks call, {rounds} times, each with the nonce of the \
+             time before, which the PBX no longer knows."
+        ))
         .parameter("age-of-nonces", &format!("{NONCE_AGE}s"))
         .concurrency(12)
-        .play(|studio| {
-            for round in 0..3u32 {
+        .play(move |studio| {
+            for round in 0..rounds {
                 let kept = |n: u16, method| {
                     let password = Asterisk::password(extension(n));
                     phone(n, method)
@@ -191,7 +197,7 @@ fn nonce_caching(driver: Driver) -> Scenario {
                 });
                 let trunks = (6..12).map(|n| kept(n, "INVITE").to("600"));
                 studio.expect(&[200], phones.chain(trunks).collect())?;
-                if round < 2 {
+                if round + 1 < rounds {
                     studio.agents.linger(seconds(NONCE_AGE))?;
                 }
             }
@@ -264,7 +270,8 @@ pub fn open_trunk(studio: &mut Studio) -> Result<()> {
 
 /// The PBX asks whether the trunk is there, and it is.
 pub fn ask_trunk(studio: &mut Studio) -> Result<()> {
-    studio.asterisk.cli(match studio.driver {
+    let (asterisk, driver) = studio.asterisk()?;
+    asterisk.cli(match driver {
         Driver::ChanSip => "sip qualify peer trunk",
         Driver::Pjsip => "pjsip qualify trunk",
     })?;

@@ -1,5 +1,5 @@
 //! Makes the recordings under `crates/testkit/recordings` anew: real tools and a small user agent
-//! against a real Asterisk 16, in network namespaces, seen at the PBX's interface with nothing
+//! against a real Asterisk 16 and a real Kamailio, in network namespaces, seen at the PBX's interface with nothing
 //! that protects it.
 //!
 //! usage: sipward-record [PART-OF-A-NAME]...
@@ -25,6 +25,7 @@ fn main() -> Result<()> {
     let needs = [
         Need::Root,
         Need::Asterisk,
+        Need::Kamailio,
         Need::SipVicious,
         Need::Program("ethtool"),
         Need::Program("nmap"),

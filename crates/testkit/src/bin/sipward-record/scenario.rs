@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,21 @@ pub const SERVER: &str = "192.0.2.1:5060";
 /// changes no more than it must.
 pub const BEGIN: Duration = Duration::from_secs(1_767_600_000);
 
+/// What serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// Asterisk 16.28, by this driver.
+    Asterisk(Driver),
+    /// Debian's Kamailio.
+    Kamailio,
+}
+
+impl From<Driver> for Server {
+    fn from(driver: Driver) -> Self {
+        Self::Asterisk(driver)
+    }
+}
+
 pub const DRIVERS: [Driver; 2] = [Driver::ChanSip, Driver::Pjsip];
 
 type Play = Arc<dyn Fn(&mut Studio) -> Result<()> + Send + Sync>;
@@ -31,7 +47,7 @@ type Play = Arc<dyn Fn(&mut Studio) -> Result<()> + Send + Sync>;
 pub struct Scenario {
     name: String,
     kind: &'static str,
-    driver: Driver,
+    server: Server,
     label: Label,
     settings: Settings,
     delay: Delay,
@@ -39,13 +55,13 @@ pub struct Scenario {
 }
 
 /// A recording of honest parties, by the place of its line in [`HONEST`], from 1.
-pub fn honest(line: usize, name: &str, driver: Driver) -> Scenario {
-    Scenario::new("honest", HONEST[line - 1], name, driver)
+pub fn honest(line: usize, name: &str, server: impl Into<Server>) -> Scenario {
+    Scenario::new("honest", HONEST[line - 1], name, server.into())
 }
 
 /// A recording of attackers, by the place of its line in [`ATTACKS`], from 1.
-pub fn attack(line: usize, name: &str, driver: Driver) -> Scenario {
-    Scenario::new("attacks", ATTACKS[line - 1], name, driver)
+pub fn attack(line: usize, name: &str, server: impl Into<Server>) -> Scenario {
+    Scenario::new("attacks", ATTACKS[line - 1], name, server.into())
 }
 
 /// A phone of the office, behind the one address that all of them have.
@@ -76,6 +92,13 @@ pub fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
+/// The PBX' other address.
+pub fn address_v6() -> SocketAddr {
+    let mut address = Driver::ChanSip.address_v6();
+    address.set_port(5060);
+    address
+}
+
 /// A ban of this address by this detector.
 pub fn ban(of: &str, by: &str) -> ExpectedBan {
     ExpectedBan {
@@ -86,10 +109,11 @@ pub fn ban(of: &str, by: &str) -> ExpectedBan {
 }
 
 impl Scenario {
-    fn new(kind: &'static str, line: &str, name: &str, driver: Driver) -> Self {
-        let (suffix, channel) = match driver {
-            Driver::ChanSip => ("chan-sip", "chan_sip"),
-            Driver::Pjsip => ("pjsip", "PJSIP"),
+    fn new(kind: &'static str, line: &str, name: &str, server: Server) -> Self {
+        let (suffix, says) = match server {
+            Server::Asterisk(Driver::ChanSip) => ("chan-sip", "Asterisk 16.28, chan_sip"),
+            Server::Asterisk(Driver::Pjsip) => ("pjsip", "Asterisk 16.28, PJSIP"),
+            Server::Kamailio => ("kamailio", "Kamailio 5.6"),
         };
         let label = Label {
             description: String::new(),
@@ -103,9 +127,9 @@ impl Scenario {
             stopped: Vec::new(),
             bans: Vec::new(),
         };
-        let settings = match driver {
-            Driver::ChanSip => Settings::default(),
-            Driver::Pjsip => Settings {
+        let settings = match server {
+            Server::Asterisk(Driver::ChanSip) | Server::Kamailio => Settings::default(),
+            Server::Asterisk(Driver::Pjsip) => Settings {
                 chan_sip_port: 5062,
                 pjsip_ports: vec![5060],
                 ..Settings::default()
@@ -114,13 +138,13 @@ impl Scenario {
         let scenario = Self {
             name: format!("{name}-{suffix}"),
             kind,
-            driver,
+            server,
             label,
             settings,
             delay: Delay::default(),
             play: Arc::new(|_| Ok(())),
         };
-        scenario.parameter("server", &format!("Asterisk 16.28, {channel}"))
+        scenario.parameter("server", says)
     }
 
     /// What happens, in a sentence.
@@ -163,9 +187,10 @@ impl Scenario {
 
     /// The PBX listens there instead.
     pub fn port(mut self, port: u16) -> Self {
-        match self.driver {
-            Driver::ChanSip => self.settings.chan_sip_port = port,
-            Driver::Pjsip => self.settings.pjsip_ports = vec![port],
+        match self.server {
+            Server::Asterisk(Driver::ChanSip) => self.settings.chan_sip_port = port,
+            Server::Asterisk(Driver::Pjsip) => self.settings.pjsip_ports = vec![port],
+            Server::Kamailio => {}
         }
         self.label.servers[0].set_port(port);
         self
@@ -173,8 +198,7 @@ impl Scenario {
 
     /// The PBX is reached by IPv6.
     pub fn ipv6(mut self) -> Self {
-        self.label.servers = vec![self.driver.address_v6()];
-        self.label.servers[0].set_port(5060);
+        self.label.servers = vec![address_v6()];
         self
     }
 
@@ -227,7 +251,7 @@ impl Scenario {
     /// Makes it and says what came of it.
     pub fn record(&self) -> Result<String> {
         let lab = Lab::with_phones_behind(self.delay)?;
-        let mut studio = Studio::open(&lab, &self.settings, self.driver, self.label.times)?;
+        let mut studio = Studio::open(&lab, &self.settings, self.server, self.label.times)?;
         (self.play)(&mut studio)?;
         let frames = studio.close()?;
 

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use sipward_testkit::asterisk::{Asterisk, Driver, Settings};
 use sipward_testkit::count::Capture;
+use sipward_testkit::kamailio::{Kamailio, Pike};
 use sipward_testkit::lab::{ATTACKER, Lab};
 use sipward_testkit::pcap::Frame;
 use sipward_testkit::recording::{Datagram, Times, header};
 use sipward_testkit::user_agent::{Exchange, Pace, UserAgents};
 
-use crate::scenario::BEGIN;
+use crate::scenario::{BEGIN, Server};
 
 /// All but the neighbours' finding each other.
 const FILTER: &str = "udp or tcp or icmp or ip6 proto 44 or (icmp6 and ip6[40] < 128)";
@@ -22,12 +23,17 @@ pub const BOTNET: &str = "100.64.0.0/10";
 /// A recording in the making.
 pub struct Studio<'a> {
     pub lab: &'a Lab,
-    pub asterisk: Asterisk,
-    pub driver: Driver,
+    pbx: Pbx,
     pub agents: UserAgents<'a>,
     capture: Capture,
     times: Times,
     timeline: Timeline,
+}
+
+/// What serves.
+enum Pbx {
+    Asterisk(Box<Asterisk>, Driver),
+    Kamailio { _running: Kamailio },
 }
 
 /// Where in a stretched recording everything is.
@@ -41,7 +47,7 @@ struct Timeline {
 }
 
 impl<'a> Studio<'a> {
-    pub fn open(lab: &'a Lab, settings: &Settings, driver: Driver, times: Times) -> Result<Self> {
+    pub fn open(lab: &'a Lab, settings: &Settings, server: Server, times: Times) -> Result<Self> {
         // Otherwise the checksums of what the PBX sends would not be in the recording.
         for namespace in [&lab.pbx, &lab.attacker, &lab.phones] {
             namespace.offload("eth0", "tx", false)?;
@@ -51,8 +57,14 @@ impl<'a> Studio<'a> {
         let capture = Capture::start(&lab.pbx, "eth0", FILTER)?;
         Ok(Self {
             lab,
-            asterisk: Asterisk::start(&lab.pbx, settings)?,
-            driver,
+            pbx: match server {
+                Server::Asterisk(driver) => {
+                    Pbx::Asterisk(Box::new(Asterisk::start(&lab.pbx, settings)?), driver)
+                }
+                Server::Kamailio => Pbx::Kamailio {
+                    _running: Kamailio::start(&lab.pbx, Pike::Off)?,
+                },
+            },
             agents: UserAgents::new(lab)?,
             capture,
             times,
@@ -61,6 +73,14 @@ impl<'a> Studio<'a> {
                 ..Timeline::default()
             },
         })
+    }
+
+    /// The PBX and its driver.
+    pub fn asterisk(&self) -> Result<(&Asterisk, Driver)> {
+        match &self.pbx {
+            Pbx::Asterisk(asterisk, driver) => Ok((asterisk, *driver)),
+            Pbx::Kamailio { .. } => bail!("this is played with Asterisk only"),
+        }
     }
 
     /// What was before is not part of the recording.
