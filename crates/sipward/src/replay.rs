@@ -395,6 +395,8 @@ impl Replay {
     fn finish(mut self) -> Report {
         let last = self.reporter.last().unwrap_or(self.now).max(self.now);
         self.pass_time(last + AFTERMATH);
+        let unattributed = self.engine.statistics().unattributed_lines;
+        self.reporter.unattributed_lines(unattributed);
         self.reporter.finish()
     }
 }

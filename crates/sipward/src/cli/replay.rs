@@ -160,6 +160,14 @@ fn summary(out: &mut String, report: &Report) -> std::fmt::Result {
             table::count(report.unmatched_security_lines),
         )?;
     }
+    if report.unattributed_lines > 0 {
+        writeln!(
+            out,
+            "{} calls that the server gave up waiting for, and no capture shows whose: give one of \
+             the same time",
+            table::count(report.unattributed_lines),
+        )?;
+    }
     if report.packets > 0 || report.log_lines == 0 {
         packets(out, report)?;
     }

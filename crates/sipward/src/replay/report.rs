@@ -38,6 +38,9 @@ pub struct Report {
     pub log_events: u64,
     /// Lines of a security log that nobody could read.
     pub unmatched_security_lines: u64,
+    /// Lines about calls that the server gave up on and that no capture shows, so that nobody knows
+    /// who called.
+    pub unattributed_lines: u64,
     /// Time of the first packet or line that says something.
     pub first: Option<Timestamp>,
     /// Time of the last one.
@@ -206,6 +209,7 @@ impl Reporter {
                 log_lines: 0,
                 log_events: 0,
                 unmatched_security_lines: 0,
+                unattributed_lines: 0,
                 first: None,
                 last: None,
                 bans: Vec::new(),
@@ -264,6 +268,11 @@ impl Reporter {
         if let Some(source) = source {
             self.source(source);
         }
+    }
+
+    /// How many lines were about calls that no capture shows.
+    pub fn unattributed_lines(&mut self, lines: u64) {
+        self.report.unattributed_lines = lines;
     }
 
     /// Counts a security event that could not be read.

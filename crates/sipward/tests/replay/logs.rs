@@ -336,6 +336,50 @@ fn a_log_of_tls_counts_beside_a_capture_of_the_handshake(from: Option<&str>, exp
     assert_eq!(alone["bans"][0]["proven"], false);
 }
 
+/// Asterisk's own warning names nobody.
+fn given_up(call: &str, second: u32) -> String {
+    format!(
+        "[2027-01-15 08:00:{second:02}] WARNING[711] chan_sip.c: Timeout on {call} on non-critical \
+         invite transaction.\n"
+    )
+}
+
+#[test]
+fn a_call_that_asterisk_gave_up_on_is_tied_to_its_packets_by_the_call_id() {
+    let mut recording = Recording::new();
+    for call in ["a", "b", "c"] {
+        let invite = request("INVITE", call, "");
+        recording.exchange(ATTACKER, &invite, "401 Unauthorized");
+    }
+    recording.wait(Duration::from_secs(32));
+    registration(&mut recording, "last");
+    let capture = recording.file("night.pcap");
+    let logs = Logs::new();
+    let messages = logs.file("messages", given_up("c", 2) + &given_up("another", 3));
+
+    let both = report(&[], &[&capture, &messages]);
+    assert_eq!(both["unattributed_lines"], 1);
+    let [ban] = array(&both, "bans") else {
+        panic!("{both:#}");
+    };
+    assert_eq!(ban["detector"], "unanswered-invite");
+    let evidence = array(ban, "evidence").iter();
+    let lines: Vec<&Value> = evidence
+        .map(|one| &one["line"])
+        .filter(|it| it.is_u64())
+        .collect();
+    assert_eq!(lines, [1]);
+
+    let alone = report(&[], &[&messages]);
+    assert_eq!(alone["unattributed_lines"], 2);
+    assert_eq!(banned(&alone), [""; 0]);
+    let text = String::from_utf8(run(&[], &[&messages]).stdout).unwrap();
+    assert!(
+        text.contains("2 calls that the server gave up waiting for"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_record_in_two_files_counts_once() {
     let all = guesses("203.0.113.9", on("2026-11-22"));
