@@ -38,7 +38,9 @@ pub fn log_event<'a>(
         source,
         account: event.account,
         transport,
-        connected: seen.is_some_and(|seen| is_manager(seen) == is_manager(transport)),
+        // A line without a port says of no connection that it is the one.
+        connected: source.is_some_and(|source| source.port() != 0)
+            && seen.is_some_and(|seen| is_manager(seen) == is_manager(transport)),
         place,
         text,
     })
@@ -107,6 +109,8 @@ mod tests {
     const REGISTER: &str = "[x] NOTICE[1] chan_sip.c: Registration from '<sip:101@192.0.2.1>' failed \
                             for '203.0.113.9:5071' - Wrong password";
     const TLS: &str = r#"[x] SECURITY[1] r.c: SecurityEvent="ChallengeResponseFailed",EventTV="2026-11-22T18:55:40.100+0000",Severity="Error",Service="PJSIP",EventVersion="1",AccountID="101",SessionID="c1",LocalAddress="IPV4/TLS/192.0.2.1/5061",RemoteAddress="IPV4/TLS/203.0.113.9/5071",Challenge="1",Response="2",ExpectedResponse="""#;
+    const PORT_0: &str = r#"[x] SECURITY[1] r.c: SecurityEvent="ChallengeResponseFailed",EventTV="2026-11-22T18:55:40.100+0000",Severity="Error",Service="PJSIP",EventVersion="1",AccountID="101",SessionID="c1",LocalAddress="IPV4/TLS/192.0.2.1/5061",RemoteAddress="IPV4/TLS/203.0.113.9/0",Challenge="1",Response="2",ExpectedResponse="""#;
+    const MANAGER_EVENT: &str = r#"[x] SECURITY[1] m.c: SecurityEvent="InvalidPassword",EventTV="2026-11-22T18:55:40.100+0000",Severity="Error",Service="AMI",EventVersion="1",AccountID="y",SessionID="0x1",LocalAddress="IPV4/TCP/0.0.0.0/5038",RemoteAddress="IPV4/TCP/203.0.113.9/5071""#;
     const MANAGER: &str = "[x] NOTICE[1] manager.c: 203.0.113.9 failed to authenticate as 'y'";
     const ACL: &str = "[x] NOTICE[1] chan_sip.c: Registration from '<sip:101@192.0.2.1>' failed for \
                        '203.0.113.9:5071' - Device does not match ACL";
@@ -117,7 +121,9 @@ mod tests {
     #[test_case(TLS, Some(LogTransport::Tls), LogTransport::Tls, true; "the line and the connection say TLS")]
     #[test_case(TLS, None, LogTransport::Tls, false; "only the line does")]
     #[test_case(TLS, Some(LogTransport::Manager), LogTransport::Tls, false; "the connection is to the manager")]
-    #[test_case(MANAGER, Some(LogTransport::Manager), LogTransport::Manager, true; "the manager")]
+    #[test_case(PORT_0, Some(LogTransport::Tls), LogTransport::Tls, false; "port 0 is no connection's")]
+    #[test_case(MANAGER, Some(LogTransport::Manager), LogTransport::Manager, false; "nor is a line without a port")]
+    #[test_case(MANAGER_EVENT, Some(LogTransport::Manager), LogTransport::Manager, true; "the manager")]
     #[test_case(MANAGER, Some(LogTransport::Tls), LogTransport::Manager, false; "a phone's connection is not the manager's")]
     fn a_transport_is_what_the_line_says_and_a_connection_proves(
         line: &str,
