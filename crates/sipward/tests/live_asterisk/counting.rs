@@ -6,10 +6,12 @@ use sipward_testkit::{
     user_agent::{Exchange, Login, Pace, Transport, UserAgents},
 };
 
-use crate::{can_run, guard, logs_of, suspicion, wait_for};
+use crate::{can_run, guard_with, logs_of, suspicion, wait_for};
 
 /// Attempts that do not yet suffice for a ban, and would if each counted twice.
 const ATTEMPTS: u16 = 4;
+/// However long the test takes.
+const FORGETS_NOTHING: &str = "[detect.password-guessing]\nleak = \"1h\"\n";
 
 fn attempts(attacker: &str, driver: Driver, transport: Transport) -> Vec<Exchange> {
     let server = driver.address_over(transport).to_string();
@@ -46,10 +48,8 @@ fn what_the_wire_and_the_logs_show_counts_once() {
         ("203.0.113.27", Driver::ChanSip, Transport::Ws),
         ("203.0.113.28", Driver::ChanSip, Transport::Wss),
     ] {
-        let guard = guard(
-            &lab.pbx,
-            &[logs_of(&asterisk), vec![asterisk.log_path("again")]].concat(),
-        );
+        let logs = [logs_of(&asterisk), vec![asterisk.log_path("again")]].concat();
+        let guard = guard_with(&lab.pbx, &logs, FORGETS_NOTHING);
         let mut parties = UserAgents::new(&lab).unwrap();
         parties.trust(&asterisk.certificate().unwrap()).unwrap();
         let before = asterisk.log("security").matches("ReceivedHash").count()

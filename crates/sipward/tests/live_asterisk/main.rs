@@ -31,10 +31,15 @@ fn can_run() -> bool {
 
 /// A guard that follows these logs.
 fn guard<'a>(namespace: &'a Namespace, logs: &[PathBuf]) -> Guard<'a> {
+    guard_with(namespace, logs, "")
+}
+
+/// The same, configured further.
+fn guard_with<'a>(namespace: &'a Namespace, logs: &[PathBuf], more: &str) -> Guard<'a> {
     let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
     let config = format!(
         "[ports]\nsip-udp = [5060, 5062]\nsip-tcp = [5060, 5062]\nsip-tls = [5061, 5063]\n\
-         [asterisk]\nconfig-dir = \"/nonexistent\"\nlogs = {logs:?}\n"
+         [asterisk]\nconfig-dir = \"/nonexistent\"\nlogs = {logs:?}\n{more}"
     );
     Guard::start_with(program, namespace, &config).unwrap()
 }

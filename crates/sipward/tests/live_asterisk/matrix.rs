@@ -53,7 +53,7 @@ const PHONES: [(&str, Transport, u16); 3] = [
     ("198.51.100.13", Transport::Wss, 103),
 ];
 /// Extensions that may be used from the phones' network only.
-const RESTRICTED: std::ops::RangeInclusive<u16> = 301..=310;
+const RESTRICTED: std::ops::RangeInclusive<u16> = 301..=340;
 const PORTS: &str = "[ports]\nsip-udp = [5060, 5062]\nsip-tcp = [5060, 5062]\n\
                      sip-tls = [5061, 5063]\nsip-ws = [8088, 8089]\n";
 const HEP_MODULES: &str = "load=res_hep.so\nload=res_hep_pjsip.so\n";
@@ -155,7 +155,18 @@ fn attack_everywhere(driver: Driver, encrypted: Sensor) {
     let is_over = || cells.iter().all(|cell| !alerts(&guard, cell).is_empty());
     let waited = wait_until("an alert in every cell", PATIENCE, is_over);
 
-    // 32 s later: time enough for a second alert.
+    // Attacks after all others, by the wire and without it: theirs are the last alerts.
+    let last = [Transport::Udp, Transport::Tls].map(|transport| {
+        let number = cells.len() + usize::from(transport == Transport::Tls);
+        Cell::new(Attack::WrongPassword, transport, encrypted, number)
+    });
+    let exchanges = (25..).zip(&last);
+    let exchanges = exchanges.flat_map(|(number, cell)| cell.exchanges(driver, number));
+    let exchanges = exchanges.map(|exchange| agents.name(exchange)).collect();
+    agents.play(exchanges, Pace::Live).unwrap();
+    let is_over = || last.iter().all(|cell| !alerts(&guard, cell).is_empty());
+    let waited = waited.and_then(|()| wait_until("the last alerts", PATIENCE, is_over));
+
     let unattributed = match driver {
         Driver::ChanSip => unattributed(&guard, &asterisk, &cells),
         Driver::Pjsip => String::new(),
@@ -236,17 +247,7 @@ fn cells(encrypted: Sensor) -> Vec<Cell> {
     for attack in ATTACKS {
         for transport in TRANSPORTS {
             let number = cells.len();
-            let source = format!("100.64.{number}.7:5070").parse().unwrap();
-            let sensor = match transport {
-                Transport::Udp | Transport::Tcp | Transport::Ws => Sensor::Wire,
-                Transport::Tls | Transport::Wss => encrypted,
-            };
-            cells.push(Cell {
-                attack,
-                transport,
-                sensor,
-                source,
-            });
+            cells.push(Cell::new(attack, transport, encrypted, number));
         }
     }
     cells
@@ -287,6 +288,19 @@ impl Attack {
 }
 
 impl Cell {
+    fn new(attack: Attack, transport: Transport, encrypted: Sensor, number: usize) -> Self {
+        let sensor = match transport {
+            Transport::Udp | Transport::Tcp | Transport::Ws => Sensor::Wire,
+            Transport::Tls | Transport::Wss => encrypted,
+        };
+        Self {
+            attack,
+            transport,
+            sensor,
+            source: format!("100.64.{number}.7:5070").parse().unwrap(),
+        }
+    }
+
     /// The attack of the cell of this number. Nobody else uses its accounts.
     fn exchanges(&self, driver: Driver, number: u16) -> Vec<Exchange> {
         let server = driver.address_over(self.transport).to_string();
@@ -306,7 +320,7 @@ impl Cell {
                 Attack::UnknownUser => from("REGISTER", 7000 + 100 * number + n),
                 Attack::Invite => from("INVITE", account).to(&dialled),
                 Attack::InviteNotAcknowledged => from("INVITE", account).to(&dialled).silent(),
-                Attack::AccessList => from("REGISTER", RESTRICTED.start() + n),
+                Attack::AccessList => from("REGISTER", RESTRICTED.start() + 8 * (number % 5) + n),
             };
             exchange.at(Duration::from_millis(200) * n.into())
         };

@@ -7,6 +7,7 @@ use std::{
 
 use sipward_testkit::{
     asterisk::{Asterisk, Driver, Settings},
+    guard::Guard,
     lab::{Lab, PBX},
     namespace::Namespace,
     user_agent::UserAgents,
@@ -25,6 +26,18 @@ fn line(number: u64) -> String {
     )
 }
 
+/// The one line that nothing comes of: a call that no packet told of.
+fn mark(round: u64) -> String {
+    format!(
+        "[2026-11-22 18:55:40.000] WARNING[7] chan_sip.c: Timeout on mark-{round}@h on non-critical \
+         invite transaction.\n"
+    )
+}
+
+fn unmatched(guard: &Guard<'_>) -> u64 {
+    sensor(guard)["unmatched"].as_u64().unwrap()
+}
+
 /// Every line counts once: those before and after, and those that a writer still puts into a file
 /// which has lost its name.
 #[test]
@@ -40,7 +53,9 @@ fn each_line_counts_once_however_the_file_is_treated() {
     let path = folder.path().join("log/messages");
     let logs = [path.clone()];
     let guard = guard(&namespace, &logs);
-    assert_eq!(sensor(&guard)["state"], "waiting");
+    wait_for("a first look at it", &guard, || {
+        sensor(&guard)["state"] == "waiting"
+    });
 
     fs::create_dir(path.parent().unwrap()).unwrap();
     let open = || -> File {
@@ -64,7 +79,8 @@ fn each_line_counts_once_however_the_file_is_treated() {
         written
     };
     let events = || sensor(&guard)["events"].as_u64().unwrap();
-    for round in 0..3 {
+    // There was a mark in each round before.
+    for round in 0..3_u64 {
         // Renamed, and its writer goes on for a while.
         write(&mut file, LINES);
         fs::rename(&path, path.with_extension(round.to_string())).unwrap();
@@ -75,7 +91,9 @@ fn each_line_counts_once_however_the_file_is_treated() {
         file = new;
         // Cut short: what was not read by then is lost, so it is waited for.
         let total = write(&mut file, LINES);
-        wait_for("all lines before the cut", &guard, || events() >= total);
+        wait_for("all lines before the cut", &guard, || {
+            events() >= total + round
+        });
         file.set_len(0).unwrap();
         write(&mut file, LINES);
         // Deleted with its folder, and made anew.
@@ -84,8 +102,11 @@ fn each_line_counts_once_however_the_file_is_treated() {
         fs::create_dir(path.parent().unwrap()).unwrap();
         file = open();
         let total = write(&mut file, LINES);
-        wait_for("all lines", &guard, || events() >= total);
-        assert_eq!(events(), total, "round {round}");
+        wait_for("all lines", &guard, || events() >= total + round);
+        // What would come twice has come once this has.
+        file.write_all(mark(round).as_bytes()).unwrap();
+        wait_for("the mark", &guard, || unmatched(&guard) == round + 1);
+        assert_eq!(events(), total + round + 1, "round {round}");
     }
     assert_eq!(sensor(&guard)["state"], "on");
 }
@@ -121,6 +142,13 @@ fn asterisks_own_rotation_loses_nothing() {
         }
         let events = || sensor(&guard)["events"].as_u64().unwrap();
         wait_for("every challenge", &guard, || events() >= asked);
+        let path = asterisk.log_path("security");
+        let mut log = OpenOptions::new().append(true).open(path).unwrap();
+        log.write_all(mark(round.into()).as_bytes()).unwrap();
+        asked += 1;
+        wait_for("the mark", &guard, || {
+            unmatched(&guard) > u64::from(round) && events() >= asked
+        });
         assert_eq!(events(), asked, "round {round}");
     }
     // What had been written went into files of other names.

@@ -60,5 +60,6 @@ fn asterisks_warning_stands_beside_the_packets_of_the_caller() {
         let log = guard.log();
         log.contains("unattributed: Asterisk gave up on 1 calls") && log.contains("elsewhere@h")
     });
-    assert_eq!(sensor(&guard)["unmatched"], unmatched + 1);
+    // Lines of Asterisk's own may say nothing, too.
+    assert!(sensor(&guard)["unmatched"].as_u64().unwrap() > unmatched);
 }
