@@ -1,6 +1,10 @@
 //! The network in which a backend is tried, and what comes through it.
 
-use std::{net::UdpSocket, path::Path, time::Duration};
+use std::{
+    net::UdpSocket,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use sipward_testkit::{
     count::PacketCounter,
@@ -74,6 +78,7 @@ impl Backend {
 pub struct Outcome {
     pub sent: u32,
     pub passed: u32,
+    pub took: Duration,
 }
 
 pub struct Stage<'a> {
@@ -115,6 +120,7 @@ impl<'a> Stage<'a> {
     /// Sends these datagrams and counts those that a program of the PBX receives.
     pub fn send(&self, packets: &[Packet]) -> Outcome {
         self.drain();
+        let began = Instant::now();
         let mut passed = 0;
         // No more at once than a socket holds.
         for some in packets.chunks(50) {
@@ -127,6 +133,7 @@ impl<'a> Stage<'a> {
         Outcome {
             sent: u32::try_from(packets.len()).unwrap(),
             passed,
+            took: began.elapsed(),
         }
     }
 
@@ -137,6 +144,7 @@ impl<'a> Stage<'a> {
 
     /// Counts what comes to a TCP port.
     pub fn send_tcp(&self, source: &str, packets: &[Packet]) -> Outcome {
+        let began = Instant::now();
         let counter = PacketCounter::new(&self.lab.pbx, source, 22).unwrap();
         for packet in packets {
             self.lab.inject(&packet.build()).unwrap();
@@ -145,6 +153,7 @@ impl<'a> Stage<'a> {
         Outcome {
             sent: u32::try_from(packets.len()).unwrap(),
             passed: u32::try_from(counter.packets().unwrap()).unwrap(),
+            took: began.elapsed(),
         }
     }
 
