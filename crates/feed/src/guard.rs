@@ -7,6 +7,15 @@ use ipnet::IpNet;
 /// The shortest prefixes that a feed may ban: a /8 is more than any list of scanners means.
 const SHORTEST: (u8, u8) = (8, 19);
 
+/// Private networks (RFC 1918, RFC 6598, RFC 4193): whoever publishes them never means ours.
+const PRIVATE: [&str; 5] = [
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+];
+
 /// What is left of a feed's prefixes, and why the others are not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Guarded {
@@ -18,11 +27,12 @@ pub struct Guarded {
     pub protected: Vec<IpNet>,
 }
 
-/// Takes out what a feed may never ban: prefixes that are too short, and those that overlap one of
-/// `never`, which are the allowed, the trusted and our own.
+/// Takes out what a feed may never ban: prefixes that are too short, and those that overlap a
+/// private network or one of `never`, which are the allowed, the trusted and our own.
 #[must_use]
 pub fn guard(prefixes: &[IpNet], never: &[IpNet]) -> Guarded {
-    let never: BTreeSet<IpNet> = never.iter().map(IpNet::trunc).collect();
+    let private = PRIVATE.iter().filter_map(|text| text.parse().ok());
+    let never: BTreeSet<IpNet> = never.iter().map(IpNet::trunc).chain(private).collect();
     let sorted: BTreeSet<IpNet> = prefixes.iter().map(IpNet::trunc).collect();
     let mut guarded = Guarded::default();
     for prefix in sorted {

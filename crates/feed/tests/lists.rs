@@ -222,6 +222,20 @@ fn a_feed_never_bans_the_protected_nor_half_the_internet() {
 }
 
 #[test]
+fn a_feed_never_bans_private_networks() {
+    let private = nets(&[
+        "10.1.2.0/24",
+        "100.64.0.1/32",
+        "172.31.0.0/16",
+        "192.168.1.5/32",
+        "fd00::/48",
+    ]);
+    let guarded = guard(&private, &[]);
+    assert_eq!(guarded.kept, nets(&[]));
+    assert_eq!(guarded.protected, private);
+}
+
+#[test]
 fn a_feed_that_loses_more_than_half_is_suspicious() {
     assert!(shrinks(10, 4) && shrinks(1, 0));
     assert!(!shrinks(10, 5) && !shrinks(0, 0) && !shrinks(4, 100));

@@ -18,10 +18,14 @@ const LONGEST_IPSET: i64 = 2_147_483;
 /// Elements that an ipset holds when nobody says otherwise.
 const IPSET_ELEMENTS: usize = 65_536;
 
-/// One address, prefix or range a line, which every tool takes; ends and scopes are not in it.
+/// One address, prefix or range a line, which every tool takes. Ends are not in it, nor bans at the
+/// SIP ports only, which it would widen.
 #[must_use]
 pub fn plain(bans: &[BanView]) -> String {
-    let mut prefixes: Vec<IpNet> = portless(bans).map(|ban| ban.prefix).collect();
+    let mut prefixes: Vec<IpNet> = portless(bans)
+        .filter(|ban| ban.scope == BanScope::All)
+        .map(|ban| ban.prefix)
+        .collect();
     prefixes.sort_unstable();
     prefixes.dedup();
     lines(prefixes.iter().map(address::show))
@@ -76,6 +80,14 @@ pub fn nftables(bans: &[BanView], now: Timestamp) -> String {
 #[must_use]
 pub fn of_ports(bans: &[BanView]) -> usize {
     bans.len() - portless(bans).count()
+}
+
+/// Bans at the SIP ports only, which a plain list cannot say.
+#[must_use]
+pub fn of_sip(bans: &[BanView]) -> usize {
+    portless(bans)
+        .filter(|ban| ban.scope == BanScope::Sip)
+        .count()
 }
 
 /// Appends a named set with these elements.

@@ -103,10 +103,14 @@ pub enum Why {
     Narrower,
     /// A rule of Fail2Ban, which would take it away again.
     OfFail2Ban,
+    /// Another rule of the file accepts some of it.
+    Accepted,
     /// It is deleted further down, or an exception from a set.
     Withdrawn,
     /// A set of something else than addresses.
     OtherSet,
+    /// A set that `--set` does not name.
+    UnnamedSet,
 }
 
 impl Why {
@@ -120,7 +124,9 @@ impl Why {
             Self::NoBan => "a rule that does not drop or reject",
             Self::Narrower => "a rule with conditions that a ban has not",
             Self::OfFail2Ban => "a rule of Fail2Ban: its database has the end, import that",
+            Self::Accepted => "let through by another rule of the file",
             Self::Withdrawn => "deleted again, or an exception of its set",
+            Self::UnnamedSet => "an element of a set that --set does not name",
             Self::OtherSet => "an element of a set that is not of addresses alone",
         }
     }
@@ -157,6 +163,8 @@ pub struct Context<'a> {
     pub lasts: Option<std::time::Duration>,
     /// The ports that are SIP's.
     pub ports: &'a PortLists,
+    /// The ipsets that are bans; empty: the only one of a file.
+    pub sets: &'a [String],
 }
 
 /// Reads a file of any kind.
@@ -184,7 +192,7 @@ pub fn read(path: &Path, context: Context<'_>) -> Result<Found, Failure> {
     let kind = if text.trim_start().starts_with(['{', '[']) {
         json::read(text, &mut reader).map_err(|what| Failure::input(format!("{name}{what}")))?
     } else if ipset::is(text) {
-        ipset::read(text, &mut reader)
+        ipset::read(text, &mut reader).map_err(|what| Failure::input(format!("{name}: {what}")))?
     } else if iptables::is(text) {
         iptables::read(text, &mut reader)
     } else if list::is(text) {

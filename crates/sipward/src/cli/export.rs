@@ -11,7 +11,7 @@ use crate::{
 /// Print the bans in force for other tools
 ///
 /// Bans of one source port are in the JSON only: the other formats would widen them to the whole
-/// address.
+/// address. Bans at the SIP ports only are not in the plain list, which would widen them too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -48,12 +48,17 @@ impl Arguments {
             Format::Nftables => export::nftables(&bans, now),
             Format::Json => return Answer::json(&bans),
         };
-        let left_out = export::of_ports(&bans);
-        let notes = (left_out > 0).then(|| {
-            format!("left out: {left_out} bans of one source port; --format json has them")
-        });
+        let left_out = |count: usize, what: &str, format: &str| {
+            (count > 0)
+                .then(|| format!("left out: {count} bans {what}; --format {format} has them"))
+        };
+        let of_ports = left_out(export::of_ports(&bans), "of one source port", "json");
+        let of_sip = match self.format {
+            Format::Plain => left_out(export::of_sip(&bans), "at the SIP ports only", "ipset"),
+            Format::Ipset | Format::Nftables | Format::Json => None,
+        };
         Ok(Answer {
-            notes: notes.into_iter().collect(),
+            notes: of_ports.into_iter().chain(of_sip).collect(),
             ..Answer::data(text)
         })
     }

@@ -50,6 +50,9 @@ pub struct Arguments {
     /// How long bans last whose file does not say [default: for ever; APIBAN's: 7d]
     #[arg(long = "for", value_name = "DURATION")]
     span: Option<Span>,
+    /// The ipset whose elements are bans, where a file has several or its name says it lets through
+    #[arg(long = "set", value_name = "NAME")]
+    sets: Vec<String>,
     /// Say what would be taken, and take nothing
     #[arg(long)]
     dry_run: bool,
@@ -120,6 +123,7 @@ impl Arguments {
             now: Timestamp::now(),
             lasts: self.span.map(Span::duration),
             ports: &config.ports,
+            sets: &self.sets,
         };
         let mut found: Vec<(&Path, Found)> = Vec::new();
         for file in &self.files {
@@ -321,6 +325,8 @@ impl Skips {
                 | Why::NoBan
                 | Why::Narrower
                 | Why::OfFail2Ban
+                | Why::Accepted
+                | Why::UnnamedSet
                 | Why::Withdrawn
                 | Why::OtherSet => format!("{place}: {}", skipped.what),
             };

@@ -129,7 +129,7 @@ impl Arguments {
         let spared = reply.map_or(0, |reply| reply.spared);
         if spared > 0 {
             notes.push(format!(
-                "{} prefixes are not banned: allowed, trusted, our own, or wider than /8 (IPv6 /19)",
+                "{} prefixes are not banned: allowed, trusted, our own, private, or wider than /8 (IPv6 /19)",
                 table::count(spared as u64)
             ));
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use sipward_engine::{Ban, Lifted, Origin, escape, escape_at_most, overlap};
+use sipward_engine::{Ban, Lifted, Origin, Time, escape, escape_at_most, overlap};
 
 use super::guard::Guard;
 use crate::{
@@ -94,8 +94,19 @@ impl Guard {
         self.carry_out();
         self.look_at_machine();
         let now = clock::now();
+        let prefixes: Vec<IpNet> = request.bans.iter().map(|ban| ban.prefix).collect();
+        let guarded = sipward_feed::guard(&prefixes, &self.never(now)?);
+        let spared: BTreeSet<IpNet> = guarded.protected.into_iter().collect();
         let mut reply = ImportReply::default();
         for imported in &request.bans {
+            let protected = self.engine.protected().conflict(&imported.prefix);
+            if protected.is_none() && spared.contains(&imported.prefix.trunc()) {
+                reply.skipped.push(SkippedBan {
+                    prefix: imported.prefix,
+                    why: "a private network, allowed, or logged in lately".to_owned(),
+                });
+                continue;
+            }
             let ban = Ban {
                 prefix: imported.prefix,
                 port: None,
@@ -158,13 +169,7 @@ impl Guard {
             self.reload(self.config.clone())?;
         }
         let now = clock::now();
-        let mut never: Vec<IpNet> = self.shield.allowed()?;
-        never.extend(
-            self.engine
-                .trusted(now)
-                .map(|trusted| IpNet::from(trusted.address)),
-        );
-        let guarded = sipward_feed::guard(&request.prefixes, &never);
+        let guarded = sipward_feed::guard(&request.prefixes, &self.never(now)?);
         let mut reply = FeedReply {
             banned: 0,
             spared: guarded.too_wide.len() + guarded.protected.len(),
@@ -201,6 +206,14 @@ impl Guard {
         }
         self.carry_out_order()?;
         Ok(reply)
+    }
+
+    /// Whom lists of others never ban: the allowed and the trusted.
+    fn never(&self, now: Time) -> Result<Vec<IpNet>, Failure> {
+        let mut never: Vec<IpNet> = self.shield.allowed()?;
+        let trusted = self.engine.trusted(now);
+        never.extend(trusted.map(|trusted| IpNet::from(trusted.address)));
+        Ok(never)
     }
 
     fn refuse_protected(&self, prefixes: &[IpNet]) -> Result<(), Failure> {

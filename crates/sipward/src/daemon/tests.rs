@@ -25,7 +25,8 @@ use crate::{
     clock::{self, Clocks},
     config::{BanScope, Config},
     control::api::{
-        AllowRequest, BanRequest, BansQuery, EnforcementState, FeedRequest, UnbanRequest,
+        AllowRequest, BanRequest, BansQuery, EnforcementState, FeedRequest, ImportRequest,
+        UnbanRequest,
     },
     ledger::{Ended, Entry, FILE_NAME, Ledger},
     signatures,
@@ -258,6 +259,29 @@ fn a_list_bans_nobody_whom_we_know_and_undoes_nothing() {
         ]
     );
     assert_eq!(bans[0].reason, "on the list apiban");
+}
+
+#[test]
+fn an_import_bans_nobody_who_has_logged_in_nor_a_private_network() {
+    let bench = Bench::new();
+    let logged_in = Entry::Trust(Trusted {
+        address: "198.51.100.7".parse().unwrap(),
+        by: TrustedBy::Registration,
+        username: Some("100".to_owned()),
+        user_agent: None,
+        since: clock::now(),
+        last: clock::now(),
+        until: clock::now() + Duration::from_secs(600_000),
+    });
+    bench.ledger().write(&[logged_in]).unwrap();
+    let mut guard = bench.guard();
+    let prefixes = ["198.51.100.0/24", "10.0.0.0/8", "203.0.113.7/32"];
+    let bans = prefixes.map(|prefix| serde_json::json!({"prefix": prefix, "reason": "theirs"}));
+    let request: ImportRequest =
+        serde_json::from_value(serde_json::json!({ "bans": bans })).unwrap();
+    let reply = guard.import(&request).unwrap();
+    assert_eq!((reply.banned, reply.skipped.len()), (1, 2), "{reply:?}");
+    assert_eq!(bench.enforced(), [net("203.0.113.7/32")]);
 }
 
 #[test]

@@ -1,12 +1,18 @@
 //! Output of `ipset save` (ipset(8)): `create NAME TYPE …`, `add NAME ELEMENT …`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use sipward_engine::overlap;
 
 use super::{Kind, Reader, Why, quoted};
 use crate::address::Address;
+
+/// Parts of the names of sets that are not of bans.
+const LETS_THROUGH: [&str; 5] = ["accept", "allow", "permit", "trust", "white"];
 
 /// Whether the first line that is no comment is one of a saved set.
 pub(super) fn is(text: &str) -> bool {
@@ -20,8 +26,11 @@ pub(super) fn is(text: &str) -> bool {
     })
 }
 
-pub(super) fn read(text: &str, reader: &mut Reader<'_>) -> Kind {
+/// # Errors
+/// Sets of which nobody says whether they are bans, with their names and how to say it.
+pub(super) fn read(text: &str, reader: &mut Reader<'_>) -> Result<Kind, String> {
     let mut sets = BTreeMap::new();
+    let banned = banned(text, reader.context.sets)?;
     let exceptions = exceptions(text);
     for (number, line) in (1..).zip(text.lines()) {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -31,8 +40,10 @@ pub(super) fn read(text: &str, reader: &mut Reader<'_>) -> Kind {
             }
             ["add" | "-A", name, element, options @ ..] => {
                 let kind = sets.get(name).copied().unwrap_or("hash:net");
-                if !matches!(kind, "hash:ip" | "hash:net" | "bitmap:ip") {
+                if !is_of_addresses(kind) {
                     reader.skip(Some(number), quoted(element.as_bytes()), Why::OtherSet);
+                } else if !banned.contains(name) {
+                    reader.skip(Some(number), quoted(element.as_bytes()), Why::UnnamedSet);
                 } else {
                     let exceptions = exceptions.get(name).map_or(&[][..], Vec::as_slice);
                     add(number, element, options, exceptions, reader);
@@ -48,7 +59,47 @@ pub(super) fn read(text: &str, reader: &mut Reader<'_>) -> Kind {
             }
         }
     }
-    Kind::Ipset
+    Ok(Kind::Ipset)
+}
+
+/// The sets that are bans. A saved set does not say what it is for: one of those let through looks
+/// like one of bans.
+fn banned<'a>(text: &'a str, asked: &[String]) -> Result<BTreeSet<&'a str>, String> {
+    let mut names = BTreeSet::new();
+    let mut others = BTreeSet::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["create" | "-N", name, kind, ..] if !is_of_addresses(kind) => others.insert(*name),
+            ["create" | "-N" | "add" | "-A", name, _, ..] => names.insert(*name),
+            _ => false,
+        };
+    }
+    let names: BTreeSet<&str> = names.difference(&others).copied().collect();
+    let chosen: BTreeSet<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| asked.iter().any(|asked| asked == name))
+        .collect();
+    let lets_through = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        LETS_THROUGH.iter().any(|word| name.contains(word))
+    };
+    if !chosen.is_empty() {
+        return Ok(chosen);
+    }
+    if asked.is_empty() && names.len() <= 1 && !names.iter().any(|name| lets_through(name)) {
+        return Ok(names);
+    }
+    let shown: Vec<String> = names.iter().map(|name| quoted(name.as_bytes())).collect();
+    Err(format!(
+        "which of its sets are bans? Say it with --set NAME; it has: {}",
+        shown.join(", ")
+    ))
+}
+
+fn is_of_addresses(kind: &str) -> bool {
+    matches!(kind, "hash:ip" | "hash:net" | "bitmap:ip")
 }
 
 fn add(

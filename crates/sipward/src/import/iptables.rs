@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
+use sipward_engine::overlap;
 
 use super::{Kind, Reader, Searched, Why, quoted};
 use crate::{
@@ -17,10 +18,18 @@ pub(super) fn is(text: &str) -> bool {
 }
 
 pub(super) fn read(text: &str, reader: &mut Reader<'_>) -> Kind {
+    let accepted = accepted(text);
+    let mut table = "filter".to_owned();
     for (line, words) in commands(text) {
-        let Some(rule) = Rule::of(&words) else {
+        if let [word] = words.as_slice()
+            && let Some(name) = word.strip_prefix('*')
+        {
+            name.clone_into(&mut table);
+        }
+        let Some(mut rule) = Rule::of(&words) else {
             continue;
         };
+        rule.table.get_or_insert_with(|| table.clone());
         match rule.meaning(reader.context.ports) {
             Ok(Meaning::Bans(addresses, scope)) if rule.deletes => {
                 for address in addresses {
@@ -30,6 +39,9 @@ pub(super) fn read(text: &str, reader: &mut Reader<'_>) -> Kind {
             Ok(Meaning::Bans(addresses, scope)) => {
                 for written in addresses {
                     match source(&written) {
+                        Some(address) if hits(&address, &accepted) => {
+                            reader.skip(Some(line), quoted(written.as_bytes()), Why::Accepted);
+                        }
                         Some(address) => {
                             let end = reader.end();
                             reader.take_all(line, address.prefixes(), end, scope);
@@ -53,6 +65,22 @@ pub(super) fn read(text: &str, reader: &mut Reader<'_>) -> Kind {
         }
     }
     Kind::Iptables
+}
+
+/// What any rule lets through: which of two rules comes first, a script with `-I` does not show.
+fn accepted(text: &str) -> Vec<IpNet> {
+    commands(text)
+        .filter_map(|(_, words)| Rule::of(&words))
+        .filter(|rule| matches!(rule.target.as_str(), "ACCEPT" | "RETURN"))
+        .flat_map(|rule| rule.sources)
+        .filter_map(|written| source(&written))
+        .flat_map(|address| address.prefixes().to_vec())
+        .collect()
+}
+
+fn hits(address: &Address, accepted: &[IpNet]) -> bool {
+    let hit = |net: &IpNet| accepted.iter().any(|through| overlap(net, through));
+    address.prefixes().iter().any(hit)
 }
 
 /// A rule that is deleted takes back those before it.
@@ -81,6 +109,8 @@ enum Meaning {
 #[derive(Debug, Default)]
 struct Rule {
     deletes: bool,
+    /// `None`: the one that the rules around it are of.
+    table: Option<String>,
     chain: String,
     target: String,
     sources: Vec<String>,
@@ -138,8 +168,8 @@ impl Rule {
                     to_line_end: false,
                 }),
                 "--hex-string" => rule.searched.extend(hex_string(value())),
-                "-t" | "--table" | "-m" | "--match" | "--algo" | "--from" | "--to"
-                | "--comment" | "--reject-with" | "-i" | "--in-interface" => {
+                "-t" | "--table" => rule.table = Some(value().to_owned()),
+                "-m" | "--match" | "--algo" | "--from" | "--to" | "--comment" | "--reject-with" => {
                     value();
                 }
                 "-w" | "--wait" => {
@@ -153,6 +183,15 @@ impl Rule {
             negated = false;
         }
         is_rule.then_some(rule)
+    }
+
+    /// Other chains see what is forwarded, or what another rule sends them.
+    fn sees_all_that_arrives(&self) -> bool {
+        match self.chain.as_str() {
+            "INPUT" => true,
+            "PREROUTING" => matches!(self.table.as_deref(), Some("raw" | "mangle")),
+            _ => false,
+        }
     }
 
     fn meaning(&self, sip: &PortLists) -> Result<Meaning, Why> {
@@ -183,7 +222,7 @@ impl Rule {
             Some("udp" | "17" | "tcp" | "6") => true,
             Some(_) => return Err(Why::Narrower),
         };
-        if self.more || !only_sip || self.chain == "OUTPUT" {
+        if self.more || !only_sip || !self.sees_all_that_arrives() {
             return Err(Why::Narrower);
         }
         match (self.sources.as_slice(), self.searched.as_slice()) {

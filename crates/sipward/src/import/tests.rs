@@ -15,6 +15,10 @@ fn now() -> Timestamp {
 }
 
 fn read_with(text: &str, lasts: Option<Duration>) -> Result<Found, Failure> {
+    read_sets(text, lasts, &[])
+}
+
+fn read_sets(text: &str, lasts: Option<Duration>, sets: &[String]) -> Result<Found, Failure> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("list");
     fs::write(&path, text).unwrap();
@@ -22,6 +26,7 @@ fn read_with(text: &str, lasts: Option<Duration>) -> Result<Found, Failure> {
         now: now(),
         lasts,
         ports: &PortLists::default(),
+        sets,
     };
     read(&path, context)
 }
@@ -130,6 +135,32 @@ fn rules_that_drop_a_source_are_bans() {
 }
 
 #[test]
+fn a_rule_that_does_not_hit_all_that_arrives_is_no_ban() {
+    let found = found(
+        "*raw\n-A PREROUTING -s 203.0.113.1 -j DROP\nCOMMIT\n*filter\n\
+         -A INPUT -i eth1 -s 203.0.113.2 -j DROP\n\
+         -A FORWARD -s 203.0.113.3 -j DROP\n\
+         -A guests -s 203.0.113.4 -j DROP\n\
+         -A PREROUTING -s 203.0.113.5 -j DROP\n\
+         -A INPUT -s 198.51.100.7 -j ACCEPT\n\
+         -A INPUT -s 198.51.100.0/24 -j DROP\n\
+         iptables -t mangle -A PREROUTING -s 203.0.113.6 -j DROP\n",
+    );
+    assert_eq!(bans(&found), ["203.0.113.1/32", "203.0.113.6/32"]);
+    assert_eq!(
+        skipped(&found),
+        [
+            "5 a rule",
+            "6 a rule",
+            "7 a rule",
+            "8 a rule",
+            "9 a rule",
+            "10 let through"
+        ]
+    );
+}
+
+#[test]
 fn a_script_is_read_as_a_shell_reads_it() {
     let found = found(
         "#!/bin/sh\nIPT=/sbin/iptables\n\
@@ -188,6 +219,20 @@ fn saved_sets_keep_what_is_left_of_their_elements() {
     );
 }
 
+#[test_case("create trunks-allowed hash:net\nadd trunks-allowed 203.0.113.7\n", "trunks-allowed"; "let through by its name")]
+#[test_case("create Whitelist hash:ip\nadd Whitelist 203.0.113.7\n", "Whitelist"; "a whitelist")]
+#[test_case("create a hash:ip\nadd a 203.0.113.7\ncreate b hash:ip\nadd b 203.0.113.8\n", "a, b"; "several")]
+fn sets_that_may_be_no_bans_are_taken_only_by_name(text: &str, names: &str) {
+    let error = read_with(text, None).unwrap_err();
+    assert!(error.text.contains(names), "{error}");
+    assert!(error.text.contains("--set"), "{error}");
+    let name = names.split(", ").next().unwrap().to_owned();
+    let found = read_sets(text, None, &[name]).unwrap();
+    assert_eq!(bans(&found), ["203.0.113.7/32"]);
+    let error = read_sets(text, None, &["other".to_owned()]).unwrap_err();
+    assert!(error.text.contains(names), "{error}");
+}
+
 #[test]
 fn apibans_addresses_last_as_long_as_on_its_list() {
     let apiban = found("{\"ipaddress\": [\"203.0.113.7\",\n\"2001:db8::7\"], \"ID\": \"1\"}");
@@ -242,6 +287,7 @@ fn read_database(schema: &str, lasts: Option<Duration>) -> Result<Found, Failure
         now: now(),
         lasts,
         ports: &PortLists::default(),
+        sets: &[],
     };
     read(&path, context)
 }

@@ -207,7 +207,7 @@ fn a_long_list_is_taken_in_batches_and_a_bad_file_stops_all() {
     let other = folder.path().join("other");
     let guard = Guard::start(program(), &lab.pbx).unwrap();
     let lines: String = (0..10_000)
-        .map(|n| format!("10.{}.{}.1\n", n / 250, n % 250))
+        .map(|n| format!("44.{}.{}.1\n", n / 250, n % 250))
         .collect();
     fs::write(&list, lines).unwrap();
     fs::write(&other, "nothing\nof the kind\n").unwrap();
@@ -225,7 +225,7 @@ fn a_long_list_is_taken_in_batches_and_a_bad_file_stops_all() {
     let report = guard.json(&["import", text(&list), "--for", "1h"]).unwrap();
     assert_eq!(report["banned"], 10_000);
     assert_eq!(guard.json(&["status"]).unwrap()["bans"], 10_000);
-    assert!(guard.bans("10.39.249.1/32").unwrap());
+    assert!(guard.bans("44.39.249.1/32").unwrap());
 }
 
 #[test]
