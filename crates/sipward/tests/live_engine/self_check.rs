@@ -166,7 +166,7 @@ fn an_interface_that_goes_away_and_comes_back_is_guarded_and_read_again() {
     lab.router.address("pbx", "192.0.2.254/24").unwrap();
     lab.pbx.route("default", "192.0.2.254").unwrap();
     wait_until("the interface is guarded again", 5 * PROMISED, || {
-        state(&guard).0 == "leaking" && guard.log().contains("its packets are read again")
+        state(&guard).0 == "leaking" && guard.log().contains("the packets of eth0 are read again")
     })
     .unwrap();
     assert!(!scene.reaches());
