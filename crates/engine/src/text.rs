@@ -34,7 +34,7 @@ impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.bytes.get(..self.limit).unwrap_or(self.bytes);
         for chunk in shown.utf8_chunks() {
-            chunk.valid().chars().try_for_each(|c| character(f, c))?;
+            text(f, chunk.valid())?;
             chunk
                 .invalid()
                 .iter()
@@ -44,6 +44,22 @@ impl fmt::Display for Escaped<'_> {
             f.write_str("…")?;
         }
         Ok(())
+    }
+}
+
+/// Most of it is plain and goes at once.
+fn text(f: &mut fmt::Formatter<'_>, mut text: &str) -> fmt::Result {
+    loop {
+        let is_plain = |b: u8| matches!(b, b' '..=b'~') && b != b'\\';
+        let plain = text.bytes().position(|b| !is_plain(b));
+        let (run, rest) = text.split_at(plain.unwrap_or(text.len()));
+        f.write_str(run)?;
+        let mut rest = rest.chars();
+        let Some(c) = rest.next() else {
+            return Ok(());
+        };
+        character(f, c)?;
+        text = rest.as_str();
     }
 }
 

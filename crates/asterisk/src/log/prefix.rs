@@ -1,7 +1,7 @@
 //! What stands before the message: time, level, thread and file, and before these what syslog, the
 //! journal or a container runtime put there.
 
-use super::{freeswitch, kamailio, number, split_once};
+use super::{freeswitch, kamailio, number};
 
 /// The program that wrote a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,8 +87,10 @@ fn own(line: &[u8]) -> Option<(Prefix<'_>, &[u8])> {
     let mut rest = line;
     let mut time = &b""[..];
     if let Some(bracketed) = rest.strip_prefix(b"[") {
-        let (inside, after) = split_once(bracketed, b"] ")?;
-        if inside.len() > TIME || inside.iter().any(|b| matches!(b, b'[' | b']')) {
+        let end = bracketed.iter().take(TIME + 1).position(|&b| b == b']')?;
+        let (inside, after) = bracketed.split_at_checked(end)?;
+        let after = after.strip_prefix(b"] ")?;
+        if inside.contains(&b'[') {
             return None;
         }
         time = inside;

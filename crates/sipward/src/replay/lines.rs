@@ -13,6 +13,9 @@ const PART: usize = 1 << 20;
 /// Bytes behind them that are looked at, as many as [`Reader::read_part`] asks for.
 const FURTHER: usize = 128 << 10;
 
+/// Bytes after which a line is looked at for its date, whether or not it says something.
+const STEP: usize = 8 << 10;
+
 /// A line that says something.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
@@ -60,6 +63,7 @@ pub fn read(
     let mut reader = Reader::new();
     let mut summary = Summary::default();
     let mut buffer = Vec::with_capacity(PART + FURTHER);
+    let mut looked_at = 0;
     loop {
         let wanted = PART + FURTHER - buffer.len();
         let result = file.by_ref().take(wanted as u64).read_to_end(&mut buffer);
@@ -68,6 +72,8 @@ pub fn read(
         let mut lines = reader.read_part(&buffer, part);
         while let Some((number, says)) = lines.next() {
             let text = lines.line();
+            let position = buffer.len() - lines.rest().len();
+            keep_up(calendar, &buffer, &mut looked_at, position);
             let stamp = Stamp::of(text).filter(|_| !says.is_doubtful);
             let line = Line {
                 number: summary.lines + number as u64 + 1,
@@ -78,10 +84,13 @@ pub fn read(
             sink(Seen::Line(line))?;
         }
         let rest = lines.rest().len();
+        let end = buffer.len() - rest;
+        keep_up(calendar, &buffer, &mut looked_at, end);
+        looked_at -= end.min(looked_at);
         summary.lines += lines.lines_read() as u64;
-        summary.bytes += (buffer.len() - rest) as u64;
+        summary.bytes += end as u64;
         summary.program = reader.program();
-        buffer.drain(..buffer.len() - rest);
+        buffer.drain(..end);
         sink(Seen::Part(summary))?;
         if let Err(error) = result {
             let what = format!("breaks off after line {}: {error}", summary.lines);
@@ -89,6 +98,19 @@ pub fn read(
         }
         if is_last {
             return Ok(());
+        }
+    }
+}
+
+/// Shows the calendar a line now and then, so that it does not miss a year in which nothing was said.
+fn keep_up(calendar: &mut Calendar, buffer: &[u8], looked_at: &mut usize, until: usize) {
+    while *looked_at + STEP <= until {
+        *looked_at += STEP;
+        let rest = buffer.get(*looked_at..).unwrap_or_default();
+        let mut lines = rest.splitn(3, |&b| b == b'\n').skip(1);
+        let stamp = lines.next().and_then(Stamp::of);
+        if let Some(stamp) = stamp.filter(|stamp| stamp.year.is_none()) {
+            calendar.time(stamp);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a file is, by its content, and when it begins.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -14,8 +14,12 @@ use crate::{exit::Failure, packed, pcap};
 
 /// Bytes that tell a text from anything else.
 const HEAD: usize = 64 << 10;
-/// Bytes of a line that are looked at for a time.
-const LINE: usize = 256;
+/// Bytes that are looked at for times at once.
+const LOOK: usize = 8 << 10;
+/// Bytes between two looks at a large file: a thousand lines.
+const BETWEEN: u32 = 120 << 10;
+/// Bytes from which a file is large.
+const LARGE: u64 = 4 << 20;
 
 /// A file to be played.
 #[derive(Clone, Debug)]
@@ -123,48 +127,31 @@ fn first_packet(path: &Path) -> Option<Time> {
     first
 }
 
-/// The first time, and the days of lines without a year: such a log is read to its end.
+/// The first time, and the days of lines without a year. Such a log is looked at to its end, a large
+/// one here and there: between two looks no year passes.
 fn times(path: &Path) -> std::io::Result<Option<(Stamp, Years)>> {
-    let mut file = BufReader::with_capacity(1 << 20, packed::open(path)?);
-    let mut first = None;
-    let mut years = Years::default();
-    let mut line = Vec::with_capacity(LINE);
+    let mut file = packed::open(path)?;
+    let is_large = packed::size(path) >= LARGE;
+    let (mut first, mut years) = (None, Years::default());
+    let mut is_first = true;
+    let mut block = Vec::with_capacity(LOOK);
     loop {
-        line.clear();
+        block.clear();
         // A file that breaks off ends here; that is told when it is played.
-        match next_line(&mut file, &mut line) {
-            Ok(true) => {}
-            Ok(false) | Err(_) => break,
+        let result = file.by_ref().take(LOOK as u64).read_to_end(&mut block);
+        // Later ones begin within a line: with whatever a stranger wrote there.
+        let within = usize::from(!std::mem::take(&mut is_first));
+        let lines = block.split(|&b| b == b'\n').skip(within);
+        for stamp in lines.filter_map(Stamp::of) {
+            first.get_or_insert(stamp);
+            if stamp.year.is_some() {
+                return Ok(first.map(|first| (first, years)));
+            }
+            years.note(stamp);
         }
-        let Some(stamp) = Stamp::of(&line) else {
-            continue;
-        };
-        first.get_or_insert(stamp);
-        if stamp.year.is_some() {
-            break;
-        }
-        years.note(stamp);
-    }
-    Ok(first.map(|first| (first, years)))
-}
-
-/// The beginning of the next line; false at the end.
-fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
-    let mut is_some = false;
-    loop {
-        let buffer = file.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(is_some);
-        }
-        is_some = true;
-        let end = memchr::memchr(b'\n', buffer);
-        let text = buffer.get(..end.unwrap_or(buffer.len())).unwrap_or(buffer);
-        let room = LINE.saturating_sub(line.len());
-        line.extend_from_slice(text.get(..room.min(text.len())).unwrap_or(text));
-        let length = text.len() + usize::from(end.is_some());
-        file.consume(length);
-        if end.is_some() {
-            return Ok(true);
+        let is_last = result.is_err() || block.len() < LOOK;
+        if is_last || (is_large && first.is_some() && file.skip(BETWEEN).is_err()) {
+            return Ok(first.map(|first| (first, years)));
         }
     }
 }

@@ -202,6 +202,38 @@ fn slow_guessing_over_months_is_not_judged_at_one_moment() {
     assert_eq!(report["last"], "2026-01-04T18:55:31Z");
 }
 
+/// Of a large log only some lines are looked at to know its years.
+#[test]
+fn a_large_log_without_years_may_span_two() {
+    let logs = Logs::new();
+    let mut log = String::new();
+    for month in [
+        "Oct", "Nov", "Dec", "Jan", "Feb", "May", "Aug", "Oct", "Nov", "Feb",
+    ] {
+        for line in 0..8_000 {
+            log +=
+                &format!("[{month} 22 18:55:31] VERBOSE[7] pbx.c: Executing the line {line:024}\n");
+        }
+    }
+    let attack = guesses("203.0.113.9", |n| format!("Feb 23 18:55:{}", 10 + n));
+    for file in [
+        logs.file("messages", log.clone() + &attack),
+        logs.packed("messages.gz", &(log.clone() + &attack)),
+        logs.file("attack-first", guesses("203.0.113.9", on("Sep 30")) + &log),
+    ] {
+        changed(&file, "2026-03-01T00:00:00Z");
+        let report = report(&[], &[&file]);
+        let begins = file.ends_with("attack-first");
+        let at = if begins {
+            "2024-09-30T18:55:10Z"
+        } else {
+            "2026-02-23T18:55:10Z"
+        };
+        assert_eq!(report["first"], at, "{}", file.display());
+        assert_eq!(banned(&report), ["203.0.113.9"]);
+    }
+}
+
 #[test]
 fn times_are_those_of_the_machine() {
     let logs = Logs::new();
