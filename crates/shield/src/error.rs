@@ -84,6 +84,11 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Nothing can be sent from the server's address.
+    #[error(
+        "cannot open a raw socket: {0} (it takes CAP_NET_RAW): grant it, or have nothing sent: enabled = false in [answer]"
+    )]
+    Raw(io::Error),
     /// nf_tables refused something.
     #[error("nftables: {what}: {source}")]
     Nftables {

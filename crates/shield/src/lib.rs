@@ -14,6 +14,7 @@ mod listed;
 mod maps;
 pub mod nftables;
 mod program;
+mod raw;
 mod simulator;
 mod sys;
 mod tap;
@@ -21,6 +22,7 @@ mod types;
 pub mod xdp;
 
 pub use error::Error;
+pub use raw::RawSender;
 pub use simulator::{Judgement, Simulator};
 pub use sys::probe;
 pub use tap::{Direction, Frames, Tap, TapFrame, TapPorts, TapStatistics};

@@ -67,6 +67,8 @@ pub struct Config {
     pub detect: Detect,
     /// Scanner signatures.
     pub signatures: Signatures,
+    /// What password guessers are told.
+    pub answer: AnswerGuessers,
     /// Where observations come from, besides the packets.
     pub sensors: Sensors,
     /// The Asterisk of this machine.
@@ -89,6 +91,14 @@ pub struct PortLists {
     pub iax2: Vec<u16>,
     /// Ports that nobody uses, over UDP and TCP.
     pub tripwire: Vec<u16>,
+}
+
+/// `[answer]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct AnswerGuessers {
+    /// Whether a password guesser that was just banned is told to stop.
+    pub enabled: bool,
 }
 
 /// `[sensors]`
@@ -580,6 +590,7 @@ impl Default for Config {
             allow: Allow::default(),
             detect: Detect::default(),
             signatures: Signatures::default(),
+            answer: AnswerGuessers::default(),
             sensors: Sensors::default(),
             asterisk: Asterisk::default(),
         }

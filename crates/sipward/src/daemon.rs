@@ -2,6 +2,7 @@
 
 mod allowlist;
 mod ami;
+mod answers;
 mod asterisk;
 mod backend;
 #[cfg(test)]

@@ -131,6 +131,7 @@ impl From<sipward_shield::Error> for Failure {
             | Shield::Pin { .. }
             | Shield::Nftables { .. }
             | Shield::NoNft
+            | Shield::Raw(_)
             | Shield::Tap { .. } => Self::unsupported(text),
             Shield::NoInterface(_)
             | Shield::AlreadyGuarded(_)

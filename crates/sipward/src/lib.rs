@@ -29,5 +29,6 @@ pub mod rules;
 pub mod sensors;
 pub mod signatures;
 pub mod span;
+mod sparing;
 
 pub use cli::main;

@@ -1,4 +1,5 @@
-//! Bytes to borrowed views: Ethernet to UDP and TCP, and a SIP reader that never fails.
+//! Bytes to borrowed views: Ethernet to UDP and TCP, and a SIP reader that never fails. And the few
+//! packets that sipward sends itself, as bytes.
 //!
 //! Everything here is written for hostile input. Nothing panics, nothing is an error that would
 //! lose a packet or a message: what is odd is reported beside what could be read. A packet that
@@ -37,6 +38,8 @@ mod packet;
 pub mod sip;
 pub mod tcp;
 pub mod udp;
+mod write;
 
 pub use link::LinkType;
 pub use packet::{NotUnderstood, Packet, Transport};
+pub use write::{is_host, udp_packet};

@@ -44,6 +44,7 @@ fn the_printed_file_names_every_key() {
         "detect.fraud-after-login",
         "signatures",
         "signatures.override.x",
+        "answer",
         "sensors",
         "asterisk",
         "asterisk.ami",

@@ -16,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::{
     Guard,
+    guard::sender,
     packets::tap_ports,
     taps::{self, Taps},
 };
@@ -73,6 +74,7 @@ pub struct Guarding {
 /// # Errors
 /// Exit code 4, with what is missing.
 pub fn probe(config: &Config) -> Result<(), Failure> {
+    sender(config)?;
     if config.backend == BackendChoice::Nftables {
         return Ok(nftables::probe()?);
     }

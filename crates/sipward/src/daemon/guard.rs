@@ -9,12 +9,13 @@ use std::{
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Command, Engine, Observation, Origin, Protection, Time};
-use sipward_shield::{self as shield, Scope, Shield};
+use sipward_shield::{self as shield, RawSender, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
 use super::{
-    ami::AmiSensor, backend::Backend, evidence, hits::SignatureHits, kernel_events::KernelEvents,
-    machine, packets::Packets, peers::Peers, reconcile, self_check::SelfCheck, watch::Watchers,
+    ami::AmiSensor, answers::Answers, backend::Backend, evidence, hits::SignatureHits,
+    kernel_events::KernelEvents, machine, packets::Packets, peers::Peers, reconcile,
+    self_check::SelfCheck, watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
@@ -49,6 +50,9 @@ pub struct Guard {
     pub(super) peers: Peers,
     pub(super) ami: AmiSensor,
     pub(super) twins: Twins,
+    pub(super) answers: Answers,
+    /// Where the configuration has anything sent.
+    pub(super) sender: Option<RawSender>,
     /// What the engine decided and nobody has carried out.
     decided: VecDeque<Command>,
     pending: Vec<Entry>,
@@ -73,6 +77,8 @@ impl Guard {
             peers: Peers::default(),
             ami: AmiSensor::default(),
             twins: Twins::default(),
+            answers: Answers::default(),
+            sender: sender(&config)?,
             config,
             shield,
             backend: Backend::xdp(),
@@ -116,8 +122,10 @@ impl Guard {
     /// As [`Self::new`].
     pub fn reload(&mut self, config: Config) -> Result<(), Failure> {
         let tables = signatures::compile(&config.signatures)?;
+        let sender = sender(&config)?;
         let before = (self.config.clone(), self.events.tables().cloned());
         let Err(error) = self.put_in_force(config, tables) else {
+            self.sender = sender;
             return Ok(());
         };
         if let (config, Some(tables)) = before
@@ -134,6 +142,9 @@ impl Guard {
         self.collect();
         self.count_hit(observation, at);
         self.watchers.show(observation, at, self.config.mode);
+        if self.config.answer.enabled {
+            self.answers.see(observation, at);
+        }
         self.engine.observe(observation, at);
     }
 
@@ -361,6 +372,7 @@ impl Guard {
                 let target = Target::of(ban);
                 self.shield.ban(&kernel_ban(&target, ban.until))?;
                 self.self_check.banned(target, clock::now());
+                self.answer(ban);
             }
             Command::Unban(unban) => {
                 tracing::info!("the ban of {} has ended", unban.prefix);
@@ -416,6 +428,12 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// What sends, where the configuration has anything sent.
+pub(super) fn sender(config: &Config) -> Result<Option<RawSender>, Failure> {
+    let sends = config.answer.enabled;
+    Ok(sends.then(RawSender::open).transpose()?)
 }
 
 /// A ban as the kernel enforces it.

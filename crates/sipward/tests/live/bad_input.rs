@@ -239,6 +239,22 @@ fn without_privileges_it_does_not_start() {
 }
 
 #[test]
+fn what_cannot_be_sent_is_said_before_anything_is_guarded() {
+    let Some((inside, _peer)) = namespace() else {
+        return;
+    };
+    let place = Place::new(&format!("{GUARD}\n[answer]\nenabled = true\n"));
+    let mut command = inside.command("setpriv");
+    command
+        .args(["--bounding-set=-net_raw", "--inh-caps=-net_raw"])
+        .arg(program());
+    said(command.args(place.run_arguments()))
+        .assert_one_line(4, &["raw socket", "CAP_NET_RAW", "[answer]"]);
+    place.assert_untouched();
+    assert!(!has_xdp(&inside, "eth0"));
+}
+
+#[test]
 fn without_bpf_in_the_kernel_xdp_does_not_start() {
     let Some((inside, _peer)) = namespace() else {
         return;

@@ -6,6 +6,7 @@
     reason = "the figures are what the tests are for"
 )]
 
+mod answering;
 mod dialogue;
 mod forgery;
 mod guessing;

@@ -1,4 +1,4 @@
-//! A SIP reader for hostile input (RFC 3261).
+//! A SIP reader for hostile input (RFC 3261), and one response to it.
 //!
 //! [`Message::parse`] takes any bytes and never fails. It reads at least what Asterisk's chan_sip
 //! and PJSIP read, so that nothing hides from it that a server would act on:
@@ -26,6 +26,7 @@ mod lines;
 mod message;
 mod method;
 mod params;
+mod reply;
 mod start_line;
 mod stream;
 mod uri;
@@ -40,6 +41,7 @@ pub use header::{Header, HeaderName, Headers, Value};
 pub use message::{CSeq, MAX_HEADERS, MAX_LINE, Message};
 pub use method::Method;
 pub use params::{Param, Params};
+pub use reply::service_unavailable;
 pub use start_line::{RequestLine, StartLine, StatusLine};
 pub use stream::{Frame, MAX_FRAME, Splitter};
 pub use uri::{Scheme, Uri, percent_decode};
