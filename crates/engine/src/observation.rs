@@ -108,6 +108,8 @@ pub struct Message<'a> {
     pub transport: Transport,
     /// It belongs to a stream whose handshake was completed.
     pub established: bool,
+    /// The server itself handed it on: on the wire it is encrypted.
+    pub decrypted: bool,
     /// Where it was seen.
     pub place: Place,
     /// What it says.

@@ -41,7 +41,7 @@ pub(crate) struct SourceState {
     pub outstanding: Vec<Outstanding>,
     /// Port and number of challenges that only a log told of and that no credentials followed yet.
     logged: Vec<(u16, u64)>,
-    /// Ports of its streams, and when a message was last read there.
+    /// Ports of its encrypted streams, and when a message was last read there.
     streams: Vec<(u16, Time)>,
     pub rate: rate_exceeded::State,
     /// What it is suspected of; most sources never are.
@@ -115,7 +115,7 @@ impl SourceState {
         });
     }
 
-    /// A message was read that came over a stream from this port.
+    /// A message was read that came over an encrypted stream from this port.
     pub fn read_stream(&mut self, port: u16, now: Time) {
         self.streams
             .retain(|(of, at)| *of != port && now.since(*at) <= READABLE);
@@ -125,7 +125,7 @@ impl SourceState {
         self.streams.push((port, now));
     }
 
-    /// Whether what comes over the stream from this port is read.
+    /// Whether what comes over the encrypted stream from this port is read.
     pub fn reads_stream(&self, port: u16, now: Time) -> bool {
         self.streams
             .iter()

@@ -35,7 +35,7 @@ impl Engine {
         let client = canonical(message.source);
         let state = self.sources.touch(Source::of(client.ip()));
         state.rate.pass(&self.config.rate_exceeded, self.now);
-        if message.established {
+        if message.decrypted {
             state.read_stream(client.port(), self.now);
         }
         if malformed_flood::is_malformed(message.sip) {

@@ -151,6 +151,7 @@ fn what_the_wire_shows_too_counts_once(transport: LogTransport) {
 #[test]
 fn what_is_encrypted_on_the_wire_and_read_all_the_same_counts_once() {
     let mut scene = scene();
+    scene.decrypts = true;
     for n in 0..3 {
         let job = Job::new(ABROAD, "REGISTER", "100").password(&format!("no-{n}"));
         scene.add(job.over_tcp().at(seconds(n)));
@@ -167,6 +168,20 @@ fn what_is_encrypted_on_the_wire_and_read_all_the_same_counts_once() {
         scene.observe(&Observation::Log(other));
     }
     scene.play(minutes(2));
+    assert!(scene.banned_by(Detector::PasswordGuessing).proven);
+}
+
+/// Another connection of the guesser's, from the same port to the server's port for cleartext.
+#[test]
+fn what_is_read_on_one_connection_hides_nothing_of_another() {
+    let mut scene = scene();
+    for n in 0..8 {
+        scene.add(Job::new(ABROAD, "OPTIONS", "100").over_tcp().at(seconds(n)));
+        scene.play(seconds(n) + seconds(1));
+        let guess = line(LogKind::WrongPassword, ABROAD, LogTransport::Tls);
+        scene.observe(&Observation::Log(guess));
+    }
+    scene.play(minutes(1));
     assert!(scene.banned_by(Detector::PasswordGuessing).proven);
 }
 

@@ -28,8 +28,8 @@ pub struct TapPorts {
     pub udp: Vec<u16>,
     /// TCP ports.
     pub tcp: Vec<u16>,
-    /// TCP ports of which only the opening and the closing of connections is seen: SYN, FIN, RST
-    /// and segments with nothing but an acknowledgement, their first 256 bytes.
+    /// TCP ports of which only the opening and the closing of connections is seen: from them SYN,
+    /// FIN and RST, and whatever goes to them, the first 256 bytes of each.
     pub handshakes: Vec<u16>,
 }
 

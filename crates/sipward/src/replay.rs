@@ -280,7 +280,7 @@ impl Replay {
                     let inbound = message.direction == Direction::Inbound;
                     let sender = inbound.then(|| message.source.ip());
                     if inbound && message.transport == SipTransport::Tcp {
-                        connections.is_readable(message.source);
+                        connections.is_readable(message.source, message.destination.port());
                     }
                     reporter.message(!message.sip.anomalies().is_empty(), sender);
                 }

@@ -168,6 +168,8 @@ pub struct Scene {
     pub answers: BTreeMap<IpAddr, Vec<Time>>,
     /// Tells the engine the time more often than needed.
     pub more_timeouts: bool,
+    /// Its streams are encrypted, and the server hands on what was said.
+    pub decrypts: bool,
     clients: Vec<Client>,
     calls: BTreeMap<String, usize>,
     acknowledged: BTreeSet<(String, String)>,
@@ -191,6 +193,7 @@ impl Scene {
             dropped: BTreeMap::new(),
             answers: BTreeMap::new(),
             more_timeouts: false,
+            decrypts: false,
             clients: Vec::new(),
             calls: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
@@ -541,6 +544,7 @@ impl Scene {
             destination,
             transport: if tcp { Transport::Tcp } else { Transport::Udp },
             established: tcp,
+            decrypted: tcp && self.decrypts,
             place: Place::Packet(self.packets),
             sip: &sip,
         };

@@ -246,11 +246,12 @@ pub fn tap(interfaces: &[String], ports: &TapPorts) -> String {
     }
     if !ports.handshakes.is_empty() {
         let ports = listed(ports.handshakes.iter());
-        for flags in HANDSHAKES {
-            for side in ["dport", "sport"] {
-                let rule_of = format!("{flags} tcp {side} {{ {ports} }} goto logged");
-                rule("tapped", &rule_of);
-            }
+        let of_handshakes = [
+            format!("tcp dport {{ {ports} }} goto logged"),
+            format!("tcp flags & (fin|syn|rst) != 0 tcp sport {{ {ports} }} goto logged"),
+        ];
+        for rule_of in &of_handshakes {
+            rule("tapped", rule_of);
         }
     }
     rule("tapped", "ip frag-off & 0x3fff != 0 goto logged");
@@ -448,12 +449,6 @@ fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &st
     );
     rule(&over, "goto rate");
 }
-
-/// What opens or closes a connection, and a bare acknowledgement among the six flags of old.
-const HANDSHAKES: [&str; 2] = [
-    "tcp flags & (fin|syn|rst) != 0",
-    "tcp flags & (fin|syn|rst|psh|ack|urg) == ack",
-];
 
 /// What answers or keeps a hole in a NAT open: up to 8 bytes; SIP/ in any case; STUN, two zero bits
 /// and the cookie of RFC 8489 section 5.

@@ -3,8 +3,9 @@
 //!
 //! It lets pass, behind at most two VLAN tags in the frame:
 //! - UDP and TCP from or to one of the ports;
-//! - of TCP from or to some others SYN, FIN, RST and bare acknowledgements, cut short: nothing in a
-//!   packet tells the acknowledgement that completes a handshake from the later ones;
+//! - of TCP from or to some others SYN, FIN and RST, and every segment to them, cut short: nothing in
+//!   a packet tells the acknowledgement that completes a handshake from the later ones, and it may
+//!   have PSH and data;
 //! - every IPv4 and IPv6 fragment, for only the first one has ports;
 //! - IPv6 with any other extension header, but for multicast's own reports (RFC 3810): they are
 //!   rare, and not worth walking here;
@@ -27,11 +28,11 @@ const NOTHING: u32 = 0;
 /// Bytes copied of a segment of which only the header is wanted: Ethernet's with two tags, IPv4's and
 /// TCP's longest.
 const HEADERS: u32 = 256;
+/// Source and destination port, of UDP and TCP.
+const FROM: u32 = 0;
+const TO: u32 = 2;
 const TCP_FLAGS: u32 = 13;
 const FIN_SYN_RST: u32 = 0x07;
-const ACK: u32 = 0x10;
-/// All flags but those of congestion (RFC 3168).
-const SIX_FLAGS: u32 = 0x3f;
 
 const ETHERNET: u32 = 14;
 const ETHERTYPE_AT: u32 = 12;
@@ -170,35 +171,36 @@ fn unreachable(protocol: u32, kind: u32) -> [Instruction; 5] {
     ]
 }
 
-/// Returns: a segment that opens or closes a connection from or to one of the ports passes, another
-/// does not.
+/// Returns: a segment to one of the ports passes, and one from them that opens or closes a
+/// connection; another does not.
 fn handshakes(ports: &[u16]) -> Vec<Instruction> {
-    let mut code = vec![
+    let mut code = of_port(TO, ports, HEADERS);
+    code.extend([
         byte(TCP_FLAGS),
-        of_jump(BPF_JSET, FIN_SYN_RST, 3, 0),
-        of(BPF_ALU | BPF_AND | BPF_K, SIX_FLAGS),
-        if_equal(ACK, 1, 0),
+        of_jump(BPF_JSET, FIN_SYN_RST, 1, 0),
         ret(NOTHING),
-    ];
-    code.extend(of_ports(ports, HEADERS));
+    ]);
+    code.extend(of_port(FROM, ports, HEADERS));
     code.push(ret(NOTHING));
     code
 }
 
 /// Returns so many bytes of a packet from or to one of the ports; another falls through.
 fn of_ports(ports: &[u16], bytes: u32) -> Vec<Instruction> {
-    let mut code = Vec::new();
-    for field in [0, 2] {
-        code.push(half(field));
-        for (first, last) in ranges(ports) {
-            if first == last {
-                code.push(if_equal(first, 0, 1));
-            } else {
-                code.push(of_jump(BPF_JGE, first, 0, 2));
-                code.push(of_jump(BPF_JGT, last, 1, 0));
-            }
-            code.push(ret(bytes));
+    [FROM, TO].map(|end| of_port(end, ports, bytes)).concat()
+}
+
+/// The same for one end only, [`FROM`] or [`TO`].
+fn of_port(end: u32, ports: &[u16], bytes: u32) -> Vec<Instruction> {
+    let mut code = vec![half(end)];
+    for (first, last) in ranges(ports) {
+        if first == last {
+            code.push(if_equal(first, 0, 1));
+        } else {
+            code.push(of_jump(BPF_JGE, first, 0, 2));
+            code.push(of_jump(BPF_JGT, last, 1, 0));
         }
+        code.push(ret(bytes));
     }
     code
 }
@@ -344,6 +346,8 @@ mod tests {
     #[test_case(&udp(V4, 40_000, 8088); "TCP's port over UDP")]
     #[test_case(&tcp(V4, 40_000, 5062); "UDP's port over TCP")]
     #[test_case(&tcp(V6, 22, 40_000); "another service")]
+    #[test_case(&tcp(V4, 5061, 40_000).tcp_flags(0x18); "what the server says where handshakes are wanted")]
+    #[test_case(&tcp(V4, 5061, 40_000).tcp_flags(0x10); "its bare acknowledgements")]
     #[test_case(&icmp(protocol::ICMP, V4, 8); "ping")]
     #[test_case(&icmp(ICMPV6, V6, 135); "neighbour discovery")]
     #[test_case(&icmp(ICMPV6, V6, 143).extension(Extension::HopByHop(vec![])); "multicast's reports")]
@@ -365,6 +369,8 @@ mod tests {
     #[test_case(&tcp(V4, 5061, 40_000).tcp_flags(0x12); "the answer to it")]
     #[test_case(&tcp(V4, 40_000, 5061).tcp_flags(0x10); "ACK")]
     #[test_case(&tcp(V6, 40_000, 5061).tcp_flags(0xd0); "ACK with congestion's flags over IPv6")]
+    #[test_case(&tcp(V4, 40_000, 5061).tcp_flags(0x18); "with PSH, and data")]
+    #[test_case(&tcp(V6, 40_000, 5061).tcp_flags(0x38).payload(b""); "with PSH and URG, and without data")]
     #[test_case(&tcp(V6, 5061, 40_000).tcp_flags(0x11); "FIN")]
     #[test_case(&tcp(V4, 5061, 40_000).tcp_flags(0x04).vlan(5); "RST in a VLAN")]
     fn handshakes_pass_where_no_more_is_wanted(packet: &Packet) {

@@ -32,7 +32,7 @@ use crate::{
         api::{Sensor, SensorState},
         server::Task,
     },
-    daemon::Guard,
+    daemon::{Guard, taps::Taps},
     sensors::{Witness, asterisk::log_event},
 };
 
@@ -100,14 +100,6 @@ impl AmiSensor {
         self.waiting.extend(messages);
     }
 
-    /// Takes out the security events among what waits, counting them.
-    pub fn take(&mut self) -> Vec<Message> {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain(|message| ami::security_event(message).is_some());
-        self.events += waiting.len() as u64;
-        waiting
-    }
-
     /// Some of it said nothing.
     fn said_nothing(&mut self, count: u64) {
         self.unmatched += count;
@@ -115,15 +107,22 @@ impl AmiSensor {
 }
 
 impl Guard {
-    /// Observes what the manager interface has told, as of `at`.
-    pub fn take_ami(&mut self, at: Time) {
-        for message in self.ami.take() {
+    /// Observes what the manager interface has told, as of `at`, behind the packets that came
+    /// before.
+    pub fn take_ami(&mut self, taps: &mut Taps, at: Time) {
+        let mut is_sought = false;
+        for message in std::mem::take(&mut self.ami.waiting) {
             let Some(event) = ami::security_event(&message) else {
                 continue;
             };
+            self.ami.events += 1;
+            if !is_sought && self.lacks_connection(&event) {
+                is_sought = true;
+                self.seek_connection(&event, taps);
+            }
             let text = shown(&message);
-            let event = log_event(&event, &text, Place::Ami, |address| {
-                self.connection(address)
+            let event = log_event(&event, &text, Place::Ami, |remote, spoken| {
+                self.connection(remote, spoken)
             });
             match event {
                 Some(event) => self.observe_told(Witness::Ami, &event, at),
@@ -279,11 +278,6 @@ impl<'a> Session<'a> {
         account: &Account,
     ) -> Result<(), Gone> {
         let Account { user, secret, .. } = account;
-        let refused = |answer: &Message| {
-            let said = answer.get("Message").unwrap_or(b"no reason");
-            let said = escape_at_most(said, SHOWN);
-            Gone::Refused(format!("the login is refused: {said}"))
-        };
         let answer = self.ask(stream, ami::challenge()).await?;
         let login = match answer.get("Challenge") {
             Some(challenge) => {
@@ -303,7 +297,9 @@ impl<'a> Session<'a> {
         if answer.succeeded() == Some(true) {
             return Ok(());
         }
-        Err(refused(&answer))
+        let said = answer.get("Message").unwrap_or(b"no reason");
+        let said = escape_at_most(said, SHOWN);
+        Err(Gone::Refused(format!("the login is refused: {said}")))
     }
 
     /// Sends an action and waits for the response.

@@ -183,6 +183,7 @@ mod tests {
             destination: PBX.parse().unwrap(),
             transport: Transport::Udp,
             established: false,
+            decrypted: false,
             place: Place::Packet(1),
             sip,
         }

@@ -1,15 +1,20 @@
-//! A shield in memory, for tests of what is above it: it can lose its state and refuse.
+//! A shield and a tap in memory, for tests of what is above them: the shield can lose its state and
+//! refuse.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixDatagram,
+    },
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ipnet::IpNet;
 use sipward_shield::{
-    Ban, BootTime, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy, Scope, Shield,
-    Target, XdpMode,
+    Ban, BootTime, Counters, Direction, EnforcedBan, Error, Event, Frames, GuardedInterface,
+    Policy, Scope, Shield, TapFrame, TapPorts, TapStatistics, Target, XdpMode,
 };
 use sipward_signature::Tables;
 
@@ -156,5 +161,65 @@ impl Shield for Double {
 
     fn detach(&mut self) -> Result<(), Error> {
         Ok(())
+    }
+}
+
+/// Frames that wait in a tap.
+pub struct WaitingFrames {
+    frames: VecDeque<(Direction, Vec<u8>)>,
+    given: Vec<u8>,
+    /// When all of them were seen.
+    at: u64,
+    socket: UnixDatagram,
+}
+
+impl WaitingFrames {
+    pub fn new(frames: Vec<(Direction, Vec<u8>)>, at: u64) -> Self {
+        Self {
+            frames: frames.into(),
+            given: Vec::new(),
+            at,
+            socket: UnixDatagram::unbound().unwrap(),
+        }
+    }
+}
+
+impl AsFd for WaitingFrames {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Frames for WaitingFrames {
+    fn interface(&self) -> &'static str {
+        "memory"
+    }
+
+    fn mend(&mut self, _: &TapPorts) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn set_ports(&mut self, _: &TapPorts) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn next_at(&mut self) -> Option<u64> {
+        (!self.frames.is_empty()).then_some(self.at)
+    }
+
+    fn next_frame(&mut self) -> Option<TapFrame<'_>> {
+        let (direction, bytes) = self.frames.pop_front()?;
+        self.given = bytes;
+        Some(TapFrame {
+            bytes: &self.given,
+            at: self.at,
+            direction,
+            is_cut: false,
+            vlan: None,
+        })
+    }
+
+    fn statistics(&mut self) -> Result<TapStatistics, Error> {
+        Ok(TapStatistics::default())
     }
 }

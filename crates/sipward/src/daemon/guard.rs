@@ -90,7 +90,6 @@ impl Guard {
         };
         guard.enforce_policy(tables)?;
         guard.look_at_machine();
-        machine::connections(&mut guard.packets.connections, clock::now());
         reconcile::bans(&mut guard)?;
         reconcile::trusted(&mut guard)?;
         reconcile::allowed(&mut guard)?;
@@ -265,6 +264,7 @@ impl Guard {
     /// Looks again at what this machine is and lives on.
     pub fn look_at_machine(&mut self) {
         machine::protect(self.engine.protected_mut(), &self.config.limits.ssh.ports);
+        self.look_for_connections();
     }
 
     /// What has to be done now and then.

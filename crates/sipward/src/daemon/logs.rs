@@ -24,8 +24,6 @@ use crate::{
 
 /// How often calls that nobody saw are warned of at most.
 const WARN: Duration = Duration::from_secs(60);
-/// Turns of the taps at most before a line counts.
-const DRAIN: usize = 8;
 /// Bytes of a line that a warning shows.
 const SHOWN: usize = 200;
 
@@ -120,7 +118,7 @@ impl Logs {
             let (duplicates, has_security) = (&mut self.duplicates, &mut self.has_security);
             let unseen_calls = &mut self.unseen_calls;
             // All lines of the turn were written before its first one is told.
-            let mut is_drained = false;
+            let mut is_sought = false;
             let turn = follower.take(at, &mut |line_number, line, text| {
                 let is_security = line.level == Level::Security;
                 *has_security |= is_security;
@@ -132,10 +130,9 @@ impl Logs {
                 if line.has_a_security_event() && has_events {
                     return;
                 }
-                let remote = line.event.remote.map(|remote| remote.address);
-                if !is_drained && remote.is_some_and(|it| guard.connection(it).is_none()) {
-                    is_drained = true;
-                    drain(taps, guard);
+                if !is_sought && guard.lacks_connection(&line.event) {
+                    is_sought = true;
+                    guard.seek_connection(&line.event, taps);
                 }
                 let matched = observe(guard, line, text, line_number, now, unseen_calls);
                 brought.unmatched += u64::from(!matched);
@@ -194,15 +191,6 @@ struct UnseenCalls {
     last: Option<String>,
 }
 
-/// Takes what waits in the taps, within bounds.
-fn drain(taps: &mut Taps, guard: &mut Guard) {
-    for _ in 0..DRAIN {
-        if taps.take(guard).is_none() {
-            return;
-        }
-    }
-}
-
 /// Gives the engine what a line says; false where that is nothing.
 fn observe(
     guard: &mut Guard,
@@ -212,8 +200,8 @@ fn observe(
     now: Time,
     unseen_calls: &mut UnseenCalls,
 ) -> bool {
-    let event = log_event(&line.event, text, Place::Line(number), |address| {
-        guard.connection(address)
+    let event = log_event(&line.event, text, Place::Line(number), |remote, spoken| {
+        guard.connection(remote, spoken)
     });
     let Some(event) = event else {
         return false;

@@ -38,7 +38,7 @@ pub fn protect(protected: &mut Protected, ssh_ports: &[u16]) {
     );
 }
 
-/// Adds the connections that are there: nobody saw how they began.
+/// Adds the connections that are there: of some nobody saw how they began.
 pub fn connections(connections: &mut Connections, now: Time) {
     for (remote, local) in established(Path::new("/proc/net")) {
         connections.add(remote, local, now);

@@ -1,18 +1,25 @@
 //! What the taps see as the engine's observations.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
+use sipward_asterisk::log::SecurityEvent;
 use sipward_engine::{Direction, LogTransport, Observation, Time, Transport};
 use sipward_shield::{self as shield, TapFrame, TapPorts};
 use sipward_signature::Tables;
 use sipward_wire::{LinkType, Packet};
 
-use super::guard::Guard;
+use super::{guard::Guard, machine, taps::Taps};
 use crate::{
     clock,
     config::Config,
-    sensors::{Connections, Frame, PacketSensor},
+    sensors::{Connections, Frame, PacketSensor, asterisk::needs_connection},
 };
+
+/// How often a line has the connections that are there looked at, at most.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The sensor of packets, and what it is given.
 #[derive(Debug)]
@@ -21,6 +28,8 @@ pub struct Packets {
     sensor: Option<Box<PacketSensor>>,
     /// Who is connected to the ports whose words cannot be read.
     pub connections: Connections,
+    /// When those that are there were looked at last.
+    looked: Option<Instant>,
     /// Frames given to it.
     pub frames: u64,
     /// Frames that the taps lost.
@@ -34,6 +43,7 @@ impl Packets {
         let sensor = PacketSensor::new(config.ports.sip(), Vec::new());
         Self {
             connections: Connections::new(config.connection_ports()),
+            looked: None,
             sensor: Some(Box::new(sensor)),
             frames: 0,
             lost: 0,
@@ -103,16 +113,46 @@ impl Guard {
                 && message.transport == Transport::Tcp
                 && message.direction == Direction::Inbound
             {
-                self.packets.connections.is_readable(message.source);
+                self.packets
+                    .connections
+                    .is_readable(message.source, message.destination.port());
             }
             self.observe(observation, at);
         });
         self.packets.sensor = Some(sensor);
     }
 
-    /// What somebody speaks who connects from this address to a port whose words cannot be read.
-    pub(super) fn connection(&self, remote: SocketAddr) -> Option<LogTransport> {
-        self.packets.connections.speaks(remote, clock::now())
+    /// Which of these somebody speaks who was seen to connect from this address and port.
+    pub(super) fn connection(
+        &self,
+        remote: SocketAddr,
+        spoken: &[LogTransport],
+    ) -> Option<LogTransport> {
+        let connections = &self.packets.connections;
+        connections.speaks(remote, spoken, clock::now())
+    }
+
+    /// Whether this event counts only with a connection that nobody saw.
+    pub(super) fn lacks_connection(&self, event: &SecurityEvent<'_>) -> bool {
+        needs_connection(event)
+            .is_some_and(|(remote, spoken)| self.connection(remote, spoken).is_none())
+    }
+
+    /// Looks for the connection that this event is about: in the frames that wait, and among those
+    /// that are there, but for these once a second at most.
+    pub(super) fn seek_connection(&mut self, event: &SecurityEvent<'_>, taps: &mut Taps) {
+        taps.drain(self);
+        let looked = self.packets.looked;
+        let is_due = looked.is_none_or(|looked| looked.elapsed() >= LOOK);
+        if is_due && self.lacks_connection(event) {
+            self.look_for_connections();
+        }
+    }
+
+    /// Adds the connections that are there: a tap may have lost how they began.
+    pub(super) fn look_for_connections(&mut self) {
+        machine::connections(&mut self.packets.connections, clock::now());
+        self.packets.looked = Some(Instant::now());
     }
 }
 

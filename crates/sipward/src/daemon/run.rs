@@ -257,7 +257,7 @@ impl Daemon<'_> {
             let until = waits.unwrap_or_else(clock::now);
             let events = self.guard.take_events(until);
             let more = self.hep.take(&mut self.guard, until);
-            self.guard.take_ami(until);
+            self.guard.take_ami(&mut self.taps, until);
             let lines = self.logs.take(&mut self.guard, &mut self.taps, until);
             self.more_waits = events > 0 || more || lines || waits.is_some();
             self.guard.handle_timeout(until);

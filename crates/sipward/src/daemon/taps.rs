@@ -17,6 +17,8 @@ use crate::exit::Failure;
 
 /// Frames in one turn at most: signals and the control socket wait no longer than these take.
 const FRAMES: usize = 256;
+/// Turns at most before what a log or the manager interface tells counts.
+const DRAIN: usize = 8;
 /// How often lost frames are warned of at most.
 const WARN: Duration = Duration::from_secs(60);
 
@@ -66,6 +68,12 @@ impl Taps {
         Ok(Self::of(vec![Waking::on(Box::new(tap))?]))
     }
 
+    /// A tap that is no interface's.
+    #[cfg(test)]
+    pub fn double(frames: super::double::WaitingFrames) -> Self {
+        Self::of(vec![Waking::on(Box::new(frames)).unwrap()])
+    }
+
     fn of(taps: Vec<Waking>) -> Self {
         Self {
             taps,
@@ -113,6 +121,15 @@ impl Taps {
             guard.carry_out();
         }
         self.oldest().map(|(at, _)| Time(at))
+    }
+
+    /// Takes what waits, at most eight times as much.
+    pub fn drain(&mut self, guard: &mut Guard) {
+        for _ in 0..DRAIN {
+            if self.take(guard).is_none() {
+                return;
+            }
+        }
     }
 
     /// Mends taps whose interface went away and is back, or whose rules are gone, counts what was

@@ -8,12 +8,12 @@ mod watch;
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
-use sipward_engine::{Command, Hold, Time, Trusted, TrustedBy};
+use sipward_engine::{Command, Hold, LogTransport, Time, Trusted, TrustedBy};
 use sipward_shield::{BootTime, Event, Mode, Reason, Scope, SignatureHit, Target, Verdict};
 use tempfile::TempDir;
 
@@ -131,6 +131,21 @@ fn turn(guard: &mut Guard) {
     guard.handle_timeout(clock::now());
     guard.carry_out();
     guard.write_ledger();
+}
+
+#[test]
+fn a_connection_whose_beginning_no_tap_showed_is_found() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = Config::default();
+    config.ports.sip_tls = vec![listener.local_addr().unwrap().port()];
+    let bench = Bench::new();
+    let mut guard = bench.guard_with(config);
+    let phone = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let address = phone.local_addr().unwrap();
+    let tls = LogTransport::Tls;
+    assert_eq!(guard.connection(address, &[tls]), None);
+    guard.look_at_machine();
+    assert_eq!(guard.connection(address, &[tls]), Some(tls));
 }
 
 #[test]

@@ -68,8 +68,10 @@ impl Logs {
             return;
         }
         let place = Place::Line(read.place);
-        let connection = |remote| connections.speaks(remote, now);
-        if let Some(event) = log_event(&line.event, text, place, connection) {
+        let event = log_event(&line.event, text, place, |remote, spoken| {
+            connections.speaks(remote, spoken, now)
+        });
+        if let Some(event) = event {
             engine.observe(&Observation::Log(event), now);
         }
     }

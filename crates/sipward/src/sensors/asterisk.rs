@@ -19,31 +19,50 @@ use sipward_asterisk::log::{Kind, SecurityEvent, Service, Transport};
 use sipward_engine::{LogEvent, LogKind, LogTransport, Place};
 
 /// What an event comes to; `None` where it says nothing of anybody. `text` is the line, for the
-/// evidence. `connection` tells what somebody who was seen to connect from this address speaks
-/// (port 0: from any port), and is asked at most once.
+/// evidence. `connection` tells which of these somebody speaks who was seen to connect from this
+/// address and port, and is asked at most once.
 pub fn log_event<'a>(
     event: &SecurityEvent<'a>,
     text: &'a [u8],
     place: Place,
-    connection: impl FnOnce(SocketAddr) -> Option<LogTransport>,
+    connection: impl FnOnce(SocketAddr, &[LogTransport]) -> Option<LogTransport>,
 ) -> Option<LogEvent<'a>> {
     let kind = kind(event.kind, event.call_id)?;
     let source = event.remote.map(|remote| remote.address);
-    let seen = source.and_then(connection);
-    let said = event.remote.and_then(|remote| remote.transport);
-    let transport = transport(event.service, said, seen);
-    let is_manager = |transport| transport == LogTransport::Manager;
+    let seen = needs_connection(event).and_then(|(remote, spoken)| connection(remote, spoken));
     Some(LogEvent {
         kind,
         source,
         account: event.account,
-        transport,
-        // A line without a port says of no connection that it is the one.
-        connected: source.is_some_and(|source| source.port() != 0)
-            && seen.is_some_and(|seen| is_manager(seen) == is_manager(transport)),
+        transport: seen.unwrap_or_else(|| said(event)),
+        connected: seen.is_some(),
         place,
         text,
     })
+}
+
+/// From where somebody must be connected so that an event counts, and what they may speak there, what
+/// cannot be read on the wire first. A line without a port says of no connection that it is the one.
+#[must_use]
+pub fn needs_connection(event: &SecurityEvent<'_>) -> Option<(SocketAddr, &'static [LogTransport])> {
+    let remote = event.remote.filter(|remote| remote.address.port() != 0)?;
+    let spoken: &[LogTransport] = match event.service {
+        Service::Iax2 => return None,
+        Service::Manager => &[LogTransport::Manager],
+        Service::ChanSip
+        | Service::Pjsip
+        | Service::FreeSwitch
+        | Service::Kamailio
+        | Service::Other => match remote.transport {
+            Some(Transport::Udp | Transport::Tcp) => return None,
+            Some(Transport::Tls) => &[LogTransport::Tls],
+            // Whether a WebSocket is encrypted, who saw the connection knows best.
+            Some(Transport::Ws | Transport::Wss) => &[LogTransport::Wss, LogTransport::Ws],
+            // A line of the level NOTICE does not say it.
+            None => &[LogTransport::Tls, LogTransport::Wss, LogTransport::Ws],
+        },
+    };
+    Some((remote.address, spoken))
 }
 
 fn kind<'a>(kind: Kind<'a>, call_id: Option<&'a [u8]>) -> Option<LogKind<'a>> {
@@ -67,36 +86,23 @@ fn kind<'a>(kind: Kind<'a>, call_id: Option<&'a [u8]>) -> Option<LogKind<'a>> {
     }
 }
 
-/// A line of the level NOTICE does not say the transport: then the connection does.
-fn transport(
-    service: Service,
-    said: Option<Transport>,
-    seen: Option<LogTransport>,
-) -> LogTransport {
-    match service {
-        Service::Iax2 => return LogTransport::Iax2,
-        Service::Manager => return LogTransport::Manager,
+/// The transport by the event's own word.
+fn said(event: &SecurityEvent<'_>) -> LogTransport {
+    match event.service {
+        Service::Iax2 => LogTransport::Iax2,
+        Service::Manager => LogTransport::Manager,
         Service::ChanSip
         | Service::Pjsip
         | Service::FreeSwitch
         | Service::Kamailio
-        | Service::Other => {}
+        | Service::Other => match event.remote.and_then(|remote| remote.transport) {
+            Some(Transport::Udp) | None => LogTransport::Udp,
+            Some(Transport::Tcp) => LogTransport::Tcp,
+            Some(Transport::Tls) => LogTransport::Tls,
+            Some(Transport::Ws) => LogTransport::Ws,
+            Some(Transport::Wss) => LogTransport::Wss,
+        },
     }
-    match said {
-        Some(Transport::Udp) => LogTransport::Udp,
-        Some(Transport::Tcp) => LogTransport::Tcp,
-        Some(Transport::Tls) => LogTransport::Tls,
-        Some(Transport::Ws) => websocket(seen).unwrap_or(LogTransport::Ws),
-        Some(Transport::Wss) => websocket(seen).unwrap_or(LogTransport::Wss),
-        None => seen
-            .filter(|seen| *seen != LogTransport::Manager)
-            .unwrap_or(LogTransport::Udp),
-    }
-}
-
-/// Whether a WebSocket is encrypted, who saw the connection knows best.
-fn websocket(seen: Option<LogTransport>) -> Option<LogTransport> {
-    seen.filter(|seen| matches!(seen, LogTransport::Ws | LogTransport::Wss))
 }
 
 #[cfg(test)]
@@ -117,14 +123,11 @@ mod tests {
 
     #[test_case(REGISTER, None, LogTransport::Udp, false; "where the line does not say, UDP")]
     #[test_case(REGISTER, Some(LogTransport::Tls), LogTransport::Tls, true; "or what the connection speaks")]
-    #[test_case(REGISTER, Some(LogTransport::Manager), LogTransport::Udp, false; "but for the manager's")]
     #[test_case(TLS, Some(LogTransport::Tls), LogTransport::Tls, true; "the line and the connection say TLS")]
     #[test_case(TLS, None, LogTransport::Tls, false; "only the line does")]
-    #[test_case(TLS, Some(LogTransport::Manager), LogTransport::Tls, false; "the connection is to the manager")]
     #[test_case(PORT_0, Some(LogTransport::Tls), LogTransport::Tls, false; "port 0 is no connection's")]
     #[test_case(MANAGER, Some(LogTransport::Manager), LogTransport::Manager, false; "nor is a line without a port")]
     #[test_case(MANAGER_EVENT, Some(LogTransport::Manager), LogTransport::Manager, true; "the manager")]
-    #[test_case(MANAGER, Some(LogTransport::Tls), LogTransport::Manager, false; "a phone's connection is not the manager's")]
     fn a_transport_is_what_the_line_says_and_a_connection_proves(
         line: &str,
         seen: Option<LogTransport>,
@@ -133,7 +136,7 @@ mod tests {
     ) {
         let line = line.as_bytes();
         let event = log::parse(line).unwrap().event;
-        let event = log_event(&event, line, Place::Line(1), |_| seen).unwrap();
+        let event = log_event(&event, line, Place::Line(1), |_, _| seen).unwrap();
         assert_eq!((event.transport, event.connected), (transport, connected));
         assert_eq!(event.text, line);
     }
@@ -141,7 +144,7 @@ mod tests {
     #[test]
     fn who_is_refused_by_an_access_list_tried_an_account_that_is_not_theirs() {
         let event = log::parse(ACL.as_bytes()).unwrap().event;
-        let event = log_event(&event, b"", Place::Line(1), |_| None).unwrap();
+        let event = log_event(&event, b"", Place::Line(1), |_, _| None).unwrap();
         assert_eq!(event.kind, LogKind::UnknownAccount);
         assert_eq!(event.account, Some(&b"101"[..]));
     }
@@ -151,7 +154,7 @@ mod tests {
         let line =
             "[x] WARNING[1] chan_sip.c: Timeout on 5f3a@h on non-critical invite transaction.";
         let event = log::parse(line.as_bytes()).unwrap().event;
-        let event = log_event(&event, b"", Place::Line(1), |_| None).unwrap();
+        let event = log_event(&event, b"", Place::Line(1), |_, _| None).unwrap();
         assert_eq!(event.kind, LogKind::InviteTimeout { call_id: b"5f3a@h" });
     }
 
@@ -160,6 +163,6 @@ mod tests {
         let line = "[x] NOTICE[1] chan_sip.c: Failed to authenticate device <sip:1@h>;tag=t for \
                     INVITE, code = -1";
         let event = log::parse(line.as_bytes()).unwrap().event;
-        assert!(log_event(&event, b"", Place::Line(1), |_| None).is_none());
+        assert!(log_event(&event, b"", Place::Line(1), |_, _| None).is_none());
     }
 }

@@ -57,18 +57,16 @@ impl ConnectionPorts {
 pub struct Connections {
     ports: ConnectionPorts,
     /// What the other end has to acknowledge.
-    opening: HashMap<SocketAddr, Opening>,
-    opened: VecDeque<(SocketAddr, u32)>,
-    known: BTreeMap<SocketAddr, Connection>,
+    opening: HashMap<Ends, u32>,
+    opened: VecDeque<(Ends, u32)>,
+    known: BTreeMap<Ends, Connection>,
     /// Not over before over, and since when.
-    order: BTreeSet<(bool, Time, SocketAddr)>,
+    order: BTreeSet<(bool, Time, Ends)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Opening {
-    local: u16,
-    number: u32,
-}
+/// The other end, and the port of the server: from one port of theirs somebody may connect to
+/// several of ours.
+type Ends = (SocketAddr, u16);
 
 #[derive(Clone, Copy, Debug)]
 struct Connection {
@@ -93,34 +91,38 @@ impl Connections {
         self.ports = ports;
     }
 
-    /// What somebody speaks who is connected from this address, or was within five minutes. Port 0
-    /// asks for any.
+    /// What somebody speaks who is connected from this address and port, or was within five minutes:
+    /// the first of these that one of their connections speaks.
     #[must_use]
-    pub fn speaks(&self, remote: SocketAddr, now: Time) -> Option<LogTransport> {
+    pub fn speaks(
+        &self,
+        remote: SocketAddr,
+        spoken: &[LogTransport],
+        now: Time,
+    ) -> Option<LogTransport> {
         let remote = canonical(remote);
-        let last = if remote.port() == 0 {
-            SocketAddr::new(remote.ip(), u16::MAX)
-        } else {
-            remote
-        };
-        self.known
-            .range(remote..=last)
-            .map(|(_, connection)| connection)
-            .filter(|known| !known.is_over || now.since(known.since) < REMEMBERED)
-            .max_by_key(|known| known.since)
-            .map(|known| known.transport)
+        let known = self.known.range((remote, 0)..=(remote, u16::MAX));
+        let known = known
+            .map(|(_, known)| known)
+            .filter(|known| !known.is_over || now.since(known.since) < REMEMBERED);
+        let mut spoken = spoken.iter().copied();
+        spoken.find(|spoken| known.clone().any(|known| known.transport == *spoken))
     }
 
-    /// A connection that was there before anybody looked.
+    /// A connection that is there, and whose beginning was perhaps not seen.
     pub fn add(&mut self, remote: SocketAddr, local: u16, now: Time) {
-        if let Some(transport) = self.ports.speaks(local) {
-            self.establish(canonical(remote), transport, now);
+        let ends = (canonical(remote), local);
+        let is_known = self.known.get(&ends).is_some_and(|known| !known.is_over);
+        if let Some(transport) = self.ports.speaks(local)
+            && !is_known
+        {
+            self.establish(ends, transport, now);
         }
     }
 
     /// SIP was read on this connection: it is not encrypted.
-    pub fn is_readable(&mut self, remote: SocketAddr) {
-        if let Some(known) = self.known.get_mut(&canonical(remote))
+    pub fn is_readable(&mut self, remote: SocketAddr, local: u16) {
+        if let Some(known) = self.known.get_mut(&(canonical(remote), local))
             && known.transport == LogTransport::Wss
         {
             known.transport = LogTransport::Ws;
@@ -139,14 +141,14 @@ impl Connections {
         let Some(transport) = self.ports.speaks(local) else {
             return;
         };
-        let remote = canonical(remote.into());
+        let ends = (canonical(remote.into()), local);
         match direction {
-            Direction::Outbound => self.take_outbound(remote, local, &tcp, now),
-            Direction::Inbound => self.take_inbound(remote, local, transport, &tcp, now),
+            Direction::Outbound => self.take_outbound(ends, &tcp, now),
+            Direction::Inbound => self.take_inbound(ends, transport, &tcp, now),
         }
     }
 
-    fn take_outbound(&mut self, remote: SocketAddr, local: u16, tcp: &Tcp<'_>, now: Time) {
+    fn take_outbound(&mut self, ends: Ends, tcp: &Tcp<'_>, now: Time) {
         let is_answer = tcp.flags.contains(TcpFlags::SYN) && tcp.flags.contains(TcpFlags::ACK);
         if is_answer {
             let number = tcp.sequence.wrapping_add(1);
@@ -154,44 +156,32 @@ impl Connections {
                 let Some((oldest, number)) = self.opened.pop_front() else {
                     break;
                 };
-                if self
-                    .opening
-                    .get(&oldest)
-                    .is_some_and(|opening| opening.number == number)
-                {
+                if self.opening.get(&oldest) == Some(&number) {
                     self.opening.remove(&oldest);
                 }
             }
-            self.opened.push_back((remote, number));
-            self.opening.insert(remote, Opening { local, number });
+            self.opened.push_back((ends, number));
+            self.opening.insert(ends, number);
         } else if tcp.flags.contains(TcpFlags::FIN) || tcp.flags.contains(TcpFlags::RST) {
-            self.end(remote, now);
+            self.end(ends, now);
         }
     }
 
-    fn take_inbound(
-        &mut self,
-        remote: SocketAddr,
-        local: u16,
-        transport: LogTransport,
-        tcp: &Tcp<'_>,
-        now: Time,
-    ) {
+    fn take_inbound(&mut self, ends: Ends, transport: LogTransport, tcp: &Tcp<'_>, now: Time) {
         if !tcp.flags.contains(TcpFlags::ACK) || tcp.flags.contains(TcpFlags::SYN) {
             return;
         }
-        let Some(opening) = self.opening.get(&remote) else {
+        let Some(number) = self.opening.get(&ends) else {
             return;
         };
-        let is_answered = tcp.acknowledgment.wrapping_sub(opening.number) < NEAR;
-        if opening.local == local && is_answered {
-            self.opening.remove(&remote);
-            self.establish(remote, transport, now);
+        if tcp.acknowledgment.wrapping_sub(*number) < NEAR {
+            self.opening.remove(&ends);
+            self.establish(ends, transport, now);
         }
     }
 
-    fn establish(&mut self, remote: SocketAddr, transport: LogTransport, now: Time) {
-        self.forget(&remote);
+    fn establish(&mut self, ends: Ends, transport: LogTransport, now: Time) {
+        self.forget(&ends);
         while self.known.len() >= MOST {
             let over = self.order.range((true, Time::default(), LEAST)..).next();
             let Some((_, _, oldest)) = over.or_else(|| self.order.first()).copied() else {
@@ -204,31 +194,34 @@ impl Connections {
             is_over: false,
             since: now,
         };
-        self.known.insert(remote, connection);
-        self.order.insert((false, now, remote));
+        self.known.insert(ends, connection);
+        self.order.insert((false, now, ends));
     }
 
     /// The server's word: what somebody sends in another's name does not end anything.
-    fn end(&mut self, remote: SocketAddr, now: Time) {
-        let Some(known) = self.known.get_mut(&remote) else {
+    fn end(&mut self, ends: Ends, now: Time) {
+        let Some(known) = self.known.get_mut(&ends) else {
             return;
         };
         if known.is_over {
             return;
         }
-        self.order.remove(&(false, known.since, remote));
+        self.order.remove(&(false, known.since, ends));
         (known.is_over, known.since) = (true, now);
-        self.order.insert((true, now, remote));
+        self.order.insert((true, now, ends));
     }
 
-    fn forget(&mut self, remote: &SocketAddr) {
-        if let Some(known) = self.known.remove(remote) {
-            self.order.remove(&(known.is_over, known.since, *remote));
+    fn forget(&mut self, ends: &Ends) {
+        if let Some(known) = self.known.remove(ends) {
+            self.order.remove(&(known.is_over, known.since, *ends));
         }
     }
 }
 
-const LEAST: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+const LEAST: Ends = (
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
+    0,
+);
 
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
@@ -237,7 +230,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::{ConnectionPorts, Connections, MOST, MOST_OPENING, REMEMBERED};
-    use sipward_engine::{Direction, LogTransport, Time};
+        use sipward_engine::{Direction, LogTransport, Time};
     use sipward_testkit::packet::Packet;
     use sipward_wire::LinkType;
     use std::net::SocketAddr;
@@ -245,6 +238,12 @@ mod tests {
     const SERVER: &str = "192.0.2.1";
     const PHONE: &str = "203.0.113.7:40000";
     const NOW: Time = Time(1_000_000_000_000);
+    const ANY: [LogTransport; 4] = [
+        LogTransport::Tls,
+        LogTransport::Wss,
+        LogTransport::Ws,
+        LogTransport::Manager,
+    ];
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
     const FIN: u8 = 0x01;
@@ -278,7 +277,7 @@ mod tests {
     }
 
     fn speaks(connections: &Connections, remote: &str, now: Time) -> Option<LogTransport> {
-        connections.speaks(remote.parse().unwrap(), now)
+        connections.speaks(remote.parse().unwrap(), &ANY, now)
     }
 
     #[test]
@@ -294,10 +293,7 @@ mod tests {
         }
         assert_eq!(speaks(&connections, "203.0.113.7:40001", NOW), None);
         assert_eq!(speaks(&connections, "203.0.113.9:40000", NOW), None);
-        assert_eq!(
-            speaks(&connections, "203.0.113.8:0", NOW),
-            Some(LogTransport::Manager)
-        );
+        assert_eq!(speaks(&connections, "203.0.113.8:0", NOW), None);
     }
 
     #[test]
@@ -332,8 +328,30 @@ mod tests {
     fn where_sip_was_read_it_is_not_encrypted() {
         let mut connections = connections();
         connect(&mut connections, PHONE, 8089, 701);
-        connections.is_readable(PHONE.parse().unwrap());
+        connections.is_readable(PHONE.parse().unwrap(), 8089);
         assert_eq!(speaks(&connections, PHONE, NOW), Some(LogTransport::Ws));
+        connections.add(PHONE.parse().unwrap(), 8089, NOW);
+        assert_eq!(speaks(&connections, PHONE, NOW), Some(LogTransport::Ws));
+    }
+
+    #[test]
+    fn another_connection_from_the_same_port_hides_none() {
+        let mut connections = connections();
+        let server = "192.0.2.1:5061";
+        let answer = segment(server, PHONE, SYN | ACK, 700, 1);
+        take(&mut connections, &answer, Direction::Outbound, NOW);
+        for port in [8089, 5038] {
+            connect(&mut connections, PHONE, port, 701);
+            connections.is_readable(PHONE.parse().unwrap(), port);
+        }
+        let last = segment(PHONE, server, ACK, 1, 701);
+        take(&mut connections, &last, Direction::Inbound, NOW);
+        connections.is_readable(PHONE.parse().unwrap(), 5060);
+        let phone = PHONE.parse().unwrap();
+        for spoken in [LogTransport::Tls, LogTransport::Ws, LogTransport::Manager] {
+            assert_eq!(connections.speaks(phone, &[spoken], NOW), Some(spoken));
+        }
+        assert_eq!(connections.speaks(phone, &[LogTransport::Wss], NOW), None);
     }
 
     #[test]
@@ -345,7 +363,7 @@ mod tests {
         }
         assert_eq!(connections.known.len(), MOST);
         assert_eq!(connections.order.len(), MOST);
-        assert_eq!(connections.speaks(remote(0), NOW), None);
+        assert_eq!(connections.speaks(remote(0), &ANY, NOW), None);
         for n in 0..u16::try_from(MOST_OPENING).unwrap() + 10 {
             let answer = segment(
                 "192.0.2.1:5061",

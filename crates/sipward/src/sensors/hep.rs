@@ -96,6 +96,7 @@ impl HepSensor {
                 Transport::Udp
             },
             established: captured.is_stream,
+            decrypted: captured.is_stream,
         };
         self.reader
             .read(&way, captured.payload, Extent::Reassembled, sink);

@@ -101,6 +101,7 @@ pub(super) struct Way {
     pub destination: SocketAddr,
     pub transport: SipTransport,
     pub established: bool,
+    pub decrypted: bool,
 }
 
 /// How much of a message there is, and whether the kernel has looked at all of it.
@@ -224,6 +225,7 @@ impl PacketSensor {
                     destination,
                     transport: SipTransport::Udp,
                     established: false,
+                    decrypted: false,
                 };
                 self.reader.read(&way, payload, extent, sink);
             }
@@ -258,6 +260,7 @@ impl PacketSensor {
                 destination,
                 transport: SipTransport::Tcp,
                 established,
+                decrypted: false,
             };
             reader.read(&way, message, Extent::Reassembled, sink);
         };
@@ -408,6 +411,7 @@ impl Reader {
             destination: way.destination,
             transport: way.transport,
             established: way.established,
+            decrypted: way.decrypted,
             place: Place::Packet(way.number),
             sip: &message,
         });

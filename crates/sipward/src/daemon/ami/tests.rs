@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
-use sipward_asterisk::ami::{Message, security_event};
+use sipward_asterisk::ami::{Codec, Message, security_event};
+use sipward_shield::Direction;
+use sipward_testkit::packet::Packet;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream},
     net::{TcpListener, TcpStream},
@@ -12,9 +14,10 @@ use tokio::{
 
 use super::{Account, LONGEST, SHORTEST, backoff, follow};
 use crate::{
+    clock,
     config::Ami,
     control::{api::SensorState, server::Task},
-    daemon::{Guard, tests::Bench},
+    daemon::{Guard, double::WaitingFrames, taps::Taps, tests::Bench},
 };
 
 const GREETING: &str = "Asterisk Call Manager/5.0.4\r\n";
@@ -24,6 +27,7 @@ struct Wire {
     listener: TcpListener,
     tasks: mpsc::Receiver<Task>,
     guard: Guard,
+    taps: Taps,
     hosts: watch::Receiver<BTreeSet<String>>,
     _account: watch::Sender<Option<Account>>,
     _bench: Bench,
@@ -49,6 +53,7 @@ impl Wire {
             listener,
             tasks,
             guard: bench.guard(),
+            taps: Taps::double(WaitingFrames::new(Vec::new(), 0)),
             hosts,
             _account: account,
             _bench: bench,
@@ -78,7 +83,9 @@ impl Wire {
         let mut events = Vec::new();
         while events.len() < count {
             self.tasks.recv().await.unwrap()(&mut self.guard);
-            events.extend(self.guard.ami.take());
+            let waiting = self.guard.ami.waiting.clone();
+            events.extend(waiting.into_iter().filter(|it| security_event(it).is_some()));
+            self.guard.take_ami(&mut self.taps, clock::now());
         }
         events
     }
@@ -158,7 +165,42 @@ async fn events_come_through_whole_whatever_pieces_they_came_in() {
     // What stands before a message that was skipped might have been torn.
     assert_eq!(accounts(&events), ["-", "101", "102"]);
     assert_eq!(wire.guard.ami.view().events, 3);
-    assert_eq!(wire.guard.ami.view().unmatched, 1, "the huge one");
+    assert_eq!(wire.guard.ami.view().unmatched, 2, "the huge one and the torn one");
+}
+
+#[tokio::test]
+async fn an_event_counts_behind_the_handshake_that_proves_it_however_many_frames_wait() {
+    const PHONE: &str = "203.0.113.90:58428";
+    const SERVER: &str = "192.0.2.1:5061";
+    let media = Packet::udp("203.0.113.9:5060", "192.0.2.1:5060").payload(b"x");
+    let mut frames = vec![(Direction::In, media.build()); 1_000];
+    let segment = |from: &str, to: &str, flags, numbers: (u32, u32)| {
+        let segment = Packet::tcp(from, to).tcp_flags(flags);
+        segment.tcp_numbers(numbers.0, numbers.1).build()
+    };
+    let answer = segment(SERVER, PHONE, 0x12, (700, 1));
+    frames.push((Direction::Out, answer));
+    frames.push((Direction::In, segment(PHONE, SERVER, 0x10, (1, 701))));
+    let now = clock::now();
+    let mut taps = Taps::double(WaitingFrames::new(frames, now.0));
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    assert!(taps.take(&mut guard).is_some(), "more waits");
+
+    let accounts = (100..103).map(|account| {
+        let event = event(&account.to_string()).replace("InvalidPassword", "InvalidAccountID");
+        event.replace("IPV4/UDP/203", "IPV4/TLS/203")
+    });
+    let text: String = accounts.collect();
+    let mut codec = Codec::new();
+    let mut messages = codec.feed(text.as_bytes());
+    messages.extend(codec.quiet());
+    guard.ami.queue(messages);
+    guard.take_ami(&mut taps, now);
+    let suspects = guard.suspects();
+    let counts: Vec<_> = suspects.iter().map(|it| (it.detector.as_str(), it.count)).collect();
+    assert_eq!(counts, [("extension-enumeration", 3)]);
+    assert_eq!(guard.ami.view().events, 3);
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ pub(super) fn message(guard: &mut Guard, direction: Direction, from: &str, to: &
         destination: address(to),
         transport: Transport::Udp,
         established: false,
+        decrypted: false,
         place: Place::Packet(1),
         sip: &sip::Message::parse(text),
     });
