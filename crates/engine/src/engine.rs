@@ -212,7 +212,9 @@ impl Engine {
     }
 
     /// Until `now` packets went by that no observation tells of. What was awaited then, an ACK,
-    /// credentials, may have been among them, so that it did not come is held against nobody.
+    /// credentials, may have been among them, so that it did not come is held against nobody. So may
+    /// a registration: whom the server asks with OPTIONS or calls becomes no peer for two hours by
+    /// answering, unless it was one before. To be called at the start, too.
     pub fn overlooked(&mut self, now: Time) {
         // Before the time passes, for what is due was perhaps overlooked.
         self.unseen = Some(now);

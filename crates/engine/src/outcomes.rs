@@ -21,6 +21,10 @@ use crate::{
 /// Successes within this time make an address an old acquaintance.
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
+/// How long a registration lasts at most that nobody saw: PJSIP's default of `maximum_expiration`,
+/// and twice chan_sip's.
+const REGISTERED: Duration = Duration::from_secs(7_200);
+
 /// A refused attempt that waits for its success.
 #[derive(Clone, Debug)]
 pub(crate) struct WaitingAttempt {
@@ -207,9 +211,13 @@ impl Engine {
             .get(peer.ip(), self.now)
             .map(|trusted| trusted.by);
         // The server asks registered phones with OPTIONS, too, also where their trust has ended:
-        // that makes no trunk of them.
-        let is_customer = by != Some(TrustedBy::Peer) && self.trust.has_logged_in(peer.ip());
-        if method != Method::Register && is_customer {
+        // that makes no trunk of them. And a stolen account that registered while nobody looked may
+        // have named anybody as such a phone.
+        let may_be_customer = self.trust.has_logged_in(peer.ip())
+            || self
+                .unseen
+                .is_some_and(|unseen| self.now.since(unseen) < REGISTERED);
+        if method != Method::Register && by != Some(TrustedBy::Peer) && may_be_customer {
             return;
         }
         self.succeed(Success {

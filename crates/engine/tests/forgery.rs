@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use scene::{Driver, Job, START, Scene, millis, minutes, seconds};
 use sipward_engine::{
     Command, Confidence, Detector, KernelDrop, Observation, Protection, Reason, Scope,
-    SignatureHit, Time, Transport,
+    SignatureHit, Time, Transport, TrustedBy,
 };
 use test_case::test_case;
 
@@ -270,6 +270,37 @@ fn who_is_named_as_the_contact_of_an_account_does_not_become_a_trunk_by_answerin
             "{asked}"
         );
     }
+}
+
+/// It may be the Contact of a stolen account: of an earlier registration, or one that was lost.
+#[test]
+fn who_is_asked_while_registrations_may_be_unknown_becomes_no_trunk_by_answering() {
+    let mut scene = scene();
+    let is_peer = |scene: &Scene, address: &str| {
+        let address: std::net::IpAddr = address.parse().unwrap();
+        let mut trusted = scene.engine.trusted(scene.now);
+        trusted.any(|it| it.address == address && it.by == TrustedBy::Peer)
+    };
+    scene.engine.overlooked(scene.now);
+    for method in ["OPTIONS", "INVITE"] {
+        scene.server_asks(ASKED, method, "200 OK");
+        assert!(!is_peer(&scene, "203.0.113.66"), "{method}");
+    }
+    scene.server_asks("203.0.113.67:5060", "REGISTER", "200 OK");
+    assert!(is_peer(&scene, "203.0.113.67"));
+    // A peer of before stays one for another week.
+    scene.play(minutes(119));
+    let until = |scene: &Scene| {
+        let address: std::net::IpAddr = "192.0.2.99".parse().unwrap();
+        let mut trusted = scene.engine.trusted(scene.now);
+        trusted.find(|it| it.address == address).unwrap().until
+    };
+    let before = until(&scene);
+    scene.server_asks(TRUNK, "OPTIONS", "200 OK");
+    assert!(until(&scene) > before);
+    scene.play(minutes(121));
+    scene.server_asks(ASKED, "OPTIONS", "200 OK");
+    assert!(is_peer(&scene, "203.0.113.66"));
 }
 
 const ASKED: &str = "203.0.113.66:5060";

@@ -88,6 +88,8 @@ impl Guard {
             decided: VecDeque::new(),
             pending: Vec::new(),
         };
+        // Who has registered until now, nobody saw.
+        guard.overlooked();
         guard.enforce_policy(tables)?;
         guard.look_at_machine();
         reconcile::bans(&mut guard)?;
