@@ -1,6 +1,7 @@
 //! Frames in, observations out.
 
 mod datagrams;
+mod forgery;
 mod fragments;
 mod hep;
 mod streams;

@@ -3,20 +3,35 @@
 use sipward_testkit::{
     asterisk::{Asterisk, Driver, Settings},
     lab::{ATTACKER, Lab, PBX, PHONES},
-    user_agent::UserAgents,
+    user_agent::{Exchange, Pace, Transport, UserAgents},
 };
 
 use crate::{can_run, guard, logs_of, sensor, wait_for};
 
 /// What the user name of a REGISTER becomes in the log.
-const FORGED: [&str; 4] = [
+const FORGED: [&str; 7] = [
     // Whole fields, and whole lines behind a line feed.
     "x\",SessionID=\"1\",LocalAddress=\"IPV4/TLS/192.0.2.1/1\",RemoteAddress=\"IPV4/TLS/198.51.100.10/9\"\r\n",
     "x\r\n[1] SECURITY[1] a: SecurityEvent=\"InvalidPassword\",Service=\"SIP\",AccountID=\"1\",RemoteAddress=\"IPV4/TLS/198.51.100.10/9\"\n",
     "x\r\n[1] NOTICE[1] manager.c: 198.51.100.10 failed to authenticate as 'a'\r\n\n\n\n\n\n\n\n\n\n",
+    // Who is connected is so from some port.
+    "x\r\n[1] NOTICE[1] chan_sip.c: Registration from 'a' failed for '198.51.100.10' - Wrong password\r\n\n\n\n\n\n\n",
+    "x\r\n[1] SECURITY[1] a: SecurityEvent=\"InvalidPassword\",Service=\"SIP\",AccountID=\"1\",RemoteAddress=\"IPV4/TLS/198.51.100.10/0\"\r\n\n\n\n\n",
+    // Of what no handshake ever proves.
+    "x\r\n[1] NOTICE[1] chan_iax2.c: Host 198.51.100.20 failed MD5 authentication for 'a' (1 != 2)\r\n\n\n\n\n\n\n",
     // What would blind the sensor.
     "x\r\n<--- Received SIP request (65535 bytes) from UDP:1.1.1.1:1 --->\r\n",
 ];
+/// The beginnings of its whole lines, as they stand in the log.
+const LINES: [&str; 5] = [
+    "\n[1] SECURITY[1] a: SecurityEvent=\"InvalidPassword\",Service=\"SIP\",AccountID=\"1\",RemoteAddress=\"IPV4/TLS/198.51.100.10/9\"",
+    "\n[1] NOTICE[1] manager.c: 198.51.100.10 failed",
+    "\n[1] NOTICE[1] chan_sip.c: Registration from 'a' failed for '198.51.100.10' - Wrong password",
+    "\n[1] SECURITY[1] a: SecurityEvent=\"InvalidPassword\",Service=\"SIP\",AccountID=\"1\",RemoteAddress=\"IPV4/TLS/198.51.100.10/0\"",
+    "\n[1] NOTICE[1] chan_iax2.c: Host 198.51.100.20 failed MD5 authentication",
+];
+/// Somebody whose lines would count unproven.
+const OTHER: &str = "198.51.100.20";
 
 /// As a SIP user name has it; a colon would begin a password.
 fn escaped(name: &str) -> String {
@@ -35,14 +50,28 @@ fn lines_that_a_stranger_wrote_ban_nobody_else_and_hide_nothing() {
         return;
     }
     let lab = Lab::new().unwrap();
-    let asterisk = Asterisk::start(&lab.pbx, &Settings::default()).unwrap();
+    lab.phones.address("eth0", &format!("{OTHER}/24")).unwrap();
+    let settings = Settings {
+        tls_and_web_socket: Some(Driver::ChanSip),
+        ..Settings::default()
+    };
+    let asterisk = Asterisk::start(&lab.pbx, &settings).unwrap();
     let guard = guard(&lab.pbx, &logs_of(&asterisk));
     let mut parties = UserAgents::new(&lab).unwrap();
+    parties.trust(&asterisk.certificate().unwrap()).unwrap();
+    let over_tls = Driver::ChanSip.address_over(Transport::Tls).to_string();
+    let connected = [PHONES, OTHER].map(|address| {
+        let source = format!("{address}:5060");
+        Exchange::new(&source, &over_tls, "OPTIONS", "101").over(Transport::Tls)
+    });
+    let connected = connected.map(|exchange| parties.name(exchange)).into();
+    let answers = parties.play(connected, Pace::OneByOne).unwrap();
+    assert!(answers.iter().all(Option::is_some), "{answers:?}");
     let server = Driver::ChanSip.address();
     for round in 0..10_u16 {
         for (number, name) in (0..).zip(FORGED) {
             // Each from a source of its own, so that no ban ends it.
-            let source = format!("203.0.113.{}:5070", 10 + 4 * round + number);
+            let source = format!("203.0.113.{}:5070", 10 + 7 * round + number);
             let name = escaped(name);
             let request = format!(
                 "REGISTER sip:{PBX} SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bK{round}-{number}\r\n\
@@ -57,9 +86,7 @@ fn lines_that_a_stranger_wrote_ban_nobody_else_and_hide_nothing() {
     }
     asterisk
         .wait_for_log("security", crate::PATIENCE, |log| {
-            log.matches("\n[1] NOTICE[1] manager.c: 198.51.100.10 failed")
-                .count()
-                >= 9
+            LINES.iter().all(|line| log.matches(line).count() >= 9)
         })
         .unwrap();
     let written = || asterisk.log("security").matches("SecurityEvent=").count();
@@ -80,8 +107,13 @@ fn lines_that_a_stranger_wrote_ban_nobody_else_and_hide_nothing() {
     // Longer than a guess waits for the login that would excuse it.
     parties.linger(std::time::Duration::from_secs(12)).unwrap();
     assert!(!guard.bans(&format!("{PHONES}/32")).unwrap());
+    let bans = guard.json(&["bans"]).unwrap();
+    let is_proven = |ban: &serde_json::Value| ban["proven"] == true;
+    assert!(!bans.as_array().unwrap().iter().any(is_proven), "{bans}");
     let trusted = guard.json(&["trusted"]).unwrap().to_string();
-    assert!(!trusted.contains(PHONES), "{trusted}");
+    for address in [PHONES, OTHER] {
+        assert!(!trusted.contains(address), "{trusted}");
+    }
     let why = guard.json(&["why", PHONES]).unwrap();
     assert_eq!(why["alerts"].as_array().unwrap().len(), 0, "{why}");
 }
