@@ -44,6 +44,8 @@ pub struct LogLine<'a> {
     pub thread: u32,
     /// The source file (`chan_sip.c`), or `Ext. 600` for a line of Asterisk's dialplan.
     pub file: &'a [u8],
+    /// What stands behind all that.
+    pub message: &'a [u8],
     /// What happened.
     pub event: SecurityEvent<'a>,
     /// A stranger may have written the line: it names no address.
@@ -51,8 +53,15 @@ pub struct LogLine<'a> {
 }
 
 impl LogLine<'_> {
+    /// What the record is in every file that has it: each may write the time in a form of its own,
+    /// and syslog writes line and function beside the file.
+    #[must_use]
+    pub const fn record(&self) -> (Level, u32, &[u8], &[u8]) {
+        (self.level, self.thread, self.file, self.message)
+    }
+
     /// Asterisk writes a SECURITY event of the same thing, where that level is switched on: whoever
-    /// reads both must count one, and the event is the harder one to forge.
+    /// reads both must count one.
     #[must_use]
     pub fn has_a_security_event(&self) -> bool {
         self.level != Level::Security
@@ -240,6 +249,7 @@ fn read<'a>(prefix: &prefix::Prefix<'a>, text: &'a [u8]) -> Option<LogLine<'a>> 
         level: prefix.level,
         thread: prefix.thread,
         file: prefix.file,
+        message: text,
         event,
         is_doubtful: false,
     })

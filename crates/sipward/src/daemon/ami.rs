@@ -80,7 +80,7 @@ impl AmiSensor {
     }
 
     /// Takes another state, and tells the log of it.
-    fn is(&mut self, state: SensorState, note: Option<String>) {
+    pub(super) fn is(&mut self, state: SensorState, note: Option<String>) {
         let now = Some((state, note));
         if self.state == now {
             return;
@@ -96,7 +96,7 @@ impl AmiSensor {
     }
 
     /// Takes what came. It is observed once the packets that came before are.
-    fn queue(&mut self, messages: Vec<Message>) {
+    pub(super) fn queue(&mut self, messages: Vec<Message>) {
         self.waiting.extend(messages);
     }
 

@@ -17,6 +17,7 @@ use sipward_shield::{
     Policy, Scope, Shield, TapFrame, TapPorts, TapStatistics, Target, XdpMode,
 };
 use sipward_signature::Tables;
+use sipward_testkit::packet::Packet;
 
 /// Packets that every ban has dropped.
 pub const DROPPED: u64 = 7;
@@ -182,6 +183,18 @@ impl WaitingFrames {
             socket: UnixDatagram::unbound().unwrap(),
         }
     }
+}
+
+/// The server's answer to a SYN, and its acknowledgement.
+pub fn handshake(remote: &str, local: &str) -> Vec<(Direction, Vec<u8>)> {
+    let segment = |from: &str, to: &str, flags, (sequence, acknowledges)| {
+        let segment = Packet::tcp(from, to).tcp_flags(flags);
+        segment.tcp_numbers(sequence, acknowledges).build()
+    };
+    vec![
+        (Direction::Out, segment(local, remote, 0x12, (700, 1))),
+        (Direction::In, segment(remote, local, 0x10, (1, 701))),
+    ]
 }
 
 impl AsFd for WaitingFrames {

@@ -2,8 +2,8 @@
 //!
 //! Asterisk writes the same record into several files, and a NOTICE beside the SECURITY event of the
 //! same thing; its manager interface tells that event again. Each counts once: a record that another
-//! file brought already is passed over, and so is a NOTICE of what a SECURITY event tells where those
-//! are read, from a file or from the manager interface.
+//! file brought already is passed over ([`Duplicates`]), and of what the three of them tell as much
+//! counts as one of them does ([`Twins`](crate::sensors::Twins)).
 
 mod find;
 mod follow;
@@ -11,7 +11,7 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use sipward_asterisk::log::{Level, LogLine};
+use sipward_asterisk::log::LogLine;
 use sipward_engine::{Place, Time, escape_at_most};
 
 use self::{follow::Follower, watch::Watch};
@@ -32,8 +32,6 @@ pub struct Logs {
     followers: Vec<Follower>,
     watch: Watch,
     duplicates: Duplicates,
-    /// A file brings SECURITY events.
-    has_security: bool,
     /// Something may be new.
     is_due: bool,
     warned: Option<Instant>,
@@ -55,7 +53,6 @@ impl Logs {
             followers: Vec::new(),
             watch: Watch::open(),
             duplicates: Duplicates::default(),
-            has_security: false,
             is_due: true,
             warned: None,
             unseen_calls: UnseenCalls::default(),
@@ -67,9 +64,8 @@ impl Logs {
     /// Follows the logs of another configuration from now on; those that are followed already go
     /// on as they were.
     pub fn follow(&mut self, config: &Asterisk) {
-        let found = find::logs(config);
         let mut before = std::mem::take(&mut self.followers);
-        for path in found.paths {
+        for path in find::logs(config) {
             let known = before.iter().position(|follower| follower.path() == path);
             let follower = match known {
                 Some(known) => before.swap_remove(known),
@@ -77,8 +73,6 @@ impl Logs {
             };
             self.followers.push(follower);
         }
-        self.has_security =
-            found.has_security || self.followers.iter().any(Follower::has_security_lines);
         self.check();
     }
 
@@ -112,24 +106,16 @@ impl Logs {
         }
         let at = Instant::now();
         let several = self.followers.len() > 1;
-        let manager_tells = guard.ami.view().state == SensorState::On;
         let mut brought = Brought::default();
         for (number, follower) in self.followers.iter_mut().enumerate() {
-            let (duplicates, has_security) = (&mut self.duplicates, &mut self.has_security);
-            let unseen_calls = &mut self.unseen_calls;
+            let (duplicates, unseen_calls) = (&mut self.duplicates, &mut self.unseen_calls);
             // All lines of the turn were written before its first one is told.
             let mut is_sought = false;
             let turn = follower.take(at, &mut |line_number, line, text| {
-                let is_security = line.level == Level::Security;
-                *has_security |= is_security;
-                if several && !duplicates.is_new(number, text, now) {
+                if several && !duplicates.is_new(number, line.record(), now) {
                     return;
                 }
                 brought.events += 1;
-                let has_events = *has_security || manager_tells;
-                if line.has_a_security_event() && has_events {
-                    return;
-                }
                 if !is_sought && guard.lacks_connection(&line.event) {
                     is_sought = true;
                     guard.seek_connection(&line.event, taps);
@@ -179,7 +165,8 @@ impl Logs {
         tracing::warn!(
             "unattributed: Asterisk gave up on {count} calls whose packets sipward did not see, so \
              nobody knows who called: guard the interface they come in by (--interface), and name \
-             their ports in [ports]. The last line: {line}"
+             their ports in [ports]; if they came over TLS, have the server send what it reads \
+             ([sensors] hep; res_hep and res_hep_pjsip of Asterisk). The last line: {line}"
         );
     }
 }
@@ -207,7 +194,7 @@ fn observe(
         return false;
     };
     let before = guard.engine.statistics().unattributed_lines;
-    guard.observe_told(Witness::Log, &event, now);
+    guard.observe_told(Witness::of(line), &event, now);
     let is_unseen = guard.engine.statistics().unattributed_lines > before;
     if is_unseen {
         unseen_calls.count += 1;
@@ -215,3 +202,6 @@ fn observe(
     }
     !is_unseen
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,12 @@
 //! What the lines of logs come to, beside each other and beside captures of the same time.
 
-use std::time::Duration;
-
-use sipward_asterisk::log::{self, Kind, Level};
+use sipward_asterisk::log::{self, Kind};
 use sipward_engine::{Engine, Observation, Place, Time};
 
 use super::report::Reporter;
-use crate::sensors::{Connections, Duplicates, asterisk::log_event};
+use crate::sensors::{Connections, Duplicates, Twins, Witness, asterisk::log_event};
 
-/// How long after a SECURITY event Asterisk is taken to write one beside each NOTICE of the same
-/// thing: with the level switched on, every phone that registers causes some.
-const SECURITY: Duration = Duration::from_secs(3600);
+const NANOSECONDS: u64 = 1_000_000_000;
 
 /// A line of a file.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +26,8 @@ pub struct Line<'a> {
 pub struct Logs {
     /// Asterisk writes the same record into several files.
     duplicates: Duplicates,
-    /// The last SECURITY event.
-    security: Option<Time>,
+    /// And a NOTICE beside some SECURITY events.
+    twins: Twins,
 }
 
 impl Logs {
@@ -47,7 +43,9 @@ impl Logs {
         let Some(line) = log::parse(text) else {
             return;
         };
-        if !self.duplicates.is_new(read.file, text, now) {
+        // The same line of another second is another record: of a log that was rotated then.
+        let record = (line.record(), now.0 / NANOSECONDS);
+        if !self.duplicates.is_new(read.file, record, now) {
             return;
         }
         let line = if read.is_doubtful {
@@ -60,18 +58,12 @@ impl Logs {
             return;
         }
         reporter.log_event(line.event.remote.map(|remote| remote.address.ip()));
-        if line.level == Level::Security {
-            self.security = Some(now);
-        }
-        let has_security = self.security.is_some_and(|last| now.since(last) < SECURITY);
-        if has_security && line.has_a_security_event() {
-            return;
-        }
         let place = Place::Line(read.place);
         let event = log_event(&line.event, text, place, |remote, spoken| {
             connections.speaks(remote, spoken, now)
         });
-        if let Some(event) = event {
+        let is_new = |event: &_| self.twins.is_new(Witness::of(&line), event, now);
+        if let Some(event) = event.filter(is_new) {
             engine.observe(&Observation::Log(event), now);
         }
     }

@@ -44,7 +44,9 @@ pub fn log_event<'a>(
 /// From where somebody must be connected so that an event counts, and what they may speak there, what
 /// cannot be read on the wire first. A line without a port says of no connection that it is the one.
 #[must_use]
-pub fn needs_connection(event: &SecurityEvent<'_>) -> Option<(SocketAddr, &'static [LogTransport])> {
+pub fn needs_connection(
+    event: &SecurityEvent<'_>,
+) -> Option<(SocketAddr, &'static [LogTransport])> {
     let remote = event.remote.filter(|remote| remote.address.port() != 0)?;
     let spoken: &[LogTransport] = match event.service {
         Service::Iax2 => return None,

@@ -230,7 +230,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::{ConnectionPorts, Connections, MOST, MOST_OPENING, REMEMBERED};
-        use sipward_engine::{Direction, LogTransport, Time};
+    use sipward_engine::{Direction, LogTransport, Time};
     use sipward_testkit::packet::Packet;
     use sipward_wire::LinkType;
     use std::net::SocketAddr;

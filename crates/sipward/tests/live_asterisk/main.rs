@@ -56,6 +56,14 @@ fn sensor(guard: &Guard<'_>) -> Value {
     guard.json(&["status"]).unwrap()["sensors"]["asterisk_log"].clone()
 }
 
+/// A line that nothing comes of: a call that no packet told of.
+fn mark(number: u64) -> String {
+    format!(
+        "[2026-11-22 18:55:40.000] WARNING[7] chan_sip.c: Timeout on mark-{number}@h on non-critical \
+         invite transaction.\n"
+    )
+}
+
 /// What an address is suspected of by a detector, and at which count.
 fn suspicion(guard: &Guard<'_>, address: &str, detector: &str) -> Option<Value> {
     let why = guard.json(&["why", address]).unwrap();

@@ -13,7 +13,7 @@ use sipward_testkit::{
     user_agent::UserAgents,
 };
 
-use crate::{can_run, guard, sensor, wait_for};
+use crate::{can_run, guard, mark, sensor, wait_for};
 
 /// Lines between two disturbances.
 const LINES: u64 = 500;
@@ -23,14 +23,6 @@ fn line(number: u64) -> String {
     format!(
         "[2026-11-22 18:55:40.000] NOTICE[7] chan_sip.c: Registration from '<sip:{number}@192.0.2.1>' \
          failed for '203.0.113.9:{port}' - Device does not match ACL\n"
-    )
-}
-
-/// The one line that nothing comes of: a call that no packet told of.
-fn mark(round: u64) -> String {
-    format!(
-        "[2026-11-22 18:55:40.000] WARNING[7] chan_sip.c: Timeout on mark-{round}@h on non-critical \
-         invite transaction.\n"
     )
 }
 

@@ -17,7 +17,12 @@ use crate::{
     clock,
     config::Ami,
     control::{api::SensorState, server::Task},
-    daemon::{Guard, double::WaitingFrames, taps::Taps, tests::Bench},
+    daemon::{
+        Guard,
+        double::{WaitingFrames, handshake},
+        taps::Taps,
+        tests::Bench,
+    },
 };
 
 const GREETING: &str = "Asterisk Call Manager/5.0.4\r\n";
@@ -84,7 +89,11 @@ impl Wire {
         while events.len() < count {
             self.tasks.recv().await.unwrap()(&mut self.guard);
             let waiting = self.guard.ami.waiting.clone();
-            events.extend(waiting.into_iter().filter(|it| security_event(it).is_some()));
+            events.extend(
+                waiting
+                    .into_iter()
+                    .filter(|it| security_event(it).is_some()),
+            );
             self.guard.take_ami(&mut self.taps, clock::now());
         }
         events
@@ -165,22 +174,18 @@ async fn events_come_through_whole_whatever_pieces_they_came_in() {
     // What stands before a message that was skipped might have been torn.
     assert_eq!(accounts(&events), ["-", "101", "102"]);
     assert_eq!(wire.guard.ami.view().events, 3);
-    assert_eq!(wire.guard.ami.view().unmatched, 2, "the huge one and the torn one");
+    assert_eq!(
+        wire.guard.ami.view().unmatched,
+        2,
+        "the huge one and the torn one"
+    );
 }
 
 #[tokio::test]
 async fn an_event_counts_behind_the_handshake_that_proves_it_however_many_frames_wait() {
-    const PHONE: &str = "203.0.113.90:58428";
-    const SERVER: &str = "192.0.2.1:5061";
-    let media = Packet::udp("203.0.113.9:5060", "192.0.2.1:5060").payload(b"x");
-    let mut frames = vec![(Direction::In, media.build()); 1_000];
-    let segment = |from: &str, to: &str, flags, numbers: (u32, u32)| {
-        let segment = Packet::tcp(from, to).tcp_flags(flags);
-        segment.tcp_numbers(numbers.0, numbers.1).build()
-    };
-    let answer = segment(SERVER, PHONE, 0x12, (700, 1));
-    frames.push((Direction::Out, answer));
-    frames.push((Direction::In, segment(PHONE, SERVER, 0x10, (1, 701))));
+    let other = Packet::udp("203.0.113.9:5060", "192.0.2.1:5060").payload(b"x");
+    let mut frames = vec![(Direction::In, other.build()); 1_000];
+    frames.extend(handshake("203.0.113.90:58428", "192.0.2.1:5061"));
     let now = clock::now();
     let mut taps = Taps::double(WaitingFrames::new(frames, now.0));
     let bench = Bench::new();
@@ -198,7 +203,10 @@ async fn an_event_counts_behind_the_handshake_that_proves_it_however_many_frames
     guard.ami.queue(messages);
     guard.take_ami(&mut taps, now);
     let suspects = guard.suspects();
-    let counts: Vec<_> = suspects.iter().map(|it| (it.detector.as_str(), it.count)).collect();
+    let counts: Vec<_> = suspects
+        .iter()
+        .map(|it| (it.detector.as_str(), it.count))
+        .collect();
     assert_eq!(counts, [("extension-enumeration", 3)]);
     assert_eq!(guard.ami.view().events, 3);
 }

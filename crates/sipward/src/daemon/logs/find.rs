@@ -21,41 +21,31 @@ const NAMES: [&str; 6] = [
     "security.log",
 ];
 
-/// What was found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The logs, whether they exist or not.
-    pub paths: Vec<PathBuf>,
-    /// One of them, which exists, is to have SECURITY events.
-    pub has_security: bool,
-}
-
-/// The logs that the configuration names, else those of `logger.conf` and of its samples.
-pub fn logs(config: &Asterisk) -> Found {
-    let disk = Disk;
-    let logging = logger::read(&mut Tree::new(&disk, &config.config_dir)).unwrap_or_default();
-    let readable = || logging.files.iter().filter(|file| !file.json);
+/// The logs that the configuration names, else those of `logger.conf` and of its samples, whether
+/// they exist or not.
+pub fn logs(config: &Asterisk) -> Vec<PathBuf> {
     let mut paths = config.logs.clone();
     if paths.is_empty() {
-        paths.extend(readable().map(|file| file.path.clone()));
+        let disk = Disk;
+        let logging = logger::read(&mut Tree::new(&disk, &config.config_dir)).unwrap_or_default();
+        let readable = logging.files.into_iter().filter(|file| !file.json);
+        paths.extend(readable.map(|file| file.path));
         paths.extend(NAMES.iter().map(|name| Path::new(FOLDER).join(name)));
     }
-    let mut found = Found::default();
+    let mut found = Vec::new();
     for path in paths {
         // A variable of the shell stands for a name that only Asterisk knows.
-        let is_known = found.paths.contains(&path) || path.to_string_lossy().contains("${");
+        let is_known = found.contains(&path) || path.to_string_lossy().contains("${");
         if !is_known {
-            found.paths.push(path);
+            found.push(path);
         }
     }
-    found.has_security = readable()
-        .any(|file| file.has("security") && found.paths.contains(&file.path) && file.path.exists());
     found
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, logs};
+    use super::logs;
     use crate::config::Asterisk;
     use std::{fs, path::PathBuf};
 
@@ -75,13 +65,12 @@ mod tests {
     fn without_any_configuration_the_samples_names_are_followed() {
         let (_folder, config) = asterisk(&[]);
         let found = logs(&config);
-        assert!(found.paths.contains(&"/var/log/asterisk/messages".into()));
-        assert!(found.paths.contains(&"/var/log/asterisk/security".into()));
-        assert!(!found.has_security);
+        assert!(found.contains(&"/var/log/asterisk/messages".into()));
+        assert!(found.contains(&"/var/log/asterisk/security".into()));
     }
 
     #[test]
-    fn logger_conf_names_files_and_who_has_security_events() {
+    fn logger_conf_names_files() {
         let (_folder, config) = asterisk(&[(
             "logger.conf",
             "[general]\ndateformat=%F %T\n[logfiles]\nconsole => notice\n\
@@ -93,12 +82,8 @@ mod tests {
         fs::write(config.config_dir.join("asterisk.conf"), text).unwrap();
         let found = logs(&config);
         let expected = ["messages", "sec/all"].map(|name| logs_folder.join(name));
-        assert_eq!(found.paths[..2], expected);
-        assert!(!found.has_security, "the file is not there");
-        fs::create_dir_all(logs_folder.join("sec")).unwrap();
-        fs::write(logs_folder.join("sec/all"), "").unwrap();
-        assert!(logs(&config).has_security);
-        assert!(!found.paths.iter().any(|path| path.ends_with("console")));
+        assert_eq!(found[..2], expected);
+        assert!(!found.iter().any(|path| path.ends_with("console")));
     }
 
     #[test]
@@ -112,10 +97,6 @@ mod tests {
             logs: vec![path.clone(), path.clone()],
             ..config
         };
-        let expected = Found {
-            paths: vec![path],
-            has_security: false,
-        };
-        assert_eq!(logs(&config), expected);
+        assert_eq!(logs(&config), [path]);
     }
 }

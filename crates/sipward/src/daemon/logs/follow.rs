@@ -18,7 +18,7 @@ use std::{
 };
 
 use nix::fcntl::OFlag;
-use sipward_asterisk::log::{Level, LogLine, Reader};
+use sipward_asterisk::log::{LogLine, Reader};
 
 /// Bytes taken from a file in one turn at most.
 const TURN: usize = 512 << 10;
@@ -106,22 +106,6 @@ impl Follower {
     /// Whether there is a file of this name, or was one that is still read.
     pub fn is_open(&self) -> bool {
         self.current.is_some()
-    }
-
-    /// Whether the end of the file, as it is now, has a SECURITY line.
-    pub fn has_security_lines(&self) -> bool {
-        const TAIL: u64 = 256 << 10;
-        let Some(opened) = &self.current else {
-            return false;
-        };
-        let length = opened.file.metadata().map_or(0, |about| about.len());
-        let start = length.saturating_sub(TAIL);
-        let mut tail = vec![0; usize::try_from(length - start).unwrap_or(0)];
-        let read = opened.file.read_at(&mut tail, start).unwrap_or(0);
-        tail.truncate(read);
-        let mut reader = Reader::new();
-        let mut lines = reader.read(&tail);
-        lines.any(|(_, line)| line.level == Level::Security)
     }
 
     /// Takes what is new, at most 512 kB of each file.
