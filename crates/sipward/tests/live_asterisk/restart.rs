@@ -23,6 +23,8 @@ use crate::{PATIENCE, can_run, sensor, suspicion, wait_for};
 /// Addresses that attack before and after, each twice: not yet enough for a ban.
 const STEADY: [&str; 3] = ["203.0.113.10", "203.0.113.11", "203.0.113.12"];
 const ATTEMPTS: u16 = 2;
+/// The first port of the attempts after it.
+const LATER: u16 = 21_000;
 /// Attempts that are answered before it ends, and again once it is back: each of an address of its
 /// own, lest many of a /24 come half-way to a ban.
 const ANSWERED: usize = 6;
@@ -46,8 +48,9 @@ fn guard<'a>(lab: &'a Lab, asterisk: &Asterisk, folder: &Path) -> Guard<'a> {
     Guard::start_with(Path::new(env!("CARGO_BIN_EXE_sipward")), &lab.pbx, &config).unwrap()
 }
 
-/// A wrong password over TLS, where only Asterisk can tell of it. Each address tries an account of
-/// its own: one that many attack would be a reason of its own.
+/// A wrong password over TLS, where only Asterisk can tell of it. Each address tries accounts of its
+/// own: one that many attack would be a reason of its own, and one that is tried again ten seconds
+/// later may be a phone's.
 fn attempt(attacker: &str, port: u16) -> Exchange {
     let driver = if port.is_multiple_of(2) {
         Driver::ChanSip
@@ -56,7 +59,7 @@ fn attempt(attacker: &str, port: u16) -> Exchange {
     };
     let server = driver.address_over(Transport::Tls).to_string();
     let (_, host) = attacker.rsplit_once('.').unwrap();
-    let account = 101 + host.parse::<u16>().unwrap() % 99;
+    let account = 101 + (host.parse::<u16>().unwrap() + port / LATER * 13) % 99;
     let source = format!("{attacker}:{port}");
     Exchange::new(&source, &server, "REGISTER", &account.to_string())
         .login(Login::Password("wrong".to_owned()))
@@ -154,7 +157,7 @@ fn a_restart_of_asterisk_neither_loses_nor_doubles_an_attempt() {
         ami()["state"] == "on" && log_ins() >= 2
     });
     let told = ami()["events"].as_u64().unwrap();
-    steady(21_000);
+    steady(LATER);
 
     let log = || asterisk.log("security");
     wait_for("every line to be read once", &guard, || {
