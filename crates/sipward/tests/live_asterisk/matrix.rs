@@ -18,17 +18,21 @@
 //! Only one driver of an Asterisk has WebSocket, so each has its own Asterisk.
 #![expect(clippy::print_stdout, reason = "the matrix is what the tests are for")]
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap, fmt::Write as _, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _,
+    path::Path, time::Duration,
+};
 
 use serde_json::Value;
 use sipward_testkit::{
-    asterisk::{Asterisk, Driver, ECHO_EXTENSION, Settings},
+    asterisk::{Asterisk, Driver, ECHO_EXTENSION, MANAGER_SECRET, MANAGER_USER, Settings},
     guard::Guard,
     lab::{ATTACKER, Lab},
     process::wait_until,
     require::{Need, require},
     user_agent::{Exchange, Pace, Transport, UserAgents},
 };
+use tempfile::TempDir;
 
 const TRANSPORTS: [Transport; 5] = [
     Transport::Udp,
@@ -77,6 +81,8 @@ enum Sensor {
     Wire,
     /// Asterisk's log.
     Log,
+    /// The manager interface.
+    Ami,
     /// What `res_hep` sends of the messages that Asterisk has decrypted.
     Hep,
 }
@@ -93,6 +99,13 @@ struct Cell {
 fn every_attack_on_chan_sip_is_found_once_over_every_transport() {
     if can_run() {
         attack_everywhere(Driver::ChanSip, Sensor::Log);
+    }
+}
+
+#[test]
+fn what_the_manager_interface_alone_tells_of_chan_sip_is_as_good_as_the_log() {
+    if can_run() {
+        attack_everywhere(Driver::ChanSip, Sensor::Ami);
     }
 }
 
@@ -120,14 +133,14 @@ fn attack_everywhere(driver: Driver, encrypted: Sensor) {
     lab.router.route(INTERNET, ATTACKER).unwrap();
     lab.attacker.own_all(INTERNET).unwrap();
     let asterisk = Asterisk::start(&lab.pbx, &settings(driver, encrypted)).unwrap();
-    let logs = ["security", "messages"].map(|name| asterisk.log_path(name));
-    let hep = match encrypted {
-        Sensor::Hep => "[sensors]\nhep = \"127.0.0.1:9060\"\n",
-        Sensor::Wire | Sensor::Log => "",
-    };
-    let config = format!("{PORTS}[asterisk]\nlogs = {logs:?}\n{hep}");
+    let folder = TempDir::new().unwrap();
+    let config = config(encrypted, &asterisk, folder.path());
     let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
     let guard = Guard::start_with(program, &lab.pbx, &config).unwrap();
+    if encrypted == Sensor::Ami {
+        let is_on = || guard.json(&["status"]).unwrap()["sensors"]["ami"]["state"] == "on";
+        wait_until("the manager interface", PATIENCE, is_on).unwrap();
+    }
 
     let cells = cells(encrypted);
     let mut agents = UserAgents::new(&lab).unwrap();
@@ -167,9 +180,9 @@ fn attack_everywhere(driver: Driver, encrypted: Sensor) {
     let is_over = || last.iter().all(|cell| !alerts(&guard, cell).is_empty());
     let waited = waited.and_then(|()| wait_until("the last alerts", PATIENCE, is_over));
 
-    let unattributed = match driver {
-        Driver::ChanSip => unattributed(&guard, &asterisk, &cells),
-        Driver::Pjsip => String::new(),
+    let unattributed = match (driver, encrypted) {
+        (Driver::ChanSip, Sensor::Log) => unattributed(&guard, &asterisk, &cells),
+        (Driver::ChanSip | Driver::Pjsip, _) => String::new(),
     };
     let mut table = format!("{driver:?}\n");
     let mut wrong = String::new();
@@ -253,6 +266,26 @@ fn cells(encrypted: Sensor) -> Vec<Cell> {
     cells
 }
 
+fn config(encrypted: Sensor, asterisk: &Asterisk, folder: &Path) -> String {
+    let logs = match encrypted {
+        Sensor::Ami => Vec::from([folder.join("none")]),
+        Sensor::Wire | Sensor::Log | Sensor::Hep => ["security", "messages"]
+            .map(|name| asterisk.log_path(name))
+            .into(),
+    };
+    let more = match encrypted {
+        Sensor::Hep => "[sensors]\nhep = \"127.0.0.1:9060\"\n".to_owned(),
+        Sensor::Ami => {
+            let secret = folder.join("secret");
+            fs::write(&secret, MANAGER_SECRET).unwrap();
+            fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+            format!("[asterisk.ami]\nuser = \"{MANAGER_USER}\"\nsecret-file = {secret:?}\n")
+        }
+        Sensor::Wire | Sensor::Log => String::new(),
+    };
+    format!("{PORTS}[asterisk]\nlogs = {logs:?}\n{more}")
+}
+
 fn settings(driver: Driver, encrypted: Sensor) -> Settings {
     let (mut sip, mut pjsip) = (String::new(), String::new());
     let access_list = "deny = 0.0.0.0/0\npermit = 198.51.100.0/24";
@@ -266,7 +299,7 @@ fn settings(driver: Driver, encrypted: Sensor) -> Settings {
             appended.insert("modules.conf", HEP_MODULES.to_owned());
             appended.insert("hep.conf", HEP.to_owned());
         }
-        Sensor::Wire | Sensor::Log => {}
+        Sensor::Wire | Sensor::Log | Sensor::Ami => {}
     }
     Settings {
         tls_and_web_socket: Some(driver),
@@ -310,8 +343,8 @@ impl Cell {
         };
         let account = 110 + number;
         let times = match (self.attack, self.sensor) {
-            (Attack::Invite | Attack::InviteNotAcknowledged, Sensor::Log) => 24,
-            (_, Sensor::Wire | Sensor::Log | Sensor::Hep) => 8,
+            (Attack::Invite | Attack::InviteNotAcknowledged, Sensor::Log | Sensor::Ami) => 24,
+            (_, Sensor::Wire | Sensor::Log | Sensor::Ami | Sensor::Hep) => 8,
         };
         let one = |n: u16| {
             let dialled = format!("90044{}", 5_550_100 + 1_913 * u32::from(n));
@@ -331,7 +364,9 @@ impl Cell {
         let detector = match (self.attack, self.sensor) {
             (Attack::WrongPassword, _) => "password-guessing",
             (Attack::UnknownUser | Attack::AccessList, _) => "extension-enumeration",
-            (Attack::Invite | Attack::InviteNotAcknowledged, Sensor::Log) => "server-probing",
+            (Attack::Invite | Attack::InviteNotAcknowledged, Sensor::Log | Sensor::Ami) => {
+                "server-probing"
+            }
             (Attack::Invite, Sensor::Wire | Sensor::Hep) => "toll-fraud-probe",
             (Attack::InviteNotAcknowledged, Sensor::Wire | Sensor::Hep) => "unanswered-invite",
         };
@@ -357,11 +392,19 @@ impl Found {
         let alerts = alerts(guard, cell);
         let sensor = |alert: &Value| {
             let evidence = alert["evidence"].as_array().unwrap();
-            let is_line = |e: &Value| e["summary"].as_str().unwrap().contains(".c: ");
-            match (evidence.iter().all(is_line), cell.sensor) {
-                (true, _) => Sensor::Log,
-                (false, Sensor::Hep) => Sensor::Hep,
-                (false, Sensor::Wire | Sensor::Log) => Sensor::Wire,
+            let all = |mark: &str| {
+                let has_it = |e: &Value| e["summary"].as_str().unwrap().contains(mark);
+                evidence.iter().all(has_it)
+            };
+            if all(".c: ") {
+                return Sensor::Log;
+            }
+            if all("Event: ") {
+                return Sensor::Ami;
+            }
+            match cell.sensor {
+                Sensor::Hep => Sensor::Hep,
+                Sensor::Wire | Sensor::Log | Sensor::Ami => Sensor::Wire,
             }
         };
         Self {
