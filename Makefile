@@ -3,7 +3,7 @@
 
 SIPWARD = target/release/sipward
 
-.PHONY: run demo test bench build check install-build-deps
+.PHONY: run demo floods test bench build check install-build-deps
 
 # Guards the interface of the default route until Ctrl-C, which detaches.
 run: build
@@ -13,6 +13,12 @@ run: build
 demo: build
 	tools/install-test-deps packages scanners asterisk fail2ban kamailio
 	cargo run --quiet --release -p sipward-testkit --bin sipward-demo -- $(SIPWARD)
+
+# Four floods of 30 s without protection, with the guide's rules, with Fail2Ban and with sipward,
+# and what honest phones make of each: about ten minutes.
+floods: build
+	tools/install-test-deps packages asterisk fail2ban
+	cargo run --quiet --release -p sipward-testkit --bin sipward-floods -- $(SIPWARD)
 
 test: install-build-deps
 	tools/install-test-deps

@@ -214,6 +214,23 @@ fn all_strangers_together_have_600_and_then_must_send_again() {
 }
 
 #[test]
+fn strangers_who_send_again_share_ten_times_the_rate() {
+    let mut policy = policy();
+    let from = |n: u32| format!("{}:5060", std::net::Ipv4Addr::from(0x0b00_0000 + n));
+    let frames = (0..10_000).map(|n| udp(&from(n), SERVER, REGISTER));
+    let frames: Vec<Vec<u8>> = frames.collect();
+    let mut passed = |at| {
+        let clean = frames
+            .iter()
+            .filter(|frame| judge(&mut policy, frame, at) == Reason::Clean);
+        clean.count()
+    };
+    assert_eq!(passed(NOW), 600);
+    // 150 tokens came back, and 10 * 600 may send again.
+    assert_eq!(passed(NOW + Duration::from_millis(500)), 6_150);
+}
+
+#[test]
 fn ssh_is_limited_by_new_connections() {
     let mut policy = policy();
     let syn = |flags| {

@@ -171,12 +171,6 @@ struct source {
 	__u32 dropped;
 };
 
-/* A packet that the common bucket refused. Many phones may be behind one source. */
-struct refusal {
-	struct address source;
-	__u64 hash;
-};
-
 struct connection {
 	struct address source;
 	struct address destination;
@@ -219,7 +213,6 @@ _Static_assert(sizeof(struct prefix4) == 8, "prefix4");
 _Static_assert(sizeof(struct prefix6) == 20, "prefix6");
 _Static_assert(sizeof(struct ban) == 40, "ban");
 _Static_assert(sizeof(struct source) == 40, "source");
-_Static_assert(sizeof(struct refusal) == 24, "refusal");
 _Static_assert(sizeof(struct connection) == 32, "connection");
 _Static_assert(sizeof(struct count) == 16, "count");
 _Static_assert(sizeof(struct event) == 72 + SAMPLE_MAX, "event");

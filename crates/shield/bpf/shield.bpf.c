@@ -20,6 +20,11 @@
 #define RETRANSMISSION_MIN (400 * MILLISECOND)
 #define RETRANSMISSION_MAX (32000 * MILLISECOND)
 #define HASH_WORDS 32
+#define HASH_FACTOR 0x9e3779b97f4a7c15ull
+#define REFUSALS_BITS 20
+/* Who retransmits may be a forger who sends the same bytes over and over. All of them together
+ * get so many times the rate of all unknown sources, which no site's phones need and a PBX bears. */
+#define RETRANSMITTERS 10
 #define COPY_BLOCK 64
 
 /* Events beyond these rates are left out: a flood must not become a flood of events, and one of
@@ -118,10 +123,14 @@ struct {
 	__type(value, struct source);
 } sources SEC(".maps");
 
+/* What the common bucket refused: which packet in the upper half, when in the lower, in
+ * milliseconds. A later packet takes the place of an earlier one, of which 20 bits of the hash are
+ * the index: an LRU as large as this forgets a phone's packet before it is sent again, within 0.3 s
+ * of a flood of 200,000 packets a second. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct refusal);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << REFUSALS_BITS);
+	__type(key, __u32);
 	__type(value, __u64);
 } refusals SEC(".maps");
 
@@ -133,7 +142,7 @@ struct {
 } ssh_sources SEC(".maps");
 
 /* The buckets that all share. */
-enum common_bucket { UNKNOWN_SOURCES, EVENTS, RATE_EVENTS, COMMON_BUCKETS };
+enum common_bucket { UNKNOWN_SOURCES, RETRANSMITTING_SOURCES, EVENTS, RATE_EVENTS, COMMON_BUCKETS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -312,7 +321,7 @@ static __always_inline __u64 payload_hash(struct xdp_md *ctx, const struct packe
 		if (bpf_xdp_load_bytes(ctx, packet->payload, scan->payload, HASH_WORDS * 8))
 			return hash;
 		for (int i = 0; i < HASH_WORDS; i++)
-			hash = (hash ^ ((__u64 *)scan->payload)[i]) * 0x9e3779b97f4a7c15ull;
+			hash = (hash ^ ((__u64 *)scan->payload)[i]) * HASH_FACTOR;
 	}
 	return hash;
 }
@@ -323,20 +332,28 @@ static __always_inline __u64 payload_hash(struct xdp_md *ctx, const struct packe
 static __always_inline bool is_retransmission(struct xdp_md *ctx, const struct judgement *this,
 					      struct source *source)
 {
-	struct refusal key = { .source = source_of(this->packet) };
-	__u64 *refused_ns;
-	__u64 age;
+	struct address address = source_of(this->packet);
+	__u32 now = this->now / MILLISECOND;
+	__u64 hash, *refusal;
+	__u32 slot, which, age;
 
 	if (source->retransmitted_ns && this->now - source->retransmitted_ns <= RETRANSMISSION_MAX)
 		return true;
-	key.hash = payload_hash(ctx, this->packet, this->scan);
-	refused_ns = bpf_map_lookup_elem(&refusals, &key);
-	age = refused_ns ? this->now - *refused_ns : RETRANSMISSION_MAX + 1;
-	if (age > RETRANSMISSION_MAX) {
-		bpf_map_update_elem(&refusals, &key, &this->now, BPF_ANY);
+	hash = payload_hash(ctx, this->packet, this->scan);
+	hash = (hash ^ address.high) * HASH_FACTOR;
+	hash = (hash ^ hash >> 32 ^ address.low) * HASH_FACTOR;
+	hash = (hash ^ hash >> 32) * HASH_FACTOR;
+	slot = hash >> (64 - REFUSALS_BITS);
+	which = hash;
+	refusal = bpf_map_lookup_elem(&refusals, &slot);
+	if (!refusal)
+		return false;
+	age = now - (__u32)*refusal;
+	if (*refusal >> 32 != which || age > RETRANSMISSION_MAX / MILLISECOND) {
+		*refusal = (__u64)which << 32 | now;
 		return false;
 	}
-	if (age < RETRANSMISSION_MIN)
+	if (age < RETRANSMISSION_MIN / MILLISECOND)
 		return false;
 	source->retransmitted_ns = this->now;
 	return true;
@@ -372,6 +389,7 @@ static __always_inline enum reason over_unknown_rate(struct xdp_md *ctx, struct 
 	const struct packet *packet = this->packet;
 	const struct policy *policy = this->policy;
 	__u32 shared = UNKNOWN_SOURCES;
+	struct rate retransmitters;
 	__u64 *due;
 
 	if (packet->protocol == PROTOCOL_UDP && is_response_or_keep_alive(ctx, packet))
@@ -383,8 +401,16 @@ static __always_inline enum reason over_unknown_rate(struct xdp_md *ctx, struct 
 	if (packet->protocol == PROTOCOL_TCP && packet->payload_len)
 		return CLEAN;
 	due = bpf_map_lookup_elem(&common, &shared);
-	if (due && over_rate(due, &policy->unknown, this->now) &&
-	    !is_retransmission(ctx, this, source))
+	if (!due || !over_rate(due, &policy->unknown, this->now))
+		return CLEAN;
+	if (!is_retransmission(ctx, this, source))
+		return RATE_UNKNOWN;
+	retransmitters.interval_ns = policy->unknown.interval_ns / RETRANSMITTERS;
+	retransmitters.tolerance_ns = policy->unknown.tolerance_ns + policy->unknown.interval_ns -
+				      retransmitters.interval_ns;
+	shared = RETRANSMITTING_SOURCES;
+	due = bpf_map_lookup_elem(&common, &shared);
+	if (due && over_rate(due, &retransmitters, this->now))
 		return RATE_UNKNOWN;
 	return CLEAN;
 }

@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod count;
 pub mod evasions;
 pub mod fail2ban;
+pub mod flood;
 pub mod guard;
 pub mod headers;
 pub mod kamailio;

@@ -1,7 +1,7 @@
 //! Whole Ethernet frames, sent and received: what no ordinary socket would do, and a cable as
 //! long as a test wants it.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,8 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, recv, send, sendmmsg, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -49,6 +50,29 @@ impl PacketSocket {
         send(self.socket.as_raw_fd(), frame, MsgFlags::empty())
             .with_context(|| format!("sending a frame of {} bytes", frame.len()))?;
         Ok(())
+    }
+
+    /// Sends these frames in one call; how many left. A full queue takes none, as on any wire.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::send`].
+    pub fn send_all(&self, frames: &[Vec<u8>]) -> Result<u64> {
+        let slices: Vec<[IoSlice<'_>; 1]> =
+            frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+        let mut headers = MultiHeaders::<()>::preallocate(frames.len(), None);
+        let sent = sendmmsg(
+            self.socket.as_raw_fd(),
+            &mut headers,
+            &slices,
+            vec![None; frames.len()],
+            [],
+            MsgFlags::empty(),
+        );
+        match sent {
+            Ok(sent) => Ok(sent.count() as u64),
+            Err(Errno::ENOBUFS) => Ok(0),
+            Err(error) => Err(error).context("sending frames"),
+        }
     }
 
     fn bind(namespace: &Namespace, interface: &str, protocol: libc::c_int) -> Result<Self> {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::asterisk::Asterisk;
 use crate::namespace::Namespace;
-use crate::process::Process;
+use crate::process::{Finished, Process};
 
 /// What each phone does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +125,14 @@ pub struct RunningPhones {
 }
 
 impl RunningPhones {
+    /// Waits until all are done; how many succeeded.
+    ///
+    /// # Errors
+    /// If they are not done after `timeout`.
+    pub fn successes(self, timeout: Duration) -> Result<u16> {
+        successes(&self.process.finish(timeout)?)
+    }
+
     /// Waits until all are done.
     ///
     /// # Errors
@@ -144,17 +152,23 @@ impl RunningPhones {
             self.count,
             finished.status
         );
-        let successful = finished
-            .stdout
-            .lines()
-            .rfind(|line| line.contains("Successful call"));
-        let successful = successful.context("sipp printed no statistics")?;
-        let counted = successful.rsplit('|').nth(0).map(str::trim);
+        let successful = successes(&finished)?;
         ensure!(
-            counted == Some(self.count.to_string().as_str()),
-            "sipp counts other than {}: {successful}",
+            successful == self.count,
+            "sipp counts {successful} of {}",
             self.count
         );
         Ok(())
     }
+}
+
+/// What sipp's last statistics say.
+fn successes(finished: &Finished) -> Result<u16> {
+    let line = finished
+        .stdout
+        .lines()
+        .rfind(|line| line.contains("Successful call"));
+    let line = line.context("sipp printed no statistics")?;
+    let counted = line.rsplit('|').next().unwrap_or_default().trim();
+    counted.parse().with_context(|| line.to_owned())
 }

@@ -20,7 +20,7 @@ use sipward_signature::{ScanMode, Tables};
 use sipward_wire::{NotUnderstood, Packet, Transport, ip, tcp::TcpFlags};
 
 pub use self::config::{Limits, PolicyConfig, PortClass, Ports, Rate};
-use self::rate::{Gcra, Sources};
+use self::rate::{Gcra, RETRANSMITTERS, Sources};
 use crate::{
     Command, Reason, Source, Time,
     bans::{Bans, Key},
@@ -54,6 +54,7 @@ pub struct Policy {
     sip: Gcra,
     responses: Gcra,
     unknown: Gcra,
+    retransmitters: Gcra,
     trusted_rate: Gcra,
     ssh: Gcra,
     tables: Tables,
@@ -63,6 +64,7 @@ pub struct Policy {
     trusted: BTreeMap<Source, u64>,
     sources: Sources,
     unknown_due: u64,
+    retransmitters_due: u64,
     connections: Lru<(Source, Option<IpAddr>), u64>,
 }
 
@@ -102,6 +104,7 @@ impl Policy {
             sip: Gcra::new(config.limits.sip),
             responses: Gcra::new(config.limits.responses),
             unknown: Gcra::new(config.limits.unknown),
+            retransmitters: Gcra::new(config.limits.unknown).times(RETRANSMITTERS),
             trusted_rate: Gcra::new(config.limits.trusted),
             ssh: Gcra::new(config.limits.ssh),
             tables,
@@ -111,6 +114,7 @@ impl Policy {
             trusted: BTreeMap::new(),
             sources: Sources::new(key),
             unknown_due: 0,
+            retransmitters_due: 0,
             connections: Lru::new(MOST_CONNECTIONS, key),
         }
     }
@@ -256,9 +260,14 @@ impl Policy {
         if is_tcp && !seen.payload.is_empty() {
             return None;
         }
-        let over = self.unknown.is_over(&mut self.unknown_due, now);
-        (over && !self.sources.is_retransmission(key, seen.payload, now))
-            .then_some(Reason::RateUnknown)
+        if !self.unknown.is_over(&mut self.unknown_due, now) {
+            return None;
+        }
+        let is_refused = !self.sources.is_retransmission(key, seen.payload, now)
+            || self
+                .retransmitters
+                .is_over(&mut self.retransmitters_due, now);
+        is_refused.then_some(Reason::RateUnknown)
     }
 
     fn is_over_ssh_rate(&mut self, seen: &Seen<'_>, now: Time) -> bool {

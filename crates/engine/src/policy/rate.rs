@@ -5,12 +5,16 @@ use crate::{Source, Time, hash::HashKey, lru::Lru};
 
 /// Unknown sources remembered, as many as in the kernel.
 const MOST_SOURCES: usize = 131_072;
-/// Refused packets remembered, as many as in the kernel.
-const MOST_REFUSALS: usize = 65_536;
+/// Refused packets remembered. The kernel has as many places, and a later packet may take an
+/// earlier one's.
+const MOST_REFUSALS: usize = 1 << 20;
 /// A retransmission comes after half a second at the earliest (T1, RFC 3261 section 17.1.1.2)…
 const RETRANSMISSION_MIN: u64 = 400_000_000;
 /// … and until timer F ends it (section 17.1.2.2).
 const RETRANSMISSION_MAX: u64 = 32_000_000_000;
+/// All that retransmit get so many times the rate of all unknown sources: forgers may send the
+/// same bytes over and over, too.
+pub(super) const RETRANSMITTERS: u64 = 10;
 /// Bytes of a payload that tell it from others.
 const HASHED: usize = 256;
 
@@ -31,6 +35,15 @@ impl Gcra {
         Self {
             interval,
             tolerance,
+        }
+    }
+
+    /// So many times this rate, and its burst.
+    pub fn times(self, factor: u64) -> Self {
+        let interval = self.interval / factor;
+        Self {
+            interval,
+            tolerance: self.tolerance + self.interval - interval,
         }
     }
 

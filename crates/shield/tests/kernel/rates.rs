@@ -1,6 +1,9 @@
 //! The buckets: who may send how much before the kernel program says that it is too much.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use sipward_shield::{Event, Limits, Policy, Rate, Reason, Scope, Shield as _, Simulator, Verdict};
 use sipward_signature::Profile;
@@ -208,18 +211,84 @@ fn all_strangers_together_are_limited_and_a_retransmission_passes() {
     assert_eq!(judge(&mut simulator, &syn), (DROP, Reason::RateUnknown));
 }
 
+/// When a phone sends again (RFC 3261 section 17.1.1.2).
+const T1: Duration = Duration::from_millis(500);
+/// Half a second of 200,000 packets a second.
+const FLOOD: u32 = 100_000;
+
+fn forged(number: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, second, third, fourth] = number.to_be_bytes();
+    Packet::udp(format!("11.{second}.{third}.{fourth}:5060"), PBX)
+        .payload(payload)
+        .build()
+}
+
 #[test]
-fn phones_behind_one_address_retransmit_each_its_own() {
+fn a_flood_does_not_make_it_forget_what_a_stranger_will_send_again() {
     let Some(mut simulator) = simulator(Profile::Standard) else {
         return;
     };
     simulator
         .set_policy(&limited(|limits| limits.unknown = burst(1)))
         .unwrap();
-    assert_eq!(
-        judge(&mut simulator, &phone().build()),
-        (PASS, Reason::Clean)
-    );
+    let payload = request("Snom");
+    let strangers: Vec<_> = (1..=5)
+        .map(|host| Packet::udp(format!("198.51.100.{host}:5060"), PBX))
+        .map(|packet| packet.payload(&payload).build())
+        .collect();
+    judge(&mut simulator, &forged(0, &payload));
+    for stranger in &strangers {
+        assert_eq!(judge(&mut simulator, stranger), (DROP, Reason::RateUnknown));
+    }
+    let refused = Instant::now();
+    for number in 1..=FLOOD {
+        simulator.run(&forged(number, &payload)).unwrap();
+    }
+    thread::sleep(T1.saturating_sub(refused.elapsed()));
+    let passed = strangers
+        .iter()
+        .filter(|stranger| judge(&mut simulator, stranger).0 == PASS);
+    // A place in the table may have been taken; the phone sends again.
+    assert!(passed.count() >= 3);
+}
+
+#[test]
+fn forgers_who_send_the_same_bytes_again_share_a_bucket() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.unknown = burst(20)))
+        .unwrap();
+    let payload = request("Snom");
+    let forgers: Vec<_> = (0..400).map(|number| forged(number, &payload)).collect();
+    let mut passed = || {
+        forgers
+            .iter()
+            .filter(|frame| judge(&mut simulator, frame).0 == PASS)
+            .count()
+    };
+    assert_eq!(passed(), 20);
+    let refused = Instant::now();
+    thread::sleep(T1.saturating_sub(refused.elapsed()));
+    // Ten times 20.
+    assert_eq!(passed(), 200);
+}
+
+#[test]
+fn phones_behind_one_address_retransmit_each_its_own() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    simulator
+        .set_policy(&limited(|limits| limits.unknown = burst(2)))
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            judge(&mut simulator, &phone().build()),
+            (PASS, Reason::Clean)
+        );
+    }
     let of = |number: u32| {
         let source = format!("198.51.100.10:{}", 40_000 + number);
         let text = request(&format!("Snom/{number}"));
