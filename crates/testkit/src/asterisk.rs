@@ -4,8 +4,8 @@
 //! by side: each has a mount namespace in which its own folder lies over the cached root's `/srv`.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
@@ -168,6 +168,19 @@ impl Asterisk {
     #[must_use]
     pub fn log(&self, name: &str) -> String {
         read_lossy(&self.log_path(name))
+    }
+
+    /// What a log file has from this byte on.
+    #[must_use]
+    pub fn log_from(&self, name: &str, start: u64) -> String {
+        let mut bytes = Vec::new();
+        // Not there yet is empty.
+        if let Ok(mut file) = File::open(self.log_path(name)) {
+            let _ = file
+                .seek(SeekFrom::Start(start))
+                .and_then(|_| file.read_to_end(&mut bytes));
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Where a log file is, for programs that follow it.

@@ -12,14 +12,19 @@ use anyhow::Result;
 
 use crate::asterisk::Driver;
 use crate::lab::Lab;
-use crate::packet::{Extension, Packet, flags};
-use crate::stream::Stream;
 
+mod delivery;
+mod dice;
+mod draft;
 mod list;
 mod message;
+mod mutations;
+mod variation;
 
+pub use delivery::{Delivery, Sent};
 pub use list::EVASIONS;
 pub use message::Request;
+pub use variation::{Mark, Target, Variation, variations};
 
 /// What carries the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,17 +91,6 @@ pub struct Evasion {
     render: fn(&Request) -> Vec<Vec<u8>>,
 }
 
-/// What was sent. A connection stays open as long as this lives, and must until the PBX has
-/// read: at its end PJSIP throws away what it has not looked at.
-#[derive(Debug)]
-#[must_use]
-pub struct Sent {
-    /// Frames that left, or segments that were acknowledged.
-    pub packets: usize,
-    /// Over TCP, if it could be opened.
-    pub connection: Option<Stream>,
-}
-
 impl Evasion {
     /// True if some driver reads the value.
     #[must_use]
@@ -107,13 +101,7 @@ impl Evasion {
     /// True if both addresses of the request must be IPv6.
     #[must_use]
     pub fn is_ipv6(&self) -> bool {
-        match self.wire {
-            Wire::Ipv6
-            | Wire::Ipv6HopByHop
-            | Wire::Ipv6DestinationOptions
-            | Wire::Ipv6Fragments(_) => true,
-            Wire::Plain | Wire::Vlan(_) | Wire::Ipv4Options(_) | Wire::Fragments(_) => false,
-        }
+        self.wire.is_ipv6()
     }
 
     /// The payload of each datagram or TCP segment, before fragmentation.
@@ -125,78 +113,24 @@ impl Evasion {
     /// The frames, in order. Of a TCP connection only those with payload.
     #[must_use]
     pub fn frames(&self, request: &Request) -> Vec<Vec<u8>> {
-        let mut sequence = 1;
-        let mut frames = Vec::new();
-        for payload in self.payloads(request) {
-            let packet = match self.transport {
-                Transport::Udp => Packet::udp(request.source, request.destination),
-                Transport::Tcp => Packet::tcp(request.source, request.destination)
-                    .tcp_numbers(sequence, 1)
-                    .tcp_flags(flags::PSH | flags::ACK),
-            };
-            sequence += payload.len() as u32;
-            let packet = packet.payload(&payload);
-            match self.wire {
-                Wire::Plain | Wire::Ipv6 => frames.push(packet.build()),
-                Wire::Vlan(tags) => {
-                    let tagged = tags.iter().fold(packet, |packet, (ethertype, control)| {
-                        packet.tag(*ethertype, *control)
-                    });
-                    frames.push(tagged.build());
-                }
-                Wire::Ipv4Options(options) => frames.push(packet.ipv4_options(options).build()),
-                Wire::Ipv6HopByHop => {
-                    frames.push(packet.extension(Extension::HopByHop(vec![])).build());
-                }
-                Wire::Ipv6DestinationOptions => {
-                    let packet = packet.extension(Extension::HopByHop(vec![]));
-                    // An experimental option (RFC 4727) that receivers skip; Linux refuses more
-                    // than seven bytes of padding.
-                    let mut option = vec![0x1e, 18];
-                    option.extend([0; 18]);
-                    let options = Extension::DestinationOptions(option);
-                    frames.push(packet.extension(options).build());
-                }
-                Wire::Fragments(size) | Wire::Ipv6Fragments(size) => {
-                    frames.extend(packet.fragments(size));
-                }
-            }
-        }
-        frames
+        self.delivery(request).frames()
     }
 
-    /// Sends it towards the lab's PBX: UDP as frames on the router's side of the PBX's link, so
-    /// that the request's source may be any address; TCP from the attacker's namespace, whose
-    /// address the source must be. With TCP it stops at the first segment that is not
-    /// acknowledged within `timeout`.
+    /// Sends it towards the lab's PBX, see [`Delivery::send`].
     ///
     /// # Errors
-    /// If a frame cannot be sent. A connection that nobody answers is no error: nothing was sent.
+    /// As [`Delivery::send`].
     pub fn send(&self, lab: &Lab, request: &Request, timeout: Duration) -> Result<Sent> {
-        match self.transport {
-            Transport::Udp => {
-                let frames = self.frames(request);
-                frames.iter().try_for_each(|frame| lab.inject(frame))?;
-                Ok(Sent {
-                    packets: frames.len(),
-                    connection: None,
-                })
-            }
-            Transport::Tcp => {
-                let (source, destination) = (request.source, request.destination);
-                let stream = Stream::connect(&lab.attacker, source, destination, timeout);
-                let Ok(mut stream) = stream else {
-                    return Ok(Sent {
-                        packets: 0,
-                        connection: None,
-                    });
-                };
-                let packets = stream.send(&self.payloads(request), timeout)?;
-                Ok(Sent {
-                    packets,
-                    connection: Some(stream),
-                })
-            }
+        self.delivery(request).send(lab, timeout)
+    }
+
+    fn delivery(&self, request: &Request) -> Delivery {
+        Delivery {
+            transport: self.transport,
+            wire: self.wire,
+            source: request.source,
+            destination: request.destination,
+            payloads: self.payloads(request),
         }
     }
 

@@ -1,0 +1,145 @@
+//! Hundreds of ways to write each thing that surely gives a scanner away, as a real Asterisk reads
+//! them when nobody guards it. None that one packet shows reaches it behind sipward, and what several
+//! packets hide the tap finds.
+#![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the table is what the reader wants to see"
+)]
+
+mod guarded;
+mod table;
+mod unguarded;
+
+use std::net::{IpAddr, SocketAddr};
+
+use sipward_signature::{Confidence, Field, MatchKind, Signature, SignatureSet};
+use sipward_testkit::{
+    asterisk::Driver,
+    evasions::{Delivery, Mark, Target, Transport, Variation, variations},
+    require::{Need, require},
+};
+use table::Table;
+
+/// Of each signature.
+const VARIATIONS: usize = 720;
+
+#[test]
+fn no_variation_that_asterisk_reads_gets_by() {
+    if !require(&[Need::Root, Need::Asterisk]) {
+        return;
+    }
+    let targets = targets();
+    let all: Vec<Variation> = targets
+        .iter()
+        .flat_map(|target| variations(target, VARIATIONS))
+        .collect();
+    let read_by = unguarded::read(&all);
+    let dropped = guarded::verdicts(&all, &read_by);
+    let outcome = guarded::send(&all, &read_by, &dropped);
+
+    let mut table = Table::default();
+    for (number, variation) in all.iter().enumerate() {
+        let row = table.row(&variation.signature);
+        row.variations += 1;
+        match read_by[number] {
+            Some(Driver::ChanSip) => row.chan_sip += 1,
+            Some(Driver::Pjsip) => row.pjsip += 1,
+            None => continue,
+        }
+        if dropped[number] {
+            row.dropped += 1;
+            row.sent += usize::from(outcome.sent.contains(&number));
+            row.reached += usize::from(outcome.reached.contains(&number));
+        } else {
+            row.hidden += 1;
+        }
+    }
+    for (signature, found) in &outcome.found {
+        table.row(signature).found = *found;
+    }
+    println!("{table}");
+
+    let total = table.total();
+    assert!(total.variations >= 20_000, "{total:?}");
+    assert!(total.read() * 100 >= total.variations * 95, "{total:?}");
+    assert!(table.rows().all(|row| row.read() >= 500));
+    assert!(total.sent * 10 >= total.dropped * 9, "{total:?}");
+    assert_eq!(total.reached, 0);
+    assert!(table.rows().all(|row| row.found == row.hidden));
+    let missed: Vec<String> = (0..all.len())
+        .filter(|number| read_by[*number].is_some() && !dropped[*number])
+        .filter(|number| !all[*number].is_in_pieces())
+        .map(|number| all[number].name())
+        .collect();
+    assert!(
+        missed.is_empty(),
+        "one packet shows them:\n{}",
+        missed.join("\n")
+    );
+}
+
+/// Every signature that is held against anybody, and what it finds.
+fn targets() -> Vec<Target> {
+    SignatureSet::builtin()
+        .iter()
+        .filter(|signature| signature.confidence == Confidence::Certain)
+        .map(target)
+        .collect()
+}
+
+fn target(signature: &Signature) -> Target {
+    let pattern = signature.pattern.clone();
+    let header = match signature.field {
+        Field::UserAgent => "User-Agent",
+        Field::From => "From",
+        Field::To => "To",
+        Field::Contact => "Contact",
+        Field::Server | Field::CallId | Field::Via | Field::RequestUri => {
+            panic!("{}: how is this field evaded?", signature.name)
+        }
+    };
+    let user_agents = |texts: &[&str]| {
+        let value = |text: &&str| Mark::UserAgent(text.replace("{}", &pattern));
+        texts.iter().map(value).collect()
+    };
+    let marks = match (signature.field, signature.kind) {
+        (Field::UserAgent, MatchKind::Exact) => user_agents(&["{}"]),
+        (Field::UserAgent, MatchKind::Prefix) => {
+            user_agents(&["{}", "{}/0.6.1", "{} 1.0 (x86_64)", "{}-next"])
+        }
+        (Field::UserAgent, MatchKind::Contains) => {
+            user_agents(&["{}", "{} 1.0", "my {}", "x-{}/2 (y)"])
+        }
+        (Field::UserAgent, MatchKind::Regex) if pattern == "^smap( |/|$)" => {
+            user_agents(&["smap", "smap 0.6", "smap/0.6"])
+        }
+        (_, MatchKind::Contains) => vec![Mark::Word(header, pattern)],
+        (_, MatchKind::Exact) => vec![Mark::Uri(header, pattern)],
+        (_, MatchKind::Prefix | MatchKind::Regex) => {
+            panic!("{}: which values does it find?", signature.name)
+        }
+    };
+    Target {
+        signature: signature.name.clone(),
+        marks,
+    }
+}
+
+/// The request on its way to this driver, from an address that no other number has: of
+/// 198.18.0.0/15, or an IPv6 network of its own.
+fn delivery(variation: &Variation, number: usize, driver: Driver, call_id: &str) -> Delivery {
+    let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+    let (host, destination) = if variation.wire.is_ipv6() {
+        let host = format!("2001:db8:bad:{number:x}::7");
+        (host.parse::<IpAddr>().unwrap(), driver.address_v6())
+    } else {
+        (IpAddr::from([198, 18, high, low]), driver.address())
+    };
+    // A number may come twice, to either driver.
+    let port = match variation.transport {
+        Transport::Udp => 5060,
+        Transport::Tcp => 20_000 + driver as u16,
+    };
+    variation.delivery(call_id, SocketAddr::new(host, port), destination)
+}
