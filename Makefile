@@ -3,7 +3,7 @@
 
 SIPWARD = target/release/sipward
 
-.PHONY: run demo floods test bench build check install-build-deps
+.PHONY: run demo floods test bench genuine build check install-build-deps
 
 # Guards the interface of the default route until Ctrl-C, which detaches.
 run: build
@@ -31,6 +31,11 @@ bench: install-build-deps
 	cargo bench --quiet -p sipward-shield --bench packet -- $(ARGS)
 	cargo bench --quiet -p sipward --bench replay -- $(ARGS)
 	cargo bench --quiet -p sipward --bench log -- $(ARGS)
+
+# What sipward and the guide's rules would drop of the corpus of genuine messages.
+genuine: install-build-deps
+	tools/install-test-deps packages
+	cargo test --quiet -p sipward --test genuine -- --nocapture
 
 build: install-build-deps
 	cargo build --release --locked -p sipward

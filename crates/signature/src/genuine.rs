@@ -114,6 +114,10 @@ pub const GENUINE_USER_AGENTS: &[&str] = &[
     "SmartMedia SBC 6.2",
 ];
 
+/// Header fields of the corpus of genuine messages (`crates/testkit/corpus`), one a line: the name
+/// that signatures have for the field, and a value.
+pub(crate) const CORPUS: &str = include_str!("corpus.txt");
+
 /// Words that names of honest devices are made of, and that ordinary messages are full of, in lower
 /// case. A name with nothing else in it tells no scanner apart.
 pub(crate) const ORDINARY_WORDS: &[&str] = &[

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::compile::{compile, normalize};
 use crate::format::{Case, Confidence, Error, Field, MatchKind, Signature};
-use crate::genuine::{GENUINE_MESSAGES, GENUINE_USER_AGENTS, ORDINARY_WORDS};
+use crate::genuine::{CORPUS, GENUINE_MESSAGES, GENUINE_USER_AGENTS, ORDINARY_WORDS};
 use crate::set::{Profile, SignatureSet};
 use crate::tables::{ScanMode, Tables};
 
@@ -360,21 +360,50 @@ fn genuine_hits(field: Field, tables: &Tables) -> impl Iterator<Item = String> {
         | Field::Via
         | Field::RequestUri => &[],
     };
-    let with_header = user_agents
-        .iter()
-        .map(move |value| ((*value).to_owned(), format!("{field}: {value}\r\n\r\n")));
+    // A product has one name, for what it asks and for what it answers.
+    let named = match field {
+        Field::Server => Field::UserAgent,
+        Field::UserAgent
+        | Field::From
+        | Field::To
+        | Field::Contact
+        | Field::CallId
+        | Field::Via
+        | Field::RequestUri => field,
+    };
+    let recorded = CORPUS.lines().filter_map(move |line| {
+        let (name, value) = line.split_once(": ")?;
+        (name == named.to_string() && !user_agents.contains(&value)).then_some(value)
+    });
+    let with_field = move |value: &str| (value.to_owned(), message_with(field, value));
     let messages = GENUINE_MESSAGES.iter().map(|message| {
         let first_line = message.lines().next().unwrap_or_default();
         (first_line.to_owned(), (*message).to_owned())
     });
-    with_header
+    let known = user_agents.iter().map(move |value| with_field(value));
+    known
         .chain(messages)
+        .chain(recorded.map(with_field))
         .filter(|(_, message)| {
             tables
                 .scan(message.as_bytes(), ScanMode::DATAGRAM)
                 .is_some()
         })
         .map(|(name, _)| name)
+}
+
+/// As much of a message as has this value in this field.
+fn message_with(field: Field, value: &str) -> String {
+    match field {
+        Field::RequestUri => format!("OPTIONS {value} SIP/2.0\r\n\r\n"),
+        Field::UserAgent
+        | Field::Server
+        | Field::From
+        | Field::To
+        | Field::Contact
+        | Field::CallId
+        | Field::Via => format!("{field}: {value}\r\n\r\n"),
+    }
 }
 
 /// A signature with its pattern as it is compared.

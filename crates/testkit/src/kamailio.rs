@@ -1,6 +1,7 @@
 //! Debian's Kamailio as a registrar with the extensions of [`Asterisk`]: another dialect of the same
 //! protocol, and its own log.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -87,24 +88,41 @@ pub struct Kamailio {
 }
 
 impl Kamailio {
-    /// Starts the one in the cache.
+    /// Starts the one in the cache as a registrar.
     ///
     /// # Errors
     /// If it is not there or does not listen.
     pub fn start(namespace: &Namespace, pike: Pike) -> Result<Self> {
         debug_assert_eq!(Asterisk::password(101), "Strong-101-Secret");
-        let folder = TempDir::new()?;
-        let file = folder.path().join("kamailio.cfg");
         let pike = match pike {
             Pike::Default => "16",
             Pike::Off => "1000000",
         };
         let config = CONFIG.replace("WEAK", WEAK_PASSWORD).replace("PIKE", pike);
-        fs::write(&file, config)?;
+        let files = BTreeMap::from([("kamailio.cfg", config)]);
+        Self::with_files(namespace, &format!("{PBX}:5060"), &files)
+    }
+
+    /// Starts it at that address and port with files of one's own, of which `kamailio.cfg` is the
+    /// configuration; in them `FOLDER` stands for where they are.
+    ///
+    /// # Errors
+    /// As [`Kamailio::start`].
+    pub fn with_files(
+        namespace: &Namespace,
+        address: &str,
+        files: &BTreeMap<&str, String>,
+    ) -> Result<Self> {
+        let folder = TempDir::new()?;
+        for (name, text) in files {
+            let text = text.replace("FOLDER", &folder.path().display().to_string());
+            fs::write(folder.path().join(name), text)?;
+        }
         let mut command = namespace.command(kamailio().join("usr/sbin/kamailio"));
         command.args(["-DD", "-E", "-L"]).arg(modules()?);
-        command.arg("-l").arg(format!("udp:{PBX}:5060"));
-        command.arg("-f").arg(&file).arg("-Y").arg(folder.path());
+        command.args(["-l", &format!("udp:{address}")]);
+        command.arg("-f").arg(folder.path().join("kamailio.cfg"));
+        command.arg("-Y").arg(folder.path());
         command.arg("-P").arg(folder.path().join("pid"));
         let process = Process::spawn(&mut command)?;
         wait_until("Kamailio to listen", Duration::from_secs(30), || {

@@ -4,6 +4,7 @@
 
 pub mod asterisk;
 pub mod bpf;
+pub mod corpus;
 pub mod count;
 pub mod evasions;
 pub mod fail2ban;

@@ -81,7 +81,11 @@ pub fn read(path: &Path) -> Result<Vec<Frame>> {
     parse(&bytes).with_context(|| format!("reading {}", path.display()))
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Frame>> {
+/// The same from memory.
+///
+/// # Errors
+/// If it is something else.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Frame>> {
     let Some((header, mut rest)) = bytes.split_at_checked(24) else {
         return Ok(Vec::new());
     };

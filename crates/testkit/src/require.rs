@@ -18,6 +18,8 @@ pub enum Need {
     Fail2Ban,
     /// Kamailio in the cache, see [`kamailio`].
     Kamailio,
+    /// Programs of the corpus in the cache, see [`corpus_programs`].
+    CorpusPrograms,
     /// The kernel of a Debian release in the cache, see [`kernel`].
     Kernel(&'static str),
 }
@@ -35,6 +37,7 @@ impl Need {
             Self::Asterisk => missing_in_cache("Asterisk", asterisk_root()),
             Self::Fail2Ban => missing_in_cache("Fail2Ban", fail2ban()),
             Self::Kamailio => missing_in_cache("Kamailio", kamailio()),
+            Self::CorpusPrograms => missing_in_cache("corpus programs", corpus_programs()),
             Self::Kernel(suite) => missing_in_cache("kernel", kernel(suite)),
             Self::SipVicious => missing_in_cache("SIPVicious", sipvicious_folder()),
         }
@@ -91,6 +94,13 @@ pub fn fail2ban() -> PathBuf {
 #[must_use]
 pub fn kamailio() -> PathBuf {
     cache().join("kamailio")
+}
+
+/// The folder of the programs that `tools/install-corpus-programs` installs for recording the corpus:
+/// `python/bin/python`.
+#[must_use]
+pub fn corpus_programs() -> PathBuf {
+    cache().join("corpus")
 }
 
 /// The cached kernel image of a Debian release.

@@ -242,6 +242,22 @@ fn a_fragment_is_flagged_and_not_what_it_is_a_fragment_of() {
     );
 }
 
+#[test_case("user-agent", "prefix", "NanoSIP"; "a User-Agent")]
+#[test_case("contact", "contains", "101@198.51.100.10"; "an address of a phone")]
+#[test_case("request-uri", "exact", "sip:600@192.0.2.1:5060"; "who is called")]
+fn what_the_corpus_has_is_never_certain(field: &str, kind: &str, pattern: &str) {
+    let keys = format!(
+        "field = \"{field}\"\nmatch = \"{kind}\"\npattern = \"{pattern}\"\nconfidence = \"certain\""
+    );
+    let found = findings(&signature("one", &keys));
+    let says = "called certain, but genuine devices send it";
+    assert!(
+        found.len() == 1 && found[0].message.starts_with(says),
+        "{}",
+        printed(&found)
+    );
+}
+
 #[test]
 fn a_list_that_does_not_fit_is_refused_with_what_costs_most() {
     let scrambled = |at: u64| {
@@ -286,7 +302,7 @@ fn a_list_that_does_not_fit_is_refused_with_what_costs_most() {
 #[test_case("to", "exact", "sip:evil@evil", ""; "a URI")]
 #[test_case("user-agent", "prefix", "snom", "called certain, but genuine devices send it: \"snom370/8.7.5.35\" and 1 more"; "a genuine device")]
 #[test_case("user-agent", "regex", "^yealink", "called certain, but genuine devices send it"; "a genuine device by expression")]
-#[test_case("via", "contains", "branch=z9hG4bK", "called certain, but genuine devices send it: \"REGISTER sip:pbx.example.com SIP/2.0\" and 5 more"; "what every Via has")]
+#[test_case("via", "contains", "branch=z9hG4bK", "called certain, but genuine devices send it: \"REGISTER sip:pbx.example.com SIP/2.0\" and "; "what every Via has")]
 #[test_case("via", "contains", "SIP/2.0/UDP", "matches too much: \"SIP/2.0/UDP\" is what ordinary names are made of"; "ordinary words")]
 #[test_case("contact", "contains", "transport", "matches too much: \"transport\" is what ordinary names are made of"; "an ordinary parameter")]
 #[test_case("user-agent", "contains", "Test Agent", "matches too much: \"Test Agent\" is what ordinary names are made of"; "two ordinary words")]
