@@ -1,6 +1,7 @@
 //! Texts that scanners send, and what signatures they make.
 
 use sipward_signature::{Case, Confidence, Field, MatchKind, Signature};
+use sipward_wire::sip::percent_decode;
 
 /// A text of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,20 +119,7 @@ fn header(pattern: &str) -> Option<(Field, &str)> {
 
 /// The text with `%20` and the like made bytes, if that is UTF-8 without control characters.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let escaped = after
-            .split_at_checked(2)
-            .filter(|_| byte == b'%')
-            .and_then(|(digits, after)| Some((std::str::from_utf8(digits).ok()?, after)))
-            .filter(|(digits, _)| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|(digits, after)| Some((u8::from_str_radix(digits, 16).ok()?, after)));
-        let (byte, after) = escaped.unwrap_or((byte, after));
-        bytes.push(byte);
-        rest = after;
-    }
-    String::from_utf8(bytes)
+    String::from_utf8(percent_decode(text.as_bytes()).into_owned())
         .ok()
         .filter(|decoded| !decoded.contains(char::is_control))
         .unwrap_or_else(|| text.to_owned())

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
+use sipward_wire::sip::percent_decode;
 
 use crate::compile::{compile, normalize};
 use crate::format::{Case, Confidence, Error, Field, MatchKind, Signature};
@@ -494,19 +495,7 @@ fn covers(wide: &Text<'_>, narrow: &Text<'_>) -> bool {
 
 /// The pattern with `%20` and the like made bytes, if it has any.
 fn percent_decoded(pattern: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(pattern.len());
-    let mut rest = pattern.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let escaped = after
-            .split_at_checked(2)
-            .filter(|_| byte == b'%')
-            .and_then(|(digits, after)| Some((std::str::from_utf8(digits).ok()?, after)))
-            .filter(|(digits, _)| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|(digits, after)| Some((u8::from_str_radix(digits, 16).ok()?, after)));
-        let (byte, after) = escaped.unwrap_or((byte, after));
-        decoded.push(byte);
-        rest = after;
-    }
+    let decoded = percent_decode(pattern.as_bytes());
     let decoded = String::from_utf8_lossy(&decoded).into_owned();
     (decoded != pattern).then_some(decoded)
 }

@@ -4,55 +4,17 @@ use std::sync::OnceLock;
 
 use ipnet::IpNet;
 use sipward_shield::{
-    Ban, BootTime, Judgement, Limits, Mode, Policy, PortClass, Ports, Rate, Reason, Scope,
-    Shield as _, Simulator, Target, Verdict,
+    Ban, BootTime, Judgement, Reason, Scope, Shield as _, Simulator, Target, Verdict,
 };
 use sipward_signature::{Profile, SignatureSet, Tables};
 use sipward_testkit::{packet::Packet, require};
+
+pub use crate::policy::policy;
 
 pub const STRANGER: &str = "203.0.113.7:5060";
 pub const STRANGER6: &str = "[2001:db8:1:2::7]:5060";
 pub const PBX: &str = "192.0.2.1:5060";
 pub const PBX6: &str = "[2001:db8::1]:5060";
-
-pub const fn per_second(packets: u32, burst: u32) -> Rate {
-    Rate {
-        packets,
-        per_seconds: 1,
-        burst,
-    }
-}
-
-pub fn policy() -> Policy {
-    Policy {
-        mode: Mode::Protect,
-        ports: Ports {
-            udp: vec![
-                (5060, PortClass::Sip),
-                (5080, PortClass::Sip),
-                (4569, PortClass::SipOpaque),
-                (5090, PortClass::Tripwire),
-            ],
-            tcp: vec![
-                (5060, PortClass::Sip),
-                (5061, PortClass::SipOpaque),
-                (22, PortClass::Ssh),
-                (5090, PortClass::Tripwire),
-            ],
-        },
-        limits: Limits {
-            sip: per_second(5, 120),
-            responses: per_second(50, 500),
-            unknown: per_second(300, 600),
-            trusted: per_second(200, 1000),
-            ssh: Rate {
-                packets: 3,
-                per_seconds: 60,
-                burst: 10,
-            },
-        },
-    }
-}
 
 /// The program under [`policy`] and the built-in signatures; `None`, with the reason printed, where
 /// this machine cannot load it.

@@ -9,6 +9,8 @@ mod bans;
 mod common;
 mod evasions;
 mod listed;
+#[path = "../common/policy.rs"]
+mod policy;
 mod rates;
 mod releases;
 mod verdicts;

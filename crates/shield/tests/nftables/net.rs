@@ -2,16 +2,22 @@
 
 use std::{net::UdpSocket, time::Duration};
 
+use ipnet::IpNet;
 use sipward_shield::{
-    BootTime, Count, Counters, Event, Limits, Mode, Policy, PortClass, Ports, Rate, Reason,
-    Shield as _, nftables::Nftables,
+    Ban, BootTime, Count, Counters, Event, Reason, Scope, Shield as _, Target, nftables::Nftables,
 };
 use sipward_testkit::{
     link::PacketSocket,
     namespace::Namespace,
+    packet::Packet,
     process::wait_until,
     require::{Need, require},
 };
+
+use crate::policy::policy;
+
+pub const PBX: &str = "192.0.2.1:5060";
+pub const PBX6: &str = "[2001:db8:2::1]:5060";
 
 pub struct Net {
     pub pbx: Namespace,
@@ -106,7 +112,7 @@ impl Net {
         });
         let datagram = |source: &str, port: u16| {
             let to = format!("192.0.2.1:{port}");
-            sipward_testkit::packet::Packet::udp(format!("{source}:5060"), to).payload(&phone())
+            Packet::udp(format!("{source}:5060"), to).payload(&phone())
         };
         self.send(&datagram(source, 5060).build());
         // Frames keep their order: what follows shows that the other one is not on its way.
@@ -161,44 +167,6 @@ fn risen(before: &Counters, after: &Counters) -> Option<Seen> {
     found
 }
 
-pub const fn per_second(packets: u32, burst: u32) -> Rate {
-    Rate {
-        packets,
-        per_seconds: 1,
-        burst,
-    }
-}
-
-pub fn policy() -> Policy {
-    Policy {
-        mode: Mode::Protect,
-        ports: Ports {
-            udp: vec![
-                (5060, PortClass::Sip),
-                (4569, PortClass::SipOpaque),
-                (5090, PortClass::Tripwire),
-            ],
-            tcp: vec![
-                (5060, PortClass::Sip),
-                (5061, PortClass::SipOpaque),
-                (22, PortClass::Ssh),
-                (5090, PortClass::Tripwire),
-            ],
-        },
-        limits: Limits {
-            sip: per_second(5, 120),
-            responses: per_second(50, 500),
-            unknown: per_second(300, 600),
-            trusted: per_second(200, 1000),
-            ssh: Rate {
-                packets: 3,
-                per_seconds: 60,
-                burst: 10,
-            },
-        },
-    }
-}
-
 /// A REGISTER as a phone sends it.
 pub fn phone() -> Vec<u8> {
     request(1)
@@ -224,4 +192,27 @@ pub fn request(number: u32) -> Vec<u8> {
 /// So many seconds from now.
 pub fn until(seconds: u64) -> BootTime {
     BootTime(BootTime::now().0 + seconds * 1_000_000_000)
+}
+
+/// UDP with this payload.
+pub fn udp(source: &str, destination: &str, payload: &[u8]) -> Packet {
+    Packet::udp(source, destination).payload(payload)
+}
+
+pub fn target(prefix: &str) -> Target {
+    let address = prefix
+        .parse()
+        .map(|address: std::net::IpAddr| address.into());
+    Target {
+        prefix: prefix.parse::<IpNet>().or(address).unwrap(),
+        port: None,
+    }
+}
+
+pub fn ban(prefix: &str, scope: Scope, until: BootTime) -> Ban {
+    Ban {
+        target: target(prefix),
+        scope,
+        until,
+    }
 }

@@ -1,0 +1,156 @@
+//! Who may send how much.
+
+use std::time::{Duration, Instant};
+
+use sipward_shield::{Event, Reason, Shield as _};
+use sipward_testkit::{packet::Packet, process::wait_until};
+
+use crate::{
+    net::{Net, PBX, PBX6, Seen, phone, request, udp},
+    policy::policy,
+};
+
+/// How many of so many packets pass.
+fn pass(net: &mut Net, packets: u32, packet: impl Fn(u32) -> Packet) -> u32 {
+    let passed = (0..packets).filter(|number| !net.seen(&packet(*number).build()).dropped);
+    u32::try_from(passed.count()).unwrap()
+}
+
+/// What a limit of so many packets a second gives back meanwhile, at most.
+fn refilled(since: Instant, per_second: f64) -> u32 {
+    (since.elapsed().as_secs_f64() * per_second).ceil() as u32
+}
+
+#[test]
+fn a_source_has_its_burst_and_what_it_sends_beyond_is_told_once_a_second() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    let stranger = |number: u32| udp("203.0.113.7:5060", PBX, &request(number));
+    let began = Instant::now();
+    let passed = pass(&mut net, 200, stranger);
+    // 5 a second come back while it sends.
+    assert!(
+        (120..=120 + refilled(began, 5.0)).contains(&passed),
+        "{passed}"
+    );
+    let events: Vec<Event> = net.events();
+    let told = events.first().expect("its rate is told");
+    assert_eq!(told.reason, Reason::Rate);
+    assert_eq!(
+        told.source,
+        "203.0.113.7".parse::<std::net::IpAddr>().unwrap()
+    );
+    assert_eq!(
+        (told.source_port, told.destination_port, told.protocol),
+        (5060, 5060, 17)
+    );
+    assert!(told.sample.starts_with(b"REGISTER"), "{told:?}");
+    let (dropped, counted): (u32, u32) = events.iter().fold((0, 0), |(dropped, passed), event| {
+        (dropped + event.count, passed + event.passed)
+    });
+    assert!(
+        dropped >= 1 && dropped <= 200 - passed,
+        "{dropped} of {}",
+        200 - passed
+    );
+    assert!((100..=passed).contains(&counted), "{counted} of {passed}");
+    assert!(events.len() <= 2 + usize::try_from(began.elapsed().as_secs()).unwrap());
+
+    assert_eq!(
+        pass(&mut net, 20, |_| udp("203.0.113.8:5060", PBX, &phone())),
+        20
+    );
+    assert_eq!(
+        pass(&mut net, 20, |_| udp(
+            "203.0.113.7:5060",
+            PBX,
+            b"SIP/2.0 200 OK\r\n\r\n"
+        )),
+        20
+    );
+    net.shield(|shield| shield.trust("203.0.113.7".parse().unwrap()).unwrap());
+    assert_eq!(pass(&mut net, 300, stranger), 300);
+    net.shield(|shield| shield.distrust("203.0.113.7".parse().unwrap()).unwrap());
+    let began = Instant::now();
+    let passed = pass(&mut net, 200, stranger);
+    assert!(passed <= 120 + refilled(began, 5.0), "{passed}");
+}
+
+#[test]
+fn a_network_of_ipv6_is_one_source_and_so_is_one_who_is_trusted() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    let stranger = |number: u32| udp(&format!("[2001:db8:7:7::{number:x}]:5060"), PBX6, &phone());
+    let began = Instant::now();
+    let passed = pass(&mut net, 200, stranger);
+    assert!(passed <= 120 + refilled(began, 5.0), "{passed}");
+    net.shield(|shield| {
+        shield.trust("2001:db8:7:7::99".parse().unwrap()).unwrap();
+        let network: std::net::IpAddr = "2001:db8:7:7::".parse().unwrap();
+        assert_eq!(shield.trusted().unwrap(), [network]);
+    });
+    assert_eq!(pass(&mut net, 200, stranger), 200);
+}
+
+#[test]
+fn new_ssh_connections_are_limited_by_source_and_destination() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    let connect = |_| Packet::tcp("203.0.113.7:40000", "192.0.2.1:22").tcp_flags(0x02);
+    let began = Instant::now();
+    let passed = pass(&mut net, 15, connect);
+    assert!(
+        (10..=10 + refilled(began, 0.05)).contains(&passed),
+        "{passed}"
+    );
+    let within = |_| Packet::tcp("203.0.113.7:40000", "192.0.2.1:22").tcp_flags(0x18);
+    assert_eq!(pass(&mut net, 15, within), 15);
+    let other = |_| Packet::tcp("203.0.113.8:40000", "192.0.2.1:22").tcp_flags(0x02);
+    assert_eq!(pass(&mut net, 5, other), 5);
+}
+
+#[test]
+fn all_strangers_together_are_limited_and_who_retransmits_is_served() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    net.shield(|shield| {
+        let mut policy = policy();
+        policy.limits.unknown.packets = 1;
+        policy.limits.unknown.per_seconds = 3_600;
+        policy.limits.unknown.burst = 50;
+        shield.set_policy(&policy).unwrap();
+    });
+    let forged = |number: u32| udp(&format!("203.0.113.{number}:5060"), PBX, &phone());
+    assert_eq!(pass(&mut net, 60, forged), 50);
+    let phone_behind = udp("198.51.100.7:5060", PBX, &phone()).build();
+    let refused = Seen {
+        dropped: true,
+        reason: Reason::RateUnknown,
+    };
+    assert_eq!(net.seen(&phone_behind), refused);
+    // RFC 3261 sends it again after half a second; other bytes are no retransmission.
+    let began = Instant::now();
+    wait_until(
+        "the retransmission to pass",
+        Duration::from_secs(20),
+        || !net.seen(&phone_behind).dropped,
+    )
+    .unwrap();
+    assert!(
+        began.elapsed() >= Duration::from_millis(300),
+        "{:?}",
+        began.elapsed()
+    );
+    let answer = udp("198.51.100.7:5060", PBX, &request(2)).build();
+    assert!(!net.seen(&answer).dropped);
+    assert_eq!(net.seen(&forged(200).build()), refused);
+    net.shield(|shield| shield.trust("198.51.100.8".parse().unwrap()).unwrap());
+    assert!(
+        !net.seen(&udp("198.51.100.8:5060", PBX, &phone()).build())
+            .dropped
+    );
+}
