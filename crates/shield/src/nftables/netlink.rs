@@ -261,6 +261,9 @@ impl Socket {
 
     /// Everything that answers a question, given to `sink` message by message. A dump that changes
     /// have overtaken begins anew: `sink` may then see something twice.
+    ///
+    /// # Errors
+    /// The kernel refuses; or changes overtook it each time, and what `sink` saw may not be all.
     pub fn dump(
         &mut self,
         message: &Message,
@@ -271,7 +274,10 @@ impl Socket {
                 return Ok(());
             }
         }
-        Ok(())
+        Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("the ruleset was changed while it was read, {DUMPS} times on end"),
+        ))
     }
 
     /// One thing; none where there is none of that name.
@@ -410,4 +416,57 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
 
 fn double_word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, os::fd::OwnedFd, thread};
+
+    use nix::sys::socket::MsgFlags;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, recv, send, socketpair};
+    use std::os::fd::AsRawFd as _;
+
+    use super::{BUFFER, DONE, DUMPS, INTERRUPTED, Message, NFTABLES, Socket, double_word};
+
+    /// Asks a kernel for a dump that changes overtake so many times.
+    fn dump_overtaken(times: usize) -> io::Result<()> {
+        let (ours, kernels): (OwnedFd, OwnedFd) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        let kernel = thread::spawn(move || {
+            let mut question = vec![0; BUFFER];
+            for number in 0.. {
+                let asked = recv(kernels.as_raw_fd(), &mut question, MsgFlags::empty());
+                if asked.unwrap() == 0 {
+                    return number;
+                }
+                let mut answer = Message::of_type(DONE, super::UNSPECIFIED, u16::from(NFTABLES));
+                let flags = if number < times { INTERRUPTED } else { 0 };
+                answer.seal(flags, double_word(&question, 8).unwrap());
+                send(kernels.as_raw_fd(), &answer.0, MsgFlags::empty()).unwrap();
+            }
+            unreachable!("the loop has no end")
+        });
+        let mut socket = Socket {
+            fd: ours,
+            sequence: 0,
+            buffer: vec![0; BUFFER],
+        };
+        let question = Message::of_type(DONE, super::UNSPECIFIED, u16::from(NFTABLES));
+        let dumped = socket.dump(&question, &mut |_| {});
+        drop(socket);
+        assert_eq!(kernel.join().unwrap(), DUMPS.min(times + 1));
+        dumped
+    }
+
+    #[test]
+    fn a_dump_that_changes_overtake_each_time_is_not_taken_as_whole() {
+        dump_overtaken(0).unwrap();
+        dump_overtaken(DUMPS - 1).unwrap();
+        let error = dump_overtaken(DUMPS).unwrap_err();
+        assert!(error.to_string().contains("8 times on end"), "{error}");
+    }
 }
