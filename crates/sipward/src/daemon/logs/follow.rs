@@ -8,10 +8,15 @@
 //!      └─ another file ──────────► that one from its beginning; the one before is read on for a
 //!                                 minute, for its writer may not know yet
 //! ```
+//!
+//! A file from its beginning is, where it is a copy of what was read before, the file from where
+//! that ended ([`copies`]).
+
+mod copies;
 
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io, mem,
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -19,6 +24,8 @@ use std::{
 
 use nix::fcntl::OFlag;
 use sipward_asterisk::log::{LogLine, Reader};
+
+use self::copies::{Memory, Successor};
 
 /// Bytes taken from a file in one turn at most.
 const TURN: usize = 512 << 10;
@@ -33,7 +40,7 @@ const UNFINISHED: Duration = Duration::from_secs(60);
 const LEFT: Duration = Duration::from_secs(60);
 /// Files that are read on so at a time.
 const MOST_LEFT: usize = 4;
-/// Bytes kept to know a file by.
+/// Bytes that a file is known by.
 const KNOWN_BY: usize = 64;
 
 /// Receives a line's number since it was first followed, its event, and the line.
@@ -59,8 +66,10 @@ struct Opened {
     id: (u64, u64),
     /// Bytes taken so far.
     at: u64,
-    /// The last of these.
-    known_by: Vec<u8>,
+    /// What is remembered of these.
+    memory: Memory,
+    /// It took another file's place, and where to begin is not known yet.
+    successor: Option<Successor>,
     /// Bytes that were taken and not yet read: the beginning of a line, or lines whose next ones
     /// are to be looked at.
     waiting: Vec<u8>,
@@ -93,7 +102,7 @@ impl Follower {
         };
         follower.current = follower.open();
         if let Some(opened) = &mut follower.current {
-            opened.go_to_end();
+            opened.go_to(opened.length());
         }
         follower
     }
@@ -122,12 +131,16 @@ impl Follower {
             }
             !is_over
         });
+        let mut is_read = true;
         if let Some(opened) = &mut self.current {
             let part = opened.take(now, lines, sink);
+            is_read = !part.more;
             turn.more |= part.more;
             turn.too_long += part.too_long;
         }
-        turn.more |= self.look(now, sink);
+        if is_read {
+            turn.more |= self.look(now, sink);
+        }
         turn
     }
 
@@ -138,16 +151,20 @@ impl Follower {
         if id == known && id.is_some() {
             return false;
         }
-        let Some(opened) = self.open() else {
+        let Some(mut opened) = self.open() else {
             return false;
         };
         // It may have changed its name again meanwhile.
         if Some(opened.id) == known {
             return false;
         }
-        if let Some(before) = self.current.replace(opened) {
+        if let Some(mut before) = self.current.take() {
+            // A copy has what was written until it was made.
+            before.take(now, &mut self.lines, sink);
+            opened.successor = Some(Successor::of(before.remembered().clone(), now));
             self.left.push((before, now));
         }
+        self.current = Some(opened);
         if self.left.len() > MOST_LEFT {
             let (mut oldest, _) = self.left.remove(0);
             oldest.finish(&mut self.lines, sink);
@@ -206,7 +223,8 @@ impl Opened {
             file,
             id: id(&about),
             at: 0,
-            known_by: Vec::new(),
+            memory: Memory::default(),
+            successor: None,
             waiting: Vec::new(),
             grown: Instant::now(),
             skips: false,
@@ -214,15 +232,26 @@ impl Opened {
         }))
     }
 
-    fn go_to_end(&mut self) {
-        self.at = self.file.metadata().map_or(0, |about| about.len());
-        let start = self.at.saturating_sub(KNOWN_BY as u64);
-        let mut last = vec![0; usize::try_from(self.at - start).unwrap_or(0)];
-        if self.file.read_exact_at(&mut last, start).is_ok() {
-            // The rest of a line that has begun is not a line.
-            self.skips = last.last().is_some_and(|byte| *byte != b'\n');
-            self.known_by = last;
-        }
+    fn length(&self) -> u64 {
+        self.file.metadata().map_or(0, |about| about.len())
+    }
+
+    /// Reads on from this place.
+    fn go_to(&mut self, at: u64) {
+        self.at = at;
+        self.memory = Memory::of(&self.file, at);
+        // The rest of a line that has begun is not a line.
+        self.skips = self
+            .memory
+            .last(1)
+            .first()
+            .is_some_and(|byte| *byte != b'\n');
+    }
+
+    /// What is remembered of it, or while it was not read of the file before.
+    fn remembered(&self) -> &Memory {
+        let before = self.successor.as_ref().map(Successor::before);
+        before.unwrap_or(&self.memory)
     }
 
     /// Takes what is new.
@@ -232,9 +261,17 @@ impl Opened {
             // What was not taken is gone.
             self.finish(lines, sink);
             self.at = 0;
-            self.known_by.clear();
+            self.successor = Some(Successor::of(mem::take(&mut self.memory), now));
             self.reader = Reader::new();
             self.skips = false;
+        }
+        if let Some(successor) = &mut self.successor {
+            let Some(at) = successor.begin(&self.file, now) else {
+                return turn;
+            };
+            self.successor = None;
+            self.grown = now;
+            self.go_to(at);
         }
         let held = self.waiting.len();
         self.waiting.resize(held + TURN, 0);
@@ -244,13 +281,13 @@ impl Opened {
         if taken > 0 {
             self.at += taken as u64;
             self.grown = now;
-            let last = self.waiting.len().saturating_sub(KNOWN_BY);
-            self.known_by = self.waiting.get(last..).unwrap_or_default().to_vec();
+            let taken = self.waiting.get(held..).unwrap_or_default();
+            self.memory.append(taken);
         } else if self.waiting.is_empty() {
             return turn;
         }
         turn.more = taken == TURN;
-        self.skip_rest_of_line();
+        self.skip_rest_of_line(held);
         let whole = self.waiting.iter().rposition(|byte| *byte == b'\n');
         let whole = whole.map_or(0, |at| at + 1);
         let first = if turn.more {
@@ -299,28 +336,31 @@ impl Opened {
         self.waiting.clear();
     }
 
-    fn skip_rest_of_line(&mut self) {
+    /// Of the bytes from this place on; whole lines may wait before it.
+    fn skip_rest_of_line(&mut self, from: usize) {
         if !self.skips {
             return;
         }
-        match self.waiting.iter().position(|byte| *byte == b'\n') {
+        let mut taken = self.waiting.iter().skip(from);
+        match taken.position(|byte| *byte == b'\n') {
             Some(end) => {
-                self.waiting.drain(..=end);
+                self.waiting.drain(from..=from + end);
                 self.skips = false;
             }
-            None => self.waiting.clear(),
+            None => self.waiting.truncate(from),
         }
     }
 
     /// Whether the file was cut short, or written anew.
     fn is_another(&self) -> bool {
-        let length = self.file.metadata().map_or(0, |about| about.len());
-        if length < self.at {
+        if self.length() < self.at {
             return true;
         }
-        let start = self.at.saturating_sub(self.known_by.len() as u64);
-        let mut there = vec![0; self.known_by.len()];
-        self.file.read_exact_at(&mut there, start).is_err() || there != self.known_by
+        let known_by = self.memory.last(KNOWN_BY);
+        let start = self.at.saturating_sub(known_by.len() as u64);
+        let mut there = [0; KNOWN_BY];
+        let there = there.get_mut(..known_by.len()).unwrap_or_default();
+        self.file.read_exact_at(there, start).is_err() || there != known_by
     }
 }
 

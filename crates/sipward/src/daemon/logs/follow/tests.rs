@@ -1,8 +1,8 @@
-use super::{Follower, LEFT, LONGEST_LINE, TURN, UNFINISHED};
+use super::{Follower, LEFT, LONGEST_LINE, TURN, UNFINISHED, copies::SETTLED};
 use std::{
     fs::{self, File, OpenOptions},
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Instant,
 };
 use test_case::test_case;
@@ -56,7 +56,8 @@ impl Bench {
         loop {
             let got = &mut self.got;
             let turn = self.follower.take(self.now, &mut |_, line, text| {
-                assert!(text.starts_with(b"[x] NOTICE"), "{}", text.escape_ascii());
+                let start = text.get(21..28);
+                assert_eq!(start, Some(&b" NOTICE"[..]), "{}", text.escape_ascii());
                 let account = line.event.account.expect("an account");
                 got.push(std::str::from_utf8(account).unwrap().parse().unwrap());
             });
@@ -75,8 +76,127 @@ impl Bench {
     }
 }
 
+/// One line a second.
 fn line(number: u32) -> String {
-    format!("[x] NOTICE[7] manager.c: 203.0.113.9 failed to authenticate as '{number}'")
+    let (hour, minute, second) = (number / 3600, number / 60 % 60, number % 60);
+    format!(
+        "[2026-11-23 {hour:02}:{minute:02}:{second:02}] NOTICE[7] manager.c: 203.0.113.9 failed to \
+         authenticate as '{number}'"
+    )
+}
+
+/// As an editor saves it, another file or the same one.
+fn save(path: &Path, text: &str, is_another: bool) {
+    if is_another {
+        let copy = path.with_extension("new");
+        fs::write(&copy, text).unwrap();
+        fs::rename(copy, path).unwrap();
+    } else {
+        fs::write(path, text).unwrap();
+    }
+}
+
+#[test_case(|text| without_line(text, 49); "without its last line")]
+#[test_case(|text| without_line(text, 0); "without its first line")]
+#[test_case(|text| without_line(text, 20); "without a line")]
+#[test_case(|text| text.split_inclusive('\n').skip(40).collect(); "its end")]
+#[test_case(str::to_owned; "as it was")]
+fn a_copy_that_takes_its_place_is_not_told_again(edited: fn(&str) -> String) {
+    for is_another in [true, false] {
+        let mut bench = Bench::new(None);
+        let mut file = bench.file();
+        bench.write(&mut file, 50);
+        bench.expect_all();
+        let text = fs::read_to_string(&bench.path).unwrap();
+        save(&bench.path, &edited(&text), is_another);
+        bench.expect_all();
+        if is_another {
+            // Asterisk does not know yet.
+            bench.write(&mut file, 5);
+            bench.expect_all();
+        }
+        let mut file = bench.file();
+        bench.write(&mut file, 5);
+        bench.take();
+        bench.now += SETTLED;
+        bench.expect_all();
+        bench.write(&mut file, 5);
+        bench.expect_all();
+    }
+}
+
+fn without_line(text: &str, number: usize) -> String {
+    let lines = text.split_inclusive('\n').enumerate();
+    lines
+        .filter(|(at, _)| *at != number)
+        .map(|(_, line)| line)
+        .collect()
+}
+
+#[test]
+fn a_copy_that_is_written_slowly_is_not_told_again() {
+    let mut bench = Bench::new(None);
+    let mut file = bench.file();
+    bench.write(&mut file, 50);
+    bench.expect_all();
+    let text = fs::read_to_string(&bench.path).unwrap();
+    save(&bench.path, "", true);
+    let mut copy = bench.file();
+    for part in text.as_bytes().chunks(500) {
+        bench.expect_all();
+        bench.now += SETTLED / 2;
+        copy.write_all(part).unwrap();
+    }
+    bench.expect_all();
+    bench.now += SETTLED;
+    bench.write(&mut copy, 5);
+    bench.take();
+    bench.now += SETTLED;
+    bench.expect_all();
+}
+
+#[test]
+fn a_copy_of_what_was_there_before_the_start_is_not_told() {
+    let before: String = (0..50).map(|number| line(number) + "\n").collect();
+    let mut bench = Bench::new(Some(&before));
+    save(&bench.path, &without_line(&before, 3), true);
+    bench.take();
+    bench.now += SETTLED;
+    bench.take();
+    assert!(bench.got.is_empty(), "{:?}", bench.got);
+}
+
+#[test]
+fn a_new_log_that_repeats_the_last_second_of_the_one_before_is_told() {
+    let mut bench = Bench::new(Some(""));
+    let mut file = bench.file();
+    bench.write(&mut file, 3);
+    for _ in 0..2 {
+        writeln!(file, "{}", line(3)).unwrap();
+    }
+    bench.take();
+    fs::rename(&bench.path, bench.path.with_extension("1")).unwrap();
+    let mut file = bench.file();
+    for _ in 0..2 {
+        writeln!(file, "{}", line(3)).unwrap();
+    }
+    bench.take();
+    assert_eq!(bench.got, [0, 1, 2, 3, 3, 3, 3]);
+}
+
+#[test]
+fn a_line_that_is_too_long_costs_no_other_one() {
+    let mut bench = Bench::new(None);
+    let mut file = bench.file();
+    // In the first turn its beginning, in the next one its end.
+    while file.metadata().unwrap().len() < (TURN - 2 * LONGEST_LINE) as u64 {
+        bench.write(&mut file, 100);
+    }
+    file.write_all(&vec![b'x'; 4 * LONGEST_LINE]).unwrap();
+    writeln!(file).unwrap();
+    bench.write(&mut file, 10);
+    assert_eq!(bench.take(), 1);
+    bench.expect_all();
 }
 
 #[test]
