@@ -109,6 +109,13 @@ impl Answer {
         Ok(Self::data(text))
     }
 
+    /// The same answer, with remarks before its own.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes.splice(..0, notes);
+        self
+    }
+
     /// The same answer as a negative one.
     #[must_use]
     pub fn negative(mut self) -> Self {

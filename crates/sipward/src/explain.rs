@@ -69,7 +69,7 @@ impl Explainer {
         bans: &[BanView],
         allowed: &[AllowedView],
     ) -> Result<Self, Failure> {
-        let tables = signatures::compile(&config.signatures)?;
+        let (tables, _) = signatures::compile(&config.signatures)?;
         let mut simulator = Simulator::new()?;
         let mut policy = config.policy();
         let limits = &mut policy.limits;

@@ -15,9 +15,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sipward_engine::escape;
 use sipward_feed::{Format, List, Text};
-use sipward_signature::{Confidence, Profile, Severity, Signature, SignatureSet, lint};
+use sipward_signature::{Confidence, Severity, Signature, SignatureSet, lint};
 
-use crate::exit::Failure;
+use crate::{config, exit::Failure, signatures};
 
 pub use fetch::{Fetched, Source, Validators, fetch};
 
@@ -109,14 +109,14 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Takes a list in. `others` are the signatures in force beside it.
+/// Takes a list in, where the daemon could have it in force beside what `config` names.
 ///
 /// # Errors
 /// One line: what, and that the list before stays.
 pub fn update(
     asked: &Update<'_>,
     state_dir: &Path,
-    others: &SignatureSet,
+    config: &config::Signatures,
 ) -> Result<Updated, Failure> {
     let stays = |why: String| {
         Failure::input(format!(
@@ -162,10 +162,9 @@ pub fn update(
 
     let entries = list.len();
     let taken = sound(signatures(asked.name, &list), &mut updated);
-    let mut all = others.clone();
-    all.merge(taken.clone());
-    all.compile(Profile::Strict, &[])
-        .map_err(|error| stays(error.to_string()))?;
+    let file = folder.join(format!("{}.toml", asked.name));
+    let text = taken.to_toml().map_err(|error| stays(error.to_string()))?;
+    signatures::try_feed(config, &file, &text).map_err(|error| stays(error.to_string()))?;
     updated.signatures = taken.iter().len();
     updated.prefixes = list.prefixes;
 
@@ -175,8 +174,7 @@ pub fn update(
         .mode(0o700)
         .create(&folder)
         .map_err(cannot)?;
-    let text = taken.to_toml().map_err(|error| stays(error.to_string()))?;
-    replace(&folder.join(format!("{}.toml", asked.name)), &text).map_err(cannot)?;
+    replace(&file, &text).map_err(cannot)?;
     let netset: String = updated
         .prefixes
         .iter()

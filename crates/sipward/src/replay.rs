@@ -119,7 +119,8 @@ pub fn replay(
     });
     let played = inputs.iter().map(|input| input.path.display().to_string());
     let names = played.chain(refused).collect();
-    let mut replay = Replay::new(config, servers, names, tables?);
+    let (tables, _) = tables?;
+    let mut replay = Replay::new(config, servers, names, tables);
     let failures = replay.play(&inputs, config, progress);
     for (file, (input, failure)) in inputs.iter().zip(failures).enumerate() {
         complaints.extend(match failure {

@@ -1,6 +1,12 @@
-//! The signatures in force: the built-in ones and the files that the configuration names.
+//! The signatures in force: the built-in ones, the files that the configuration names, and the feeds
+//! that were taken. What an administrator wrote must be right; what came from elsewhere is left out
+//! where it is not, and never keeps the daemon from starting.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use sipward_engine::escape;
 use sipward_feed::{Format, Text};
@@ -12,22 +18,132 @@ use crate::{
     feeds,
 };
 
-/// The built-in signatures and those of the files, a later one of a name in place of an earlier,
-/// with what the configuration says of single ones.
+/// What is wrong, and does not keep the rest from being in force; a line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Complaints {
+    /// Feeds that are left out.
+    pub skipped: Vec<String>,
+    /// Overrides of signatures that are not there: misspelled, or no longer in a feed.
+    pub unknown: Vec<String>,
+}
+
+impl Complaints {
+    /// Tells the log.
+    pub fn log(&self) {
+        for line in &self.skipped {
+            tracing::error!("{line}");
+        }
+        for line in &self.unknown {
+            tracing::warn!("{line}");
+        }
+    }
+
+    /// All lines.
+    #[must_use]
+    pub fn lines(self) -> Vec<String> {
+        self.skipped.into_iter().chain(self.unknown).collect()
+    }
+}
+
+/// The signatures of a feed, and its file.
+type Feed = (PathBuf, SignatureSet);
+
+/// The built-in signatures, those of the files and those of the feeds, a later one of a name in
+/// place of an earlier, with what the configuration says of single ones.
 ///
 /// # Errors
-/// Exit code 2, with file and line; or a name that no signature has.
-pub fn load(config: &config::Signatures) -> Result<SignatureSet, Failure> {
+/// Exit code 2, with file and line, where a file of the configuration cannot be read.
+pub fn load(config: &config::Signatures) -> Result<(SignatureSet, Complaints), Failure> {
+    let files = files(config)?;
+    let (feeds, mut complaints) = feeds(config);
+    let (set, unknown) = assemble(config, &files, &feeds);
+    complaints.unknown = unknown;
+    Ok((set, complaints))
+}
+
+/// What the kernel walks for this configuration. Feeds that do not fit are left out, the last first.
+///
+/// # Errors
+/// As [`load`], or a set that does not fit even without feeds.
+pub fn compile(config: &config::Signatures) -> Result<(Tables, Complaints), Failure> {
+    let files = files(config)?;
+    let (mut feeds, mut complaints) = feeds(config);
+    loop {
+        let (set, unknown) = assemble(config, &files, &feeds);
+        match (set.compile(config.profile.into(), &[]), feeds.pop()) {
+            (Ok(tables), _) => {
+                complaints.unknown = unknown;
+                return Ok((tables, complaints));
+            }
+            (Err(error), Some((file, _))) => complaints.skipped.push(format!(
+                "{}: this feed is left out, for the signatures cannot be compiled with it: {error}",
+                file.display()
+            )),
+            (Err(error), None) => return Err(Failure::input(error.to_string())),
+        }
+    }
+}
+
+/// Whether this configuration would compile with these signatures as the feed in this file.
+///
+/// # Errors
+/// As [`compile`]; or they keep it from being compiled.
+pub fn try_feed(config: &config::Signatures, file: &Path, text: &str) -> Result<(), Failure> {
+    let invalid = |error: sipward_signature::Error| Failure::input(error.to_string());
+    let tried = SignatureSet::parse(&file.display().to_string(), text).map_err(invalid)?;
+    let files = files(config)?;
+    let (mut feeds, _) = feeds(config);
+    feeds.retain(|(other, _)| other != file);
+    feeds.push((file.to_owned(), tried));
+    feeds.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let (set, _) = assemble(config, &files, &feeds);
+    set.compile(config.profile.into(), &[]).map_err(invalid)?;
+    Ok(())
+}
+
+fn files(config: &config::Signatures) -> Result<SignatureSet, Failure> {
     let mut set = SignatureSet::builtin();
     for file in &config.files {
         set.merge(read(file)?);
     }
-    if let Some(folder) = &config.feeds {
-        let files = feeds::files(folder)
-            .map_err(|error| Failure::input(format!("{}: {error}", folder.display())))?;
-        for file in files {
-            set.merge(read(&file)?);
+    Ok(set)
+}
+
+fn feeds(config: &config::Signatures) -> (Vec<Feed>, Complaints) {
+    let mut complaints = Complaints::default();
+    let Some(folder) = &config.feeds else {
+        return (Vec::new(), complaints);
+    };
+    let mut feeds = Vec::new();
+    match feeds::files(folder) {
+        Err(error) => complaints.skipped.push(format!(
+            "{}: no feed is in force, for they cannot be listed: {error}",
+            folder.display()
+        )),
+        Ok(files) => {
+            for file in files {
+                match read(&file) {
+                    Ok(set) => feeds.push((file, set)),
+                    Err(error) => complaints.skipped.push(format!(
+                        "{error}; this feed is left out: `sipward signatures update --force` takes \
+                         it anew"
+                    )),
+                }
+            }
         }
+    }
+    (feeds, complaints)
+}
+
+/// Everything together, and what the configuration says of signatures that are not there.
+fn assemble(
+    config: &config::Signatures,
+    files: &SignatureSet,
+    feeds: &[Feed],
+) -> (SignatureSet, Vec<String>) {
+    let mut set = files.clone();
+    for (_, feed) in feeds {
+        set.merge(feed.clone());
     }
     let mut unknown: BTreeSet<&String> = config.overrides.keys().collect();
     set.map(|signature| {
@@ -37,14 +153,14 @@ pub fn load(config: &config::Signatures) -> Result<SignatureSet, Failure> {
         unknown.remove(&signature.name);
         overridden(signature, said)
     });
-    match unknown.first() {
-        None => Ok(set),
-        Some(name) => Err(Failure::input(format!(
+    let unknown = unknown.into_iter().map(|name| {
+        format!(
             "signatures.override.\"{}\": no signature has this name; `sipward signatures list` has \
              them all",
             escape(name.as_bytes())
-        ))),
-    }
+        )
+    });
+    (set, unknown.collect())
 }
 
 fn overridden(signature: Signature, said: &Override) -> Option<Signature> {
@@ -62,7 +178,7 @@ fn overridden(signature: Signature, said: &Override) -> Option<Signature> {
 /// The signatures of one file.
 ///
 /// # Errors
-/// As [`load`].
+/// Exit code 2, with file and line.
 pub fn read(file: &Path) -> Result<SignatureSet, Failure> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file)
@@ -74,7 +190,7 @@ pub fn read(file: &Path) -> Result<SignatureSet, Failure> {
 /// signature that does what the list's author wanted: `certain`, faults and all.
 ///
 /// # Errors
-/// As [`load`]; or it is no list at all.
+/// As [`read`]; or it is no list at all.
 pub fn read_as_written(file: &Path) -> Result<SignatureSet, Failure> {
     let name = file.display().to_string();
     let bytes = fs::read(file)
@@ -97,22 +213,14 @@ pub fn read_as_written(file: &Path) -> Result<SignatureSet, Failure> {
     }
 }
 
-/// What the kernel walks for this configuration.
-///
-/// # Errors
-/// As [`load`], or a set that does not fit.
-pub fn compile(config: &config::Signatures) -> Result<Tables, Failure> {
-    load(config)?
-        .compile(config.profile.into(), &[])
-        .map_err(|error| Failure::input(error.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
-    use sipward_signature::{Action, Confidence, Profile};
+    use std::fs;
+
+    use sipward_signature::{Action, Confidence, Profile, Tables};
     use test_case::test_case;
 
-    use super::{compile, load};
+    use super::{compile, load, try_feed};
     use crate::config;
 
     fn signatures(overrides: &str) -> config::Signatures {
@@ -120,10 +228,10 @@ mod tests {
     }
 
     fn action_of(signatures: &config::Signatures, name: &str) -> Option<(Confidence, Action)> {
-        let set = load(signatures).unwrap();
+        let (set, _) = load(signatures).unwrap();
         let found = set.iter().find(|signature| signature.name == name)?;
         let action = Profile::from(signatures.profile).action_of(found);
-        let compiled = compile(signatures).unwrap();
+        let (compiled, _) = compile(signatures).unwrap();
         let dropped = compiled.signatures.iter().any(|it| it.name == name);
         assert_eq!(dropped, action == Action::Drop, "{name}");
         Some((found.confidence, action))
@@ -148,10 +256,61 @@ mod tests {
     #[test]
     fn a_signature_that_is_not_there_is_not_overridden_in_silence() {
         let signatures = signatures("[override.\"no\\u001Bsuch\"]\nenabled = false");
-        assert_eq!(
-            load(&signatures).unwrap_err().to_string(),
+        let said = [
             "signatures.override.\"no\\x1bsuch\": no signature has this name; \
-             `sipward signatures list` has them all"
-        );
+                    `sipward signatures list` has them all",
+        ];
+        let (_, complaints) = load(&signatures).unwrap();
+        assert_eq!(complaints.lines(), said);
+        let (_, complaints) = compile(&signatures).unwrap();
+        assert_eq!(complaints.lines(), said);
+    }
+
+    fn feed(names: impl IntoIterator<Item = String>) -> String {
+        let signature = |name: String| {
+            format!(
+                "[[signature]]\nname = \"{name}\"\nfield = \"user-agent\"\nmatch = \"exact\"\n\
+                 pattern = \"{name}\"\nconfidence = \"likely\"\nsource = \"a test\"\n"
+            )
+        };
+        names.into_iter().map(signature).collect()
+    }
+
+    fn has(tables: &Tables, name: &str) -> bool {
+        tables.signatures.iter().any(|it| it.name == name)
+    }
+
+    #[test]
+    fn a_feed_that_cannot_be_used_is_left_out_and_the_others_are_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let signatures = config::Signatures {
+            feeds: Some(folder.path().to_owned()),
+            ..config::Signatures::default()
+        };
+        let (builtin, _) = compile(&config::Signatures::default()).unwrap();
+        let file = |name: &str| folder.path().join(name);
+        fs::write(file("a.toml"), feed(["a.scanner".to_owned()])).unwrap();
+        fs::write(file("b.toml"), b"[[signature]]\nname = \xff\n").unwrap();
+        fs::write(file("c.toml"), "[[signature]]\nname = 5\n").unwrap();
+        fs::create_dir(file("d.toml")).unwrap();
+        let most = sipward_signature::MAX_SIGNATURES - builtin.signatures.len();
+        let too_many = feed((0..most).map(|number| format!("e.{number}")));
+        fs::write(file("e.toml"), &too_many).unwrap();
+
+        let (tables, complaints) = compile(&signatures).unwrap();
+        assert!(has(&tables, "a.scanner"));
+        assert_eq!(tables.signatures.len(), builtin.signatures.len() + 1);
+        for (line, name) in complaints.skipped.iter().zip(["b", "c", "d", "e"]) {
+            let file = file(name).with_extension("toml");
+            assert!(line.contains(&file.display().to_string()), "{line}");
+            assert!(line.contains("this feed is left out"), "{line}");
+        }
+        assert_eq!(complaints.skipped.len(), 4, "{complaints:?}");
+
+        // What would be left out is not taken.
+        let tried = |text: &str| try_feed(&signatures, &file("e.toml"), text);
+        assert!(tried(&too_many).is_err());
+        assert!(tried("[[signature]]").is_err());
+        tried(&feed(["e.scanner".to_owned()])).unwrap();
     }
 }

@@ -25,16 +25,20 @@ pub struct Arguments {
 impl Arguments {
     pub fn run(self) -> Result<Answer, Failure> {
         let config = Config::load(&self.file)?;
-        signatures::compile(&config.signatures).map_err(|failure| Failure {
-            exit: Exit::Config,
-            ..failure
-        })?;
+        let (_, complaints) =
+            signatures::compile(&config.signatures).map_err(|failure| Failure {
+                exit: Exit::Config,
+                ..failure
+            })?;
         if config.asterisk.ami.user.is_some() {
             config.asterisk.ami.secret()?;
         }
-        let note = format!("{}: no mistakes", self.file.display());
+        let mut notes = complaints.lines();
+        if notes.is_empty() {
+            notes.push(format!("{}: no mistakes", self.file.display()));
+        }
         Ok(Answer {
-            notes: vec![note],
+            notes,
             ..Answer::data("")
         })
     }

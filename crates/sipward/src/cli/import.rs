@@ -145,7 +145,7 @@ impl Arguments {
         }
         let bans = once(bans);
 
-        let known = signatures::load(&config.signatures)?;
+        let (known, _) = signatures::load(&config.signatures)?;
         let adopted = import::adopt(&searched, &known, config.signatures.profile.into())?;
         let mut notes = Vec::new();
         let mut report = Report {

@@ -54,7 +54,7 @@ struct Lists {
 impl Arguments {
     pub fn run(self) -> Result<Answer, Failure> {
         let config = Config::load_or_default(self.daemon.config.as_deref())?;
-        let signatures = signatures::load(&config.signatures)?;
+        let (signatures, _) = signatures::load(&config.signatures)?;
         let Lists {
             mut allowed,
             bans,

@@ -116,15 +116,23 @@ struct OneMatch {
     action: Action,
 }
 
+/// The signatures in force.
+struct Loaded {
+    set: SignatureSet,
+    profile: sipward_signature::Profile,
+    complaints: Vec<String>,
+}
+
 impl Source {
-    fn load(&self) -> Result<(SignatureSet, sipward_signature::Profile), Failure> {
+    fn load(&self) -> Result<Loaded, Failure> {
         let mut config = Config::load_or_default(self.config.as_deref())?;
         config.signatures.feeds = Some(feeds::folder(Path::new(DEFAULT_STATE_DIR)));
-        let set = signatures::load(&config.signatures)?;
-        Ok((
+        let (set, complaints) = signatures::load(&config.signatures)?;
+        Ok(Loaded {
             set,
-            self.profile.unwrap_or(config.signatures.profile).into(),
-        ))
+            profile: self.profile.unwrap_or(config.signatures.profile).into(),
+            complaints: complaints.lines(),
+        })
     }
 }
 
@@ -144,18 +152,26 @@ impl Arguments {
                 json,
                 state_dir,
             } => {
-                let set = match file {
-                    Some(file) => signatures::read_as_written(&file)?,
-                    None => source.load()?.0,
+                let (set, complaints) = match file {
+                    Some(file) => (signatures::read_as_written(&file)?, Vec::new()),
+                    None => {
+                        let loaded = source.load()?;
+                        (loaded.set, loaded.complaints)
+                    }
                 };
-                check(&set, &Ledger::hits_in(&state_dir)?, json)
+                let answer = check(&set, &Ledger::hits_in(&state_dir)?, json)?;
+                Ok(answer.with_notes(complaints))
             }
         }
     }
 }
 
 fn list(source: &Source, json: bool) -> Result<Answer, Failure> {
-    let (set, profile) = source.load()?;
+    let Loaded {
+        set,
+        profile,
+        complaints,
+    } = source.load()?;
     let views: Vec<SignatureView<'_>> = set
         .iter()
         .map(|signature| SignatureView {
@@ -169,7 +185,7 @@ fn list(source: &Source, json: bool) -> Result<Answer, Failure> {
         })
         .collect();
     if json {
-        return Answer::json(&views);
+        return Ok(Answer::json(&views)?.with_notes(complaints));
     }
     let rows: Vec<_> = views
         .iter()
@@ -185,11 +201,15 @@ fn list(source: &Source, json: bool) -> Result<Answer, Failure> {
         })
         .collect();
     let header = ["NAME", "FIELD", "MATCH", "PATTERN", "CONFIDENCE", "ACTION"];
-    Ok(Answer::data(table::columns(header, &rows)))
+    Ok(Answer::data(table::columns(header, &rows)).with_notes(complaints))
 }
 
 fn find(user_agent: &str, source: &Source, json: bool) -> Result<Answer, Failure> {
-    let (set, profile) = source.load()?;
+    let Loaded {
+        set,
+        profile,
+        complaints,
+    } = source.load()?;
     let found = set.match_user_agent(user_agent);
     let overall = profile.action_for(&found);
     let matches: Vec<OneMatch> = found
@@ -225,6 +245,7 @@ fn find(user_agent: &str, source: &Source, json: bool) -> Result<Answer, Failure
         };
         Answer::data(format!("{table}action: {}\n", action(overall)))
     };
+    let answer = answer.with_notes(complaints);
     Ok(if matched { answer } else { answer.negative() })
 }
 

@@ -141,6 +141,9 @@ pub(super) fn text(status: &Status) -> String {
     ] {
         line("sensor", format!("{name}: {}", state(sensor)));
     }
+    for warning in &status.warnings {
+        line("WARNING", warning.clone());
+    }
     out
 }
 

@@ -476,6 +476,13 @@ fn what_the_doctor_found_reads() {
 #[test]
 fn status_reads() {
     insta::assert_snapshot!("status", status::text(&status()));
+    let mut status = status();
+    status.warnings.push("a feed is left out".to_owned());
+    let text = status::text(&status);
+    assert!(
+        text.ends_with("\nWARNING      a feed is left out\n"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -10,7 +10,6 @@ use crate::{
     control::api::{FeedReply, FeedRequest},
     exit::{Answer, Failure},
     feeds::{self, Update, Updated},
-    signatures,
     span::Span,
 };
 
@@ -59,7 +58,6 @@ impl Arguments {
         let state_dir = &self.daemon.state_dir;
         let mut config = Config::load_or_default(self.daemon.config.as_deref())?;
         config.signatures.feeds = Some(feeds::folder(state_dir));
-        let others = signatures::load(&config.signatures)?;
         let asked = Update {
             name: &name,
             from: &self.from,
@@ -67,7 +65,7 @@ impl Arguments {
             longest: self.timeout.duration(),
             force: self.force,
         };
-        let updated = feeds::update(&asked, state_dir, &others)?;
+        let updated = feeds::update(&asked, state_dir, &config.signatures)?;
         let reply = match self.tell(&updated) {
             Ok(reply) => Some(reply),
             // Signatures wait in their folder; addresses are the daemon's to ban.

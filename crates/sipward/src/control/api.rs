@@ -41,6 +41,9 @@ pub struct Status {
     /// The signatures that ever hit, the busiest first.
     #[serde(default)]
     pub signatures: Vec<SignatureView>,
+    /// What of the signatures is not in force, and why; a line each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// What a signature has hit.

@@ -24,7 +24,7 @@ use crate::{
     exit::Failure,
     ledger::{Ended, Entry, Ledger, Target},
     sensors::Twins,
-    signatures,
+    signatures::{self, Complaints},
 };
 
 /// Entries that wait for the ledger at most, where its disk is full; the oldest go.
@@ -43,6 +43,8 @@ pub struct Guard {
     pub(super) watchers: Watchers,
     pub(super) self_check: SelfCheck,
     pub(super) hits: SignatureHits,
+    /// What is wrong with the signatures.
+    pub(super) complaints: Complaints,
     /// What the logs of Asterisk told.
     pub(super) asterisk_log: Sensor,
     /// When names of the allowlist were last seen to stand for addresses.
@@ -65,8 +67,10 @@ impl Guard {
     /// # Errors
     /// The kernel or the ledger refused; signatures that cannot be compiled.
     pub fn new(config: Config, shield: Box<dyn Shield>, ledger: Ledger) -> Result<Self, Failure> {
-        let tables = signatures::compile(&config.signatures)?;
+        let (tables, complaints) = signatures::compile(&config.signatures)?;
+        complaints.log();
         let mut guard = Self {
+            complaints,
             engine: Engine::new(config.engine(), seed()),
             packets: Packets::new(&config),
             watchers: Watchers::default(),
@@ -122,10 +126,12 @@ impl Guard {
     /// # Errors
     /// As [`Self::new`].
     pub fn reload(&mut self, config: Config) -> Result<(), Failure> {
-        let tables = signatures::compile(&config.signatures)?;
+        let (tables, complaints) = signatures::compile(&config.signatures)?;
+        complaints.log();
         let sender = sender(&config)?;
         let before = (self.config.clone(), self.events.tables().cloned());
         let Err(error) = self.put_in_force(config, tables) else {
+            self.complaints = complaints;
             self.sender = sender;
             return Ok(());
         };

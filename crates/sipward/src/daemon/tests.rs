@@ -101,7 +101,7 @@ pub(super) fn target(prefix: &str) -> Target {
 
 /// A packet with the signature of this name, as the kernel reports it.
 fn scan(source: &str, name: &str) -> Event {
-    let tables = signatures::compile(&Config::default().signatures).unwrap();
+    let (tables, _) = signatures::compile(&Config::default().signatures).unwrap();
     let slot = (0..)
         .find(|slot| tables.signature(*slot).is_some_and(|it| it.name == name))
         .unwrap();
@@ -124,6 +124,23 @@ fn scan(source: &str, name: &str) -> Event {
         sample: b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n"
             .to_vec(),
     }
+}
+
+#[test]
+fn what_is_wrong_with_a_feed_keeps_nobody_from_guarding_and_stands_in_the_status() {
+    let bench = Bench::new();
+    let feeds = TempDir::new().unwrap();
+    fs::write(feeds.path().join("web.toml"), "no signatures").unwrap();
+    let mut config = Config::default();
+    config.signatures.feeds = Some(feeds.path().to_owned());
+    let mut guard = bench.guard_with(config.clone());
+    let [warning] = &guard.status().unwrap().warnings[..] else {
+        panic!("one warning");
+    };
+    assert!(warning.contains("web.toml"), "{warning}");
+    fs::remove_file(feeds.path().join("web.toml")).unwrap();
+    guard.reload(config).unwrap();
+    assert!(guard.status().unwrap().warnings.is_empty());
 }
 
 fn turn(guard: &mut Guard) {

@@ -80,6 +80,7 @@ impl Guard {
             allowed: self.shield.allowed()?.len(),
             trusted: self.engine.trusted(now).count(),
             signatures: self.hits.views(),
+            warnings: self.complaints.clone().lines(),
             sensors: Sensors {
                 kernel: Sensor {
                     state: SensorState::On,
