@@ -232,8 +232,10 @@ impl Engine {
         });
     }
 
+    /// Something to be shown beside what was counted, or where nothing was.
     fn add_evidence(&mut self, client: SocketAddr, detector: Detector, evidence: Evidence) {
         if let Some(state) = self.sources.get_mut(Source::of(client.ip())) {
+            state.last.get_or_insert((client, evidence.at));
             state.suspect().note(detector, client.port(), evidence);
         }
     }

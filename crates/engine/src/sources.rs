@@ -27,7 +27,7 @@ const READABLE: Duration = Duration::from_secs(10);
 /// One sender.
 #[derive(Debug, Default)]
 pub(crate) struct SourceState {
-    /// Who of the source was counted last, and when.
+    /// Who of the source was counted last, and when; before that, of whom a log told first.
     pub last: Option<(SocketAddr, Time)>,
     pub answered: Option<Answered>,
     pub last_rate_drop: Option<Time>,

@@ -28,7 +28,7 @@ pub struct Why {
 /// One detector's count against one source, short of firing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspicion {
-    /// The address that was counted last.
+    /// The address that was counted last; where nothing counts, that a log told of.
     pub address: IpAddr,
     /// The detector.
     pub detector: Detector,
@@ -36,7 +36,7 @@ pub struct Suspicion {
     pub count: u32,
     /// At which count it fires.
     pub fires_at: u32,
-    /// When it counted last.
+    /// When that was.
     pub last: Time,
     /// The latest things it saw, oldest first.
     pub evidence: Vec<Evidence>,
@@ -94,6 +94,7 @@ impl Engine {
             .sources
             .iter()
             .flat_map(|(_, state)| self.suspicions(state, now))
+            .filter(|suspicion| suspicion.count > 0)
             .collect();
         suspicions.sort_by_key(|suspicion| (suspicion.address, suspicion.detector));
         suspicions

@@ -453,6 +453,26 @@ fn the_servers_own_warning_is_tied_to_the_caller_by_the_call_id() {
     assert_eq!(scene.engine.statistics().unattributed_lines, 2);
 }
 
+/// What the wire shows nothing of is the server's word alone: enough to be told, and no more.
+#[test]
+fn what_only_the_servers_log_holds_against_somebody_is_shown_and_makes_no_suspect() {
+    let mut scene = scene();
+    scene.add(login(ABROAD));
+    scene.play(seconds(10));
+    let line = line(LogKind::Malformed, ABROAD, LogTransport::Udp);
+    scene.observe(&Observation::Log(line));
+    let why = scene.engine.why(address(ABROAD).ip(), scene.now);
+    let [suspicion] = &why.suspicions[..] else {
+        panic!("{:?}", why.suspicions);
+    };
+    assert_eq!(
+        (suspicion.detector, suspicion.count, suspicion.last),
+        (Detector::MalformedFlood, 0, scene.now)
+    );
+    assert!(suspicion.evidence[0].summary.starts_with("a line with"));
+    assert_eq!(scene.engine.suspects(scene.now), []);
+}
+
 #[test]
 fn an_alert_shows_the_requests_and_their_answers() {
     let mut scene = scene();

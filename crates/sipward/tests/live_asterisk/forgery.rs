@@ -117,3 +117,81 @@ fn lines_that_a_stranger_wrote_ban_nobody_else_and_hide_nothing() {
     let why = guard.json(&["why", PHONES]).unwrap();
     assert_eq!(why["alerts"].as_array().unwrap().len(), 0, "{why}");
 }
+
+/// What ends a line, or might, and whether PJSIP reads a digest that has it in a value.
+const LINE_ENDS: [(&str, bool); 5] = [
+    ("\r\n ", false),
+    ("\r\n", false),
+    ("\n", false),
+    ("\r", true),
+    ("%0d%0a", true),
+];
+
+/// The fields of an answer to a challenge.
+const DIGEST: [(&str, &str); 5] = [
+    ("username", "101"),
+    ("realm", "asterisk"),
+    ("nonce", "1/2"),
+    ("uri", "sip:192.0.2.1"),
+    ("response", "00000000000000000000000000000000"),
+];
+
+#[test]
+fn the_fields_of_a_digest_write_no_lines_into_the_log() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let asterisk = Asterisk::start(&lab.pbx, &Settings::default()).unwrap();
+    let mut parties = UserAgents::new(&lab).unwrap();
+    let mut requests = Vec::new();
+    for (forged, _) in DIGEST {
+        for (end, is_read) in LINE_ENDS {
+            let number = requests.len() + 10;
+            let source = format!("203.0.113.{number}:5070");
+            let line = "[1] NOTICE[1] manager.c: 198.51.100.10 failed to authenticate as 'a'";
+            let fields = DIGEST.map(|(field, value)| {
+                let tail = if field == forged {
+                    format!("{end}{line}{end}")
+                } else {
+                    String::new()
+                };
+                format!("{field}=\"{value}{tail}\"")
+            });
+            let request = format!(
+                "REGISTER sip:{PBX} SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bK{number}\r\n\
+                 From: <sip:101@{PBX}>;tag=1\r\nTo: <sip:101@{PBX}>\r\nCall-ID: digest-{number}\r\n\
+                 CSeq: 1 REGISTER\r\nContact: <sip:101@{source}>\r\n\
+                 Authorization: Digest {}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+                fields.join(", ")
+            );
+            let source = source.parse().unwrap();
+            parties
+                .send(source, Driver::Pjsip.address(), request.as_bytes())
+                .unwrap();
+            requests.push((forged, end, is_read, source, request.len()));
+        }
+    }
+    for (field, end, is_read, source, length) in requests {
+        let (log, word) = if is_read {
+            let address = format!(
+                "RemoteAddress=\"IPV4/UDP/{}/{}\"",
+                source.ip(),
+                source.port()
+            );
+            ("security", address)
+        } else {
+            (
+                "messages",
+                format!("Dropping {length} bytes packet from UDP {source} "),
+            )
+        };
+        asterisk
+            .wait_for_log(log, crate::PATIENCE, |log| log.contains(&word))
+            .unwrap_or_else(|error| panic!("{field} with {end:?}: {error:#}"));
+    }
+    for log in ["messages", "security", "full"] {
+        let text = asterisk.log(log);
+        assert!(!text.contains("\n[1] NOTICE"), "{text}");
+    }
+}

@@ -1,9 +1,13 @@
-//! "Timeout on … on non-critical invite transaction", Asterisk's warning without an address.
+//! "Timeout on … on non-critical invite transaction", Asterisk's warning without an address, and
+//! its sisters.
+
+use std::net::SocketAddr;
 
 use sipward_testkit::{
-    asterisk::{Asterisk, Driver, Settings},
-    lab::{ATTACKER, Lab},
-    user_agent::{Exchange, Pace, UserAgents},
+    asterisk::{Asterisk, Driver, ECHO_EXTENSION, Settings},
+    guard::Guard,
+    lab::{ATTACKER, Lab, PBX},
+    user_agent::{Acknowledges, Ending, Exchange, Pace, UserAgents},
 };
 
 use crate::{can_run, guard, logs_of, sensor, suspicion, wait_for};
@@ -62,4 +66,64 @@ fn asterisks_warning_stands_beside_the_packets_of_the_caller() {
     });
     // Lines of Asterisk's own may say nothing, too.
     assert!(sensor(&guard)["unmatched"].as_u64().unwrap() > unmatched);
+}
+
+#[test]
+fn what_asterisk_dropped_and_whom_it_could_not_answer_stand_beside_the_packets() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let mut settings = Settings::default();
+    settings.appended.insert("sip.conf", TIMER.to_owned());
+    let asterisk = Asterisk::start(&lab.pbx, &settings).unwrap();
+    let guard = guard(&lab.pbx, &logs_of(&asterisk));
+    let mut parties = UserAgents::new(&lab).unwrap();
+
+    // A call with credentials, whose answer is never acknowledged.
+    let server = Driver::ChanSip.address().to_string();
+    let mut call = Exchange::new(&format!("{ATTACKER}:5080"), &server, "INVITE", "101")
+        .to(ECHO_EXTENSION)
+        .password(&Asterisk::password(101));
+    call.acknowledges = Acknowledges::Refusals;
+    call.ending = Ending::Stays;
+    let call = parties.name(call);
+    let timeout = format!(
+        "Retransmission timeout reached on transmission {}",
+        call.call_id
+    );
+    assert_eq!(
+        parties.play(vec![call], Pace::OneByOne).unwrap(),
+        [Some(200)]
+    );
+
+    // A value that does not end. Of less than 70 bytes PJSIP says nothing.
+    let source: SocketAddr = "203.0.113.8:5070".parse().unwrap();
+    let garbage = format!(
+        "REGISTER sip:{PBX} SIP/2.0\r\nVia: SIP/2.0/UDP {source};branch=z9hG4bKx\r\n\
+         From: <sip:101@{PBX}>;tag=1\r\nTo: <sip:101@{PBX}>\r\nCall-ID: x\r\n\
+         CSeq: 1 REGISTER\r\nContact: <sip:101@{source}>\r\nMax-Forwards: 70\r\n\
+         Authorization: Digest username=\"101\", nonce=\"x\r\nContent-Length: 0\r\n\r\n"
+    );
+    for _ in 0..3 {
+        parties
+            .send(source, Driver::Pjsip.address(), garbage.as_bytes())
+            .unwrap();
+    }
+    let dropped = format!("Dropping {} bytes packet from UDP {source}", garbage.len());
+    wait_for("the dropped packets in `why`", &guard, || {
+        shown(&guard, "203.0.113.8", "malformed-flood", &dropped) == 3
+    });
+    wait_for("the answer's timeout in `why`", &guard, || {
+        shown(&guard, ATTACKER, "unanswered-invite", &timeout) == 1
+    });
+    // The wire showed nothing that counts, so its word is all there is.
+    let suspicion = suspicion(&guard, "203.0.113.8", "malformed-flood").unwrap();
+    assert_eq!(suspicion["count"], 0, "{suspicion}");
+}
+
+/// How often a line of Asterisk stands among what a detector has of an address.
+fn shown(guard: &Guard<'_>, address: &str, detector: &str, line: &str) -> usize {
+    suspicion(guard, address, detector)
+        .map_or(0, |it| it["evidence"].to_string().matches(line).count())
 }
