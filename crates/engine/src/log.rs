@@ -232,12 +232,12 @@ impl Engine {
         });
     }
 
-    /// Something to be shown beside what was counted, or where nothing was.
+    /// Something to be shown beside what was counted, or where nothing was: also of somebody whose
+    /// packets have not been seen yet, for the log may be read before the tap.
     fn add_evidence(&mut self, client: SocketAddr, detector: Detector, evidence: Evidence) {
-        if let Some(state) = self.sources.get_mut(Source::of(client.ip())) {
-            state.last.get_or_insert((client, evidence.at));
-            state.suspect().note(detector, client.port(), evidence);
-        }
+        let state = self.sources.touch(Source::of(client.ip()));
+        state.last.get_or_insert((client, evidence.at));
+        state.suspect().note(detector, client.port(), evidence);
     }
 }
 
