@@ -87,14 +87,13 @@ impl Engine {
         }
     }
 
-    /// Who is on the way to a ban, and how far.
+    /// Who is on the way to a ban, and how far; and where nothing counts, of whom only a log told.
     #[must_use]
     pub fn suspects(&self, now: Time) -> Vec<Suspicion> {
         let mut suspicions: Vec<Suspicion> = self
             .sources
             .iter()
             .flat_map(|(_, state)| self.suspicions(state, now))
-            .filter(|suspicion| suspicion.count > 0)
             .collect();
         suspicions.sort_by_key(|suspicion| (suspicion.address, suspicion.detector));
         suspicions

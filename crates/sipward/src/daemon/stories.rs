@@ -86,8 +86,10 @@ impl Guard {
     /// `suspects`
     #[must_use]
     pub fn suspects(&self) -> Vec<SuspectView> {
-        let suspicions = self.engine.suspects(clock::now());
-        suspicions.into_iter().map(suspect_view).collect()
+        let suspicions = self.engine.suspects(clock::now()).into_iter();
+        // Of whom only a log told is not on the way to a ban.
+        let counted = suspicions.filter(|suspicion| suspicion.count > 0);
+        counted.map(suspect_view).collect()
     }
 
     /// `trusted`
