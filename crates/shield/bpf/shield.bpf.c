@@ -353,7 +353,8 @@ static __always_inline bool is_retransmission(struct xdp_md *ctx, const struct j
 		*refusal = (__u64)which << 32 | now;
 		return false;
 	}
-	if (age < RETRANSMISSION_MIN / MILLISECOND)
+	/* Both times were rounded down, so an age of 400 may be 399.1. */
+	if (age <= RETRANSMISSION_MIN / MILLISECOND)
 		return false;
 	source->retransmitted_ns = this->now;
 	return true;
