@@ -91,8 +91,9 @@ fn swapping_two_thousand_signatures_drops_nothing_genuine_and_lets_no_scanner_th
         });
         swapped.store(true, Ordering::Relaxed);
         let took = began.elapsed();
-        sending.join().unwrap();
+        let sent = sending.join();
         over.store(true, Ordering::Relaxed);
+        sent.unwrap();
         result.map(|()| took)
     });
     let took = swaps.unwrap();

@@ -117,7 +117,8 @@ impl Flood {
     pub fn prepare(lab: &Lab) -> Result<()> {
         lab.router
             .run(&format!("ip route add blackhole {SOURCES_PREFIX}"))?;
-        let others = (1_u64 << last_core()?) - 1;
+        // The kernel reads groups of 32.
+        let others = (1_u64 << last_core()?.min(32)) - 1;
         // Only a mount of sysfs made within the namespace shows its interfaces.
         let script = format!("echo {others:x} > /sys/class/net/eth0/queues/rx-0/rps_cpus");
         let mut command = Command::new("ip");

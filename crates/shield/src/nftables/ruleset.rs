@@ -29,6 +29,8 @@ pub const TAP_CHAINS: [&str; 4] = ["behind", "outbound", "tapped", "logged"];
 /// Where packets come in, once the policy is in force.
 pub const ENTRY: &str = "prerouting";
 /// Bytes of IPv4, UDP and 256 of payload: a first fragment of a stranger brings as many.
+/// As in the kernel program: all that retransmit get so many times the rate of all unknown sources.
+const RETRANSMITTERS: u32 = 10;
 const FIRST_FRAGMENT_V4: u32 = 20 + 8 + 256;
 /// The same over IPv6, where the length begins behind the first header: fragment header, UDP.
 const FIRST_FRAGMENT_V6: u32 = 8 + 8 + 256;
@@ -111,7 +113,9 @@ pub fn table() -> String {
 
 /// The chains that the policy fills, those without a hook.
 fn chains() -> Vec<String> {
-    let common = ["unknown", "refused"].map(str::to_owned).into_iter();
+    let common = ["unknown", "refused", "retransmitted"]
+        .map(str::to_owned)
+        .into_iter();
     let reasons = Reason::ALL.iter().map(|reason| reason.name().to_owned());
     let each = Family::ALL.into_iter().flat_map(|family| {
         let own = FAMILY_CHAINS.map(|name| format!("{name}{}", family.digit()));
@@ -287,6 +291,14 @@ fn strangers(limits: &Limits, rule: &mut impl FnMut(&str, &str)) {
     let over = over(limits.unknown);
     rule("unknown", &format!("{over} goto refused"));
     rule("unknown", "goto clean");
+    // Forgers may send the same bytes again, too.
+    let over = self::over(Rate {
+        packets: limits.unknown.packets.saturating_mul(RETRANSMITTERS),
+        burst: limits.unknown.burst.saturating_mul(RETRANSMITTERS),
+        ..limits.unknown
+    });
+    rule("retransmitted", &format!("{over} goto rate-unknown"));
+    rule("retransmitted", "goto clean");
     for family in Family::ALL {
         let digit = family.digit();
         let nfproto = family.protocol();
@@ -308,12 +320,14 @@ fn strangers(limits: &Limits, rule: &mut impl FnMut(&str, &str)) {
             let set = format!("refused-{protocol}{digit}");
             rule(
                 &chain,
-                &format!("{source} @retransmitters{digit} goto clean"),
+                &format!("{source} @retransmitters{digit} goto retransmitted"),
             );
             rule(&chain, &format!("{key} @just-{set} goto rate-unknown"));
             rule(
                 &chain,
-                &format!("{key} @{set} add @retransmitters{digit} {{ {source} }} goto clean"),
+                &format!(
+                    "{key} @{set} add @retransmitters{digit} {{ {source} }} goto retransmitted"
+                ),
             );
             rule(&chain, &format!("add @{set} {{ {key} }}"));
             rule(&chain, &format!("add @just-{set} {{ {key} }}"));

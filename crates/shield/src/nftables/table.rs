@@ -1,7 +1,7 @@
 //! The table as a whole: what is in it, and how it is written.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::{self, Write as _},
     process::{Command, Stdio},
 };
@@ -22,6 +22,7 @@ const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
 const OBJECT_TABLE: u16 = 1;
 const OBJECT_NAME: u16 = 2;
 const OBJECT_DATA: u16 = 4;
@@ -50,16 +51,21 @@ pub fn chains(socket: &mut Socket) -> io::Result<Vec<String>> {
 pub fn rules(socket: &mut Socket) -> io::Result<BTreeMap<String, usize>> {
     let mut question = Message::new(NFTABLES, GET_RULE, INET, 0);
     question.put_name(RULE_TABLE, TABLE);
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     socket.dump(&question, &mut |answer| {
         let attributes = answer.attributes();
         if attributes.name(RULE_TABLE) == Some(TABLE)
             && let Some(chain) = attributes.name(RULE_CHAIN)
         {
-            *found.entry(chain.to_owned()).or_default() += 1;
+            let handles = found.entry(chain.to_owned()).or_default();
+            // A dump that begins anew shows a rule again.
+            handles.insert(attributes.number(RULE_HANDLE));
         }
     })?;
-    Ok(found)
+    let counted = found.into_iter();
+    Ok(counted
+        .map(|(chain, handles)| (chain, handles.len()))
+        .collect())
 }
 
 /// Packets of each named counter.

@@ -154,3 +154,28 @@ fn all_strangers_together_are_limited_and_who_retransmits_is_served() {
             .dropped
     );
 }
+
+#[test]
+fn forgers_who_send_the_same_bytes_again_share_ten_times_the_limit() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    net.shield(|shield| {
+        let mut policy = policy();
+        policy.limits.unknown.packets = 1;
+        policy.limits.unknown.per_seconds = 3_600;
+        policy.limits.unknown.burst = 5;
+        shield.set_policy(&policy).unwrap();
+    });
+    let forged = |number: u32| udp(&format!("203.0.113.{number}:5060"), PBX, &phone());
+    assert_eq!(pass(&mut net, 100, forged), 5);
+    // The same bytes pass when they come again after 0.4 s, until the bucket is empty.
+    let mut passed = 0;
+    let all = || {
+        passed += pass(&mut net, 100, forged);
+        passed >= 50
+    };
+    wait_until("what was sent again", Duration::from_secs(20), all).unwrap();
+    assert_eq!(passed, 50);
+    assert_eq!(pass(&mut net, 100, forged), 0);
+}

@@ -14,7 +14,7 @@ use std::{
 
 use sipward_engine::{Ban, Detector, Direction, Message, Observation, Origin, Time, Transport};
 use sipward_wire::{
-    sip::{self, service_unavailable},
+    sip::{self, Method, service_unavailable},
     udp_packet,
 };
 
@@ -140,6 +140,8 @@ impl Guard {
 fn is_guess(message: &Message<'_>) -> bool {
     message.transport == Transport::Udp
         && message.direction == Direction::Inbound
+        // These repeat the credentials of the request they belong to, and get no answer.
+        && !matches!(message.sip.method(), Some(Method::Ack | Method::Cancel))
         && message.sip.credentials().next().is_some()
 }
 
@@ -301,6 +303,14 @@ mod tests {
         see(&mut answers, GUESSER, &guess(method), START);
         let packet = answers.to(&ban("203.0.113.7/32"), START);
         assert_eq!(packet.is_some(), answered);
+    }
+
+    #[test]
+    fn the_acknowledgement_of_a_refusal_is_not_what_is_answered() {
+        let mut answers = Answers::default();
+        see(&mut answers, GUESSER, &guess("INVITE"), START);
+        see(&mut answers, GUESSER, &guess("ACK"), START);
+        assert!(answers.to(&ban("203.0.113.7/32"), START).is_some());
     }
 
     #[test]

@@ -112,5 +112,6 @@ fn svcrack_stops_at_the_answer_and_goes_on_in_silence() {
          svwar: no answer"
     );
     assert!(silence > 100, "{silence}");
-    assert!(answered < 10, "{answered}");
+    // A few packets leave a busy machine before it reads the answer.
+    assert!(answered * 10 < silence, "{answered} of {silence}");
 }
