@@ -237,7 +237,8 @@ impl Engine {
     fn add_evidence(&mut self, client: SocketAddr, detector: Detector, evidence: Evidence) {
         let state = self.sources.touch(Source::of(client.ip()));
         state.last.get_or_insert((client, evidence.at));
-        state.suspect().note(detector, client.port(), evidence);
+        // A line that does not count must not choose whose port a ban hits either.
+        state.suspect().note(detector, None, evidence);
     }
 }
 

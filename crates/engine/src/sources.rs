@@ -77,7 +77,7 @@ pub(crate) struct Suspect {
     pub probing: server_probing::State,
     pub malformed: malformed_flood::State,
     /// Detector, source port and what was seen.
-    evidence: VecDeque<(Detector, u16, Evidence)>,
+    evidence: VecDeque<(Detector, Option<u16>, Evidence)>,
 }
 
 impl SourceState {
@@ -187,9 +187,12 @@ impl SourceState {
 }
 
 impl Suspect {
-    pub fn note(&mut self, detector: Detector, port: u16, evidence: Evidence) {
+    /// Keeps what is to be shown; with the source port where it counted.
+    pub fn note(&mut self, detector: Detector, port: Option<u16>, evidence: Evidence) {
         if self.evidence.len() >= EVIDENCE {
-            self.evidence.pop_front();
+            // What did not count goes first, or a stranger's lines would push out what did.
+            let uncounted = self.evidence.iter().position(|(_, port, _)| port.is_none());
+            self.evidence.remove(uncounted.unwrap_or_default());
         }
         self.evidence.push_back((detector, port, evidence));
     }
@@ -208,10 +211,10 @@ impl Suspect {
     pub fn port(&self, detector: Detector) -> Option<u16> {
         let own = self.evidence.iter().filter(|(of, _, _)| *of == detector);
         let mut counts: Vec<(u16, usize)> = Vec::new();
-        for (_, port, _) in own {
-            match counts.iter_mut().find(|(known, _)| known == port) {
+        for port in own.filter_map(|(_, port, _)| *port) {
+            match counts.iter_mut().find(|(known, _)| *known == port) {
                 Some((_, count)) => *count += 1,
-                None => counts.push((*port, 1)),
+                None => counts.push((port, 1)),
             }
         }
         // Of equals the last one, which came later.

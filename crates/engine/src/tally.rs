@@ -76,7 +76,7 @@ impl Engine {
         let state = self.sources.touch(source);
         state.last = Some((seen.client, now));
         let suspect = state.suspect();
-        suspect.note(detector, seen.client.port(), seen.evidence.clone());
+        suspect.note(detector, Some(seen.client.port()), seen.evidence.clone());
         let Some(tally) = count(suspect, &self.config, now) else {
             return;
         };

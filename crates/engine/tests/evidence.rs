@@ -233,6 +233,30 @@ fn a_line_about_a_connection_that_nobody_saw_counts_nothing(transport: LogTransp
     assert_eq!(scene.engine.trusted(scene.now).count(), 0);
 }
 
+/// Behind one address are a guesser and colleagues, and the guesser can write lines into the log.
+#[test]
+fn a_line_that_counts_nothing_does_not_choose_whose_port_is_banned() {
+    let mut scene = scene();
+    scene.add(login(HOME));
+    scene.play(minutes(1));
+    let guesser = "203.0.113.20:40000";
+    let of = |from, connected| LogEvent {
+        connected,
+        account: Some(b"200"),
+        ..line(LogKind::WrongPassword, from, LogTransport::Tls)
+    };
+    for n in 0..8 {
+        scene.play(minutes(1) + seconds(2) * n);
+        for _ in 0..30 {
+            scene.observe(&Observation::Log(of(HOME, false)));
+        }
+        scene.observe(&Observation::Log(of(guesser, true)));
+    }
+    scene.play(minutes(3));
+    let ban = scene.banned_by(Detector::PasswordGuessing);
+    assert_eq!(ban.port, Some(40_000));
+}
+
 /// A name in IAX2 is 255 bytes of anything: a whole line of a login fits in.
 #[test]
 fn a_line_of_a_login_that_no_connection_proves_is_no_login() {

@@ -326,7 +326,7 @@ static __always_inline __u64 payload_hash(struct xdp_md *ctx, const struct packe
 	return hash;
 }
 
-/* All unknown sources together are over their share. Forgers do not retransmit and phones do: a
+/* All unknown sources together are over their share. Few forgers retransmit, and phones do: a
  * packet is refused and remembered, the same bytes half a second later pass, and so does what the
  * source sends within 32 s (timer F, RFC 3261 section 17.1.2.2). */
 static __always_inline bool is_retransmission(struct xdp_md *ctx, const struct judgement *this,

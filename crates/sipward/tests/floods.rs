@@ -15,7 +15,7 @@ use sipward_testkit::{
 };
 
 /// Long enough for several retransmissions of a stranger.
-const TIME: Duration = Duration::from_secs(10);
+const TIME: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]

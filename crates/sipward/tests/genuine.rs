@@ -333,7 +333,7 @@ fn of_all_genuine_messages_sipward_drops_none_and_the_guide_s_rules_are_counted(
     );
     let readme: Vec<&str> = readme.split_whitespace().collect();
     let says = format!(
-        "Of {} genuine messages that {} programs and a PBX exchanged, sipward drops {}; the list of {} \
+        "Of {} genuine messages that {} programs and a PBX exchanged, its signatures hit {}; the list of {} \
          rules for iptables that goes round drops nearly all, and still {} of the {} over UDP ({} of \
          the {} to the PBX) without its rule for a dash.",
         grouped(contents.messages() as u64),

@@ -74,9 +74,9 @@ fn registration(rest: &[u8]) -> Option<SecurityEvent<'_>> {
     let (address, reason) = split_once(rest, b"' - ")?;
     let kind = match reason {
         b"Wrong password" => Kind::WrongPassword,
-        b"No matching peer found"
-        | b"Username/auth name mismatch"
-        | b"Peer is not supposed to register" => Kind::UnknownAccount,
+        // As its SECURITY event has it.
+        b"Username/auth name mismatch" => Kind::ChallengeResponseFailed,
+        b"No matching peer found" | b"Peer is not supposed to register" => Kind::UnknownAccount,
         b"Device does not match ACL"
         | b"ACL error (permit/deny)"
         | b"Registration denied because of contact ACL"

@@ -91,7 +91,7 @@ impl Sources {
         self.sources.touch(source)
     }
 
-    /// All unknown sources together are over their share. Forgers do not retransmit and phones do:
+    /// All unknown sources together are over their share. Few forgers retransmit, and phones do:
     /// a packet is refused and remembered, the same bytes half a second later pass, and so does
     /// what the source sends within 32 s.
     pub fn is_retransmission(&mut self, source: Source, payload: &[u8], now: Time) -> bool {

@@ -10,7 +10,8 @@ use crate::{
 
 /// Check a configuration, and the files of signatures and of the secret that it names
 ///
-/// Each mistake is one line with file, line, column and key. Ends with 78 where there is one.
+/// Each mistake is one line with file, line, column and key. Ends with 78 where there is
+/// one, and with 1 where the daemon would start and leave something out.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -34,12 +35,16 @@ impl Arguments {
             config.asterisk.ami.secret()?;
         }
         let mut notes = complaints.lines();
-        if notes.is_empty() {
+        let exit = if notes.is_empty() {
             notes.push(format!("{}: no mistakes", self.file.display()));
-        }
+            Exit::Done
+        } else {
+            Exit::Negative
+        };
         Ok(Answer {
+            data: String::new(),
             notes,
-            ..Answer::data("")
+            exit,
         })
     }
 }

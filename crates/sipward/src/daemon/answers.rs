@@ -1,7 +1,8 @@
 //! `[answer]`: whom a ban for password guessing has just hit gets one `503` to the request that
-//! decided it. SIPVicious' svcrack then stops; unanswered it sends some 1,900 packets more.
+//! decided it. SIPVicious' svcrack then stops; unanswered it sends some 1,750 packets more.
 //!
-//! The request is the last one with credentials that came from the banned source: behind a ban the
+//! The request is the last one with credentials that came from the banned source, of a colleague
+//! perhaps where a guesser over TCP shares a phone's address: behind a ban the
 //! kernel drops without a word, so later ones are never seen. What scans for accounts is not
 //! answered: it stops on silence only.
 
