@@ -231,6 +231,7 @@ fn simulator() -> Simulator {
             trusted,
             ssh,
         },
+        over: shield::Over::Drop,
     };
     simulator.set_policy(&policy).expect("a policy");
     simulator.set_signatures(tables()).expect("signatures");

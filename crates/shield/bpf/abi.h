@@ -19,6 +19,8 @@
 #define SCAN_MAX 2048
 /* Bytes of one payload that an event carries. */
 #define SAMPLE_MAX 512
+/* Bytes of one IP packet that an event carries for an ICMP error to quote: the header and 8 more. */
+#define QUOTE_LEN 48
 /* Bytes that a first fragment to a protected port must bring to be taken from a stranger. */
 #define FIRST_FRAGMENT_MIN 256
 
@@ -97,7 +99,8 @@ struct policy {
 	struct rate unknown;
 	struct rate trusted;
 	struct rate ssh;
-	__u64 observe;
+	__u32 observe;
+	__u32 reject; /* what is over the bucket sip is told with a quote */
 	__u8 udp[65536];
 	__u8 tcp[65536];
 };
@@ -199,6 +202,9 @@ struct event {
 	 * passed. */
 	__u32 count;
 	__u32 passed;
+	__u32 quote_len; /* 0: nothing is to be rejected */
+	__u32 ip_len; /* of the packet, where there is a quote */
+	__u8 quote[QUOTE_LEN];
 	__u8 sample[SAMPLE_MAX];
 };
 
@@ -215,6 +221,6 @@ _Static_assert(sizeof(struct ban) == 40, "ban");
 _Static_assert(sizeof(struct source) == 40, "source");
 _Static_assert(sizeof(struct connection) == 32, "connection");
 _Static_assert(sizeof(struct count) == 16, "count");
-_Static_assert(sizeof(struct event) == 72 + SAMPLE_MAX, "event");
+_Static_assert(sizeof(struct event) == 80 + QUOTE_LEN + SAMPLE_MAX, "event");
 
 #endif

@@ -50,6 +50,7 @@ struct packet {
 	__u8 fragment;
 	__u8 ipv4;
 	__u8 tcp_flags;
+	__u32 ip; /* offset in the frame */
 	__u32 payload; /* offset in the frame */
 	__u32 payload_len;
 	__u32 ip_end; /* offset behind the IP packet, link padding left out */
@@ -301,6 +302,7 @@ __noinline int parse(struct xdp_md *ctx, struct packet *packet)
 		offset += 4;
 	}
 
+	packet->ip = offset;
 	switch (ethertype) {
 	case bpf_htons(ETHERTYPE_IPV4):
 		if (parse_ipv4(ctx, &offset, packet))

@@ -181,6 +181,7 @@ struct judgement {
 	enum port_class class;
 	__u32 listed;
 	bool trusted;
+	bool reject;
 };
 
 /* What may be listed of the source's network: a lookup that cannot find anything is not made. */
@@ -395,8 +396,10 @@ static __always_inline enum reason over_unknown_rate(struct xdp_md *ctx, struct 
 
 	if (packet->protocol == PROTOCOL_UDP && is_response_or_keep_alive(ctx, packet))
 		return over_rate(&source->responses_ns, &policy->responses, this->now) ? RATE : CLEAN;
-	if (over_rate(&source->requests_ns, &policy->sip, this->now))
+	if (over_rate(&source->requests_ns, &policy->sip, this->now)) {
+		this->reject = policy->reject;
 		return RATE;
+	}
 
 	/* Data within a TCP connection was not sent from a forged address. */
 	if (packet->protocol == PROTOCOL_TCP && packet->payload_len)
@@ -645,6 +648,12 @@ static __always_inline void report(struct xdp_md *ctx, const struct judgement *t
 	event->generation = this->tables->generation;
 	event->count = reason == SIGNATURE || reason == TRIPWIRE ? 1 : this->scan->dropped;
 	event->passed = this->scan->passed;
+	event->quote_len = 0;
+	event->ip_len = 0;
+	if (this->reject && !bpf_xdp_load_bytes(ctx, packet->ip, event->quote, QUOTE_LEN)) {
+		event->quote_len = QUOTE_LEN;
+		event->ip_len = packet_end(ctx, packet->ip_end) - packet->ip;
+	}
 	event->sample_len = 0;
 	if (len) {
 		if (len > SAMPLE_MAX)

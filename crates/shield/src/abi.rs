@@ -10,6 +10,7 @@ use crate::{PortClass, Rate};
 /// Names the folder of the pins.
 pub const LAYOUT: u32 = 1;
 pub const SAMPLE_MAX: usize = 512;
+pub const QUOTE_LEN: usize = 48;
 pub const ROW_UNIT: usize = sipward_signature::ROW_UNIT;
 pub const TABLE_CELLS: usize = sipward_signature::TABLE_UNITS * ROW_UNIT / 2;
 pub const COLUMNS_MASK: usize = 1023;
@@ -72,7 +73,8 @@ pub struct PolicyAbi {
     pub unknown: RateAbi,
     pub trusted: RateAbi,
     pub ssh: RateAbi,
-    pub observe: u64,
+    pub observe: u32,
+    pub reject: u32,
     pub udp: [u8; 65536],
     pub tcp: [u8; 65536],
 }
@@ -171,6 +173,9 @@ pub struct EventAbi {
     pub generation: u32,
     pub count: u32,
     pub passed: u32,
+    pub quote_len: u32,
+    pub ip_len: u32,
+    pub quote: [u8; QUOTE_LEN],
     pub sample: [u8; SAMPLE_MAX],
 }
 
@@ -185,7 +190,7 @@ const _: () = assert!(size_of::<BanKey>() == 24);
 const _: () = assert!(size_of::<BanAbi>() == 40);
 const _: () = assert!(size_of::<SourceAbi>() == 40);
 const _: () = assert!(size_of::<CountAbi>() == 16);
-const _: () = assert!(size_of::<EventAbi>() == 72 + SAMPLE_MAX);
+const _: () = assert!(size_of::<EventAbi>() == 80 + QUOTE_LEN + SAMPLE_MAX);
 
 macro_rules! pod {
     ($($name:ident),+) => {$(

@@ -15,8 +15,8 @@ use aya::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{
-    Ban, BootTime, EnforcedBan, Error, Event, Reason, Scope, SignatureHit, Target, Verdict,
-    abi::{Address, BanAbi, BanKey, EventAbi, SAMPLE_MAX},
+    Ban, BootTime, EnforcedBan, Error, Event, Quote, Reason, Scope, SignatureHit, Target, Verdict,
+    abi::{Address, BanAbi, BanKey, EventAbi, QUOTE_LEN, SAMPLE_MAX},
     cover::Ends,
 };
 
@@ -160,6 +160,7 @@ pub fn event_of(bytes: &[u8]) -> Option<Event> {
     // ask for alignment.
     let event = unsafe { bytes.as_ptr().cast::<EventAbi>().read_unaligned() };
     let sample_len = usize::try_from(event.sample_len).ok()?.min(SAMPLE_MAX);
+    let quote_len = usize::try_from(event.quote_len).ok()?.min(QUOTE_LEN);
     let slot = u16::try_from(event.signature).ok()?.checked_sub(1);
     Some(Event {
         at: BootTime(event.at_ns),
@@ -181,6 +182,10 @@ pub fn event_of(bytes: &[u8]) -> Option<Event> {
         count: event.count,
         passed: event.passed,
         payload_len: event.payload_len,
+        quote: (quote_len > 0).then(|| Quote {
+            head: event.quote[..quote_len].to_vec(),
+            length: usize::try_from(event.ip_len).unwrap_or_default(),
+        }),
         sample: event.sample[..sample_len].to_vec(),
     })
 }

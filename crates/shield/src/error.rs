@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// Nothing can be sent from the server's address.
     #[error(
-        "cannot open a raw socket: {0} (it takes CAP_NET_RAW): grant it, or have nothing sent: enabled = false in [answer]"
+        "cannot open a raw socket: {0} (it takes CAP_NET_RAW): grant it, or have nothing sent: enabled = false in [answer], over = \"drop\" in [limits.sip]"
     )]
     Raw(io::Error),
     /// nf_tables refused something.

@@ -13,7 +13,8 @@ use ipnet::IpNet;
 use sipward_signature::Tables;
 
 use crate::{
-    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, Mode, Policy, Reason, Scope, Target,
+    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, Mode, Over, Policy, Reason, Scope,
+    Target,
     abi::{
         Active, Address, BanAbi, BanKey, CountAbi, PolicyAbi, SourceAbi, TablesAbi, class_number,
     },
@@ -96,7 +97,8 @@ impl Maps {
         abi.unknown = limits.unknown.into();
         abi.trusted = limits.trusted.into();
         abi.ssh = limits.ssh.into();
-        abi.observe = u64::from(policy.mode == Mode::Observe);
+        abi.observe = u32::from(policy.mode == Mode::Observe);
+        abi.reject = u32::from(policy.over == Over::Reject);
         for (port, class) in &policy.ports.udp {
             abi.udp[usize::from(*port)] = class_number(*class);
         }

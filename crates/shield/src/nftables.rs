@@ -30,14 +30,15 @@ use sipward_wire::{LinkType, Packet, Transport, ip};
 use self::{
     netlink::{Change, Message, Socket},
     nflog::{Listener, Logged},
-    ruleset::{BANS_MAX, ENTRY, LAYOUT, TAP_CHAINS},
+    ruleset::{BANS_MAX, ENTRY, LAYOUT, REJECT, TAP_CHAINS},
     sets::{Element, Family, Purpose, Set},
     table::{busy_or, chains, failed, removal, rules, run_nft},
 };
 pub use self::{table::TABLE, tap::Tap};
+
 use crate::{
-    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy, Reason,
-    SAMPLE_LEN, Scope, Shield, Target, Verdict,
+    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy, Quote,
+    Reason, SAMPLE_LEN, Scope, Shield, Target, Verdict, abi::QUOTE_LEN,
 };
 
 /// The log group of drops that the daemon hears of. Groups belong to a network namespace; ulogd's
@@ -291,8 +292,13 @@ impl Nftables {
 
     /// An event as the kernel program tells it.
     fn event(&mut self, logged: &Logged) -> Option<Event> {
-        let mut named = Reason::ALL.iter();
-        let reason = *named.find(|reason| reason.name() == logged.prefix)?;
+        let is_rejected = logged.prefix == REJECT;
+        let reason = if is_rejected {
+            Reason::Rate
+        } else {
+            let mut named = Reason::ALL.iter();
+            *named.find(|reason| reason.name() == logged.prefix)?
+        };
         let packet = Packet::parse(LinkType::RawIp, &logged.bytes);
         let (ip, (source_port, destination_port)) = (packet.ip?, packet.ports()?);
         let payload = match packet.transport {
@@ -329,6 +335,10 @@ impl Nftables {
             count: narrow(since.dropped.max(1)),
             passed: narrow(since.all.saturating_sub(since.dropped)),
             payload_len: narrow(payload.len() as u64),
+            quote: is_rejected.then(|| Quote {
+                head: logged.bytes.iter().copied().take(QUOTE_LEN).collect(),
+                length: logged.bytes.len(),
+            }),
             sample: payload.iter().copied().take(SAMPLE_LEN).collect(),
         })
     }

@@ -111,6 +111,16 @@ pub enum Mode {
     Observe,
 }
 
+/// What becomes of a packet that is over a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Over {
+    /// It is dropped.
+    #[default]
+    Drop,
+    /// It is dropped, and its event has a [`Quote`] for whoever sends an ICMP error.
+    Reject,
+}
+
 /// What the kernel's program is told to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -120,6 +130,8 @@ pub struct Policy {
     pub ports: Ports,
     /// The rate limits.
     pub limits: Limits,
+    /// What becomes of requests over [`Limits::sip`].
+    pub over: Over,
 }
 
 /// What was done with a packet.
@@ -170,8 +182,19 @@ pub struct Event {
     pub passed: u32,
     /// Length of the transport's payload in bytes.
     pub payload_len: u32,
+    /// What an ICMP error about the packet has to quote, where it is to be rejected.
+    pub quote: Option<Quote>,
     /// The first bytes of the payload, at most [`crate::SAMPLE_LEN`].
     pub sample: Vec<u8>,
+}
+
+/// How an IP packet begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// The IP header and 8 bytes at least, where the header has no more than 40 bytes.
+    pub head: Vec<u8>,
+    /// How long the packet is, in bytes.
+    pub length: usize,
 }
 
 /// Which signature hit.

@@ -17,8 +17,8 @@ use std::{
 
 use aya::maps::{Array, Map, MapData};
 use sipward_shield::{
-    Ban, BootTime, Error, Limits, Mode, Policy, PortClass, Ports, Rate, Scope, Shield as _, Target,
-    XdpMode,
+    Ban, BootTime, Error, Limits, Mode, Over, Policy, PortClass, Ports, Rate, Scope, Shield as _,
+    Target, XdpMode,
     xdp::{Interface, Options, Xdp},
 };
 use sipward_testkit::{
@@ -131,6 +131,7 @@ fn policy() -> Policy {
     };
     Policy {
         mode: Mode::Protect,
+        over: Over::Drop,
         ports: Ports {
             udp: vec![(5060, PortClass::Sip)],
             tcp: vec![(5060, PortClass::Sip)],

@@ -14,7 +14,7 @@ use std::{
 };
 
 use sipward_shield::{
-    Limits, Mode, Policy, PortClass, Ports, Rate, Shield as _,
+    Limits, Mode, Over, Policy, PortClass, Ports, Rate, Shield as _,
     xdp::{Interface, Options, Xdp},
 };
 use sipward_signature::{Profile, SignatureSet, Tables};
@@ -200,6 +200,7 @@ fn policy() -> Policy {
     };
     Policy {
         mode: Mode::Protect,
+        over: Over::Drop,
         ports: Ports {
             udp: vec![(5060, PortClass::Sip)],
             tcp: Vec::new(),

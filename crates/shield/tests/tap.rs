@@ -10,8 +10,8 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sipward_shield::{
-    Ban, BootTime, Direction, Error, Frames as _, Limits, Mode, Policy, PortClass, Ports, Rate,
-    Scope, Shield as _, Tap, TapPorts, Target, XdpMode,
+    Ban, BootTime, Direction, Error, Frames as _, Limits, Mode, Over, Policy, PortClass, Ports,
+    Rate, Scope, Shield as _, Tap, TapPorts, Target, XdpMode,
     xdp::{Interface, Options, Xdp},
 };
 use sipward_testkit::{
@@ -254,6 +254,7 @@ fn guard(pin_dir: std::path::PathBuf, mode: XdpMode) -> Result<Xdp, Error> {
     })?;
     xdp.set_policy(&Policy {
         mode: Mode::Protect,
+        over: Over::Drop,
         ports: Ports {
             udp: vec![(5060, PortClass::Sip)],
             tcp: Vec::new(),

@@ -21,6 +21,7 @@ mod orders;
 mod packets;
 mod peers;
 mod reconcile;
+mod rejections;
 mod run;
 mod self_check;
 mod srv;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sipward_shield::{
-    Limits, Mode, Policy, PortClass, Ports, Rate, Shield as _, Simulator, Verdict,
+    Limits, Mode, Over, Policy, PortClass, Ports, Rate, Shield as _, Simulator, Verdict,
 };
 use sipward_signature::{Profile, ScanMode, SignatureSet};
 use sipward_testkit::corpus::{self, Conversation, Kind, user_agent};
@@ -99,6 +99,7 @@ fn dropped_by_sipward(profile: Profile, messages: &[Sent]) -> Result<BTreeMap<St
     let ports = vec![(5060, PortClass::Sip)];
     let policy = Policy {
         mode: Mode::Protect,
+        over: Over::Drop,
         ports: Ports {
             udp: ports.clone(),
             tcp: ports,

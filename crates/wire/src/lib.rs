@@ -42,4 +42,4 @@ mod write;
 
 pub use link::LinkType;
 pub use packet::{NotUnderstood, Packet, Transport};
-pub use write::{is_host, udp_packet};
+pub use write::{is_host, prohibited, udp_packet};

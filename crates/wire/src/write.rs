@@ -3,10 +3,16 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use crate::ip::PROTOCOL_UDP;
+use crate::ip::{Ip, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// Bytes of a UDP header.
 const UDP_HEADER: usize = 8;
+/// Bytes of an ICMP header, and as many of the transport are quoted (RFC 792).
+const ICMP_HEADER: usize = 8;
+/// Destination unreachable: communication administratively prohibited (RFC 1812 section 5.2.7.1).
+const PROHIBITED_V4: [u8; 2] = [3, 13];
+/// The same of ICMPv6 (RFC 4443 section 3.1).
+const PROHIBITED_V6: [u8; 2] = [1, 1];
 /// What the usual operating systems begin with.
 const HOP_LIMIT: u8 = 64;
 
@@ -46,6 +52,44 @@ pub fn udp_packet(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -
     };
     put_u16(&mut udp, 6, sum);
     ip_packet(from, to, PROTOCOL_UDP, &udp)
+}
+
+/// The ICMP or ICMPv6 error that says "administratively prohibited" about a packet of UDP or TCP, from
+/// its destination to its source: 56 bytes, over IPv6 96, more where IPv4 has options. It quotes the
+/// IP header and 8 bytes, which is what hosts and address translators know their packets by. `head`
+/// is how the packet begins, `length` how long it is. Allocates.
+///
+/// `None` wherever the error would be longer than the packet, or must not be (RFC 1122 section 3.2.2,
+/// RFC 4443 section 2.4): about another protocol, ICMP first of all, about a later fragment, and
+/// where source and destination are not each [one host](is_host). Also behind IPv6 extension headers:
+/// the 8 bytes would not reach the ports.
+#[must_use]
+pub fn prohibited(head: &[u8], length: usize) -> Option<Vec<u8>> {
+    let ip = Ip::parse(head).ok()?;
+    if ip.is_later_fragment() || !matches!(ip.protocol, PROTOCOL_UDP | PROTOCOL_TCP) {
+        return None;
+    }
+    let quoted = head.len() - ip.payload.len() + ICMP_HEADER;
+    let quote = head.get(..quoted)?;
+    let (protocol, kind) = match ip.source {
+        IpAddr::V4(_) => (PROTOCOL_ICMP, PROHIBITED_V4),
+        IpAddr::V6(_) => (PROTOCOL_ICMPV6, PROHIBITED_V6),
+    };
+    let mut icmp = Vec::with_capacity(ICMP_HEADER + quoted);
+    icmp.extend(kind);
+    icmp.extend([0; ICMP_HEADER - 2]);
+    icmp.extend(quote);
+    let icmp_length = u16::try_from(icmp.len()).ok()?;
+    let sum = match ip.source {
+        IpAddr::V4(_) => checksum(&[&icmp]),
+        IpAddr::V6(_) => {
+            let pseudo = pseudo_header(ip.destination, ip.source, protocol, icmp_length);
+            checksum(&[&pseudo, &icmp])
+        }
+    };
+    put_u16(&mut icmp, 2, sum);
+    let error = ip_packet(ip.destination, ip.source, protocol, &icmp)?;
+    (error.len() <= length).then_some(error)
 }
 
 fn ip_packet(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) -> Option<Vec<u8>> {
@@ -120,6 +164,8 @@ fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString as _;
+
     use etherparse::{Ipv4HeaderSlice, SlicedPacket, TransportSlice};
     use proptest::prelude::*;
     use test_case::test_case;
@@ -179,5 +225,124 @@ mod tests {
         );
         assert!(udp_packet(source, destination, &[0; 65_507]).is_some());
         assert_eq!(udp_packet(source, destination, &[0; 65_508]), None);
+    }
+
+    /// A packet of this protocol and length, from its IP header on.
+    fn packet(ipv6: bool, protocol: u8, length: usize) -> Vec<u8> {
+        let (from, to) = if ipv6 {
+            ("2001:db8:7::7", "2001:db8:2::1")
+        } else {
+            ("203.0.113.7", "192.0.2.1")
+        };
+        let header = if ipv6 { 40 } else { 20 };
+        let payload: Vec<u8> = (0..length - header).map(|n| n as u8).collect();
+        ip_packet(
+            from.parse().unwrap(),
+            to.parse().unwrap(),
+            protocol,
+            &payload,
+        )
+        .unwrap()
+    }
+
+    #[test_case(false, PROTOCOL_UDP; "udp over ipv4")]
+    #[test_case(false, PROTOCOL_TCP; "tcp over ipv4")]
+    #[test_case(true, PROTOCOL_UDP; "udp over ipv6")]
+    #[test_case(true, PROTOCOL_TCP; "tcp over ipv6")]
+    fn another_reader_reads_the_error(ipv6: bool, protocol: u8) {
+        let original = packet(ipv6, protocol, 300);
+        let error = prohibited(&original[..48], original.len()).unwrap();
+        assert_eq!(error.len(), if ipv6 { 96 } else { 56 });
+        let sliced = SlicedPacket::from_ip(&error).unwrap();
+        match sliced.transport {
+            Some(TransportSlice::Icmpv4(icmp)) if !ipv6 => {
+                let ip = Ipv4HeaderSlice::from_slice(&error).unwrap();
+                assert_eq!(ip.source_addr().to_string(), "192.0.2.1");
+                assert_eq!(ip.destination_addr().to_string(), "203.0.113.7");
+                assert_eq!((icmp.type_u8(), icmp.code_u8()), (3, 13));
+                let sum = icmp.icmp_type().calc_checksum(icmp.payload());
+                assert_eq!(icmp.checksum(), sum);
+                assert_eq!(icmp.payload(), &original[..28]);
+            }
+            Some(TransportSlice::Icmpv6(icmp)) if ipv6 => {
+                let (from, to) = (&error[8..24], &error[24..40]);
+                assert_eq!((from, to), (&original[24..40], &original[8..24]));
+                assert_eq!((icmp.type_u8(), icmp.code_u8()), (1, 1));
+                let sum = icmp.icmp_type().calc_checksum(
+                    from.try_into().unwrap(),
+                    to.try_into().unwrap(),
+                    icmp.payload(),
+                );
+                assert_eq!(icmp.checksum(), sum.unwrap());
+                assert_eq!(icmp.payload(), &original[..48]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test_case(false, 55, 56; "ipv4")]
+    #[test_case(true, 95, 96; "ipv6")]
+    fn no_error_is_longer_than_its_packet(ipv6: bool, short: usize, enough: usize) {
+        let head = packet(ipv6, PROTOCOL_UDP, 300);
+        assert_eq!(prohibited(&head, short), None);
+        assert_eq!(prohibited(&head, enough).unwrap().len(), enough);
+    }
+
+    #[test]
+    fn options_are_quoted_where_the_head_has_them() {
+        let mut original = packet(false, PROTOCOL_UDP, 300);
+        original[0] = 0x4a;
+        let error = prohibited(&original[..48], 300).unwrap();
+        assert_eq!(error.len(), 76);
+        assert_eq!(error[28..], original[..48]);
+        original[0] = 0x4b;
+        assert_eq!(prohibited(&original[..48], 300), None);
+    }
+
+    /// What the header of a packet says otherwise, and where.
+    #[test_case(false, 9, &[PROTOCOL_ICMP]; "icmp")]
+    #[test_case(false, 9, &[47]; "another protocol")]
+    #[test_case(false, 6, &[0, 1]; "a later fragment")]
+    #[test_case(false, 12, &[224, 0, 1, 75]; "from a group")]
+    #[test_case(false, 12, &[255, 255, 255, 255]; "from everybody")]
+    #[test_case(false, 12, &[127, 0, 0, 1]; "from this machine")]
+    #[test_case(false, 16, &[224, 0, 1, 75]; "to a group")]
+    #[test_case(false, 16, &[255, 255, 255, 255]; "to everybody")]
+    #[test_case(true, 6, &[PROTOCOL_ICMPV6]; "icmpv6")]
+    #[test_case(true, 6, &[44]; "a fragment of ipv6")]
+    #[test_case(true, 6, &[0]; "an extension header")]
+    #[test_case(true, 8, &[0xff, 2]; "from a group of ipv6")]
+    #[test_case(true, 24, &[0xff, 2]; "to a group of ipv6")]
+    fn what_must_not_have_an_error_has_none(ipv6: bool, at: usize, bytes: &[u8]) {
+        let mut original = packet(ipv6, PROTOCOL_UDP, 300);
+        assert!(prohibited(&original, 300).is_some());
+        original[at..at + bytes.len()].copy_from_slice(bytes);
+        assert_eq!(prohibited(&original, 300), None);
+    }
+
+    proptest! {
+        #[test]
+        fn an_error_about_anything_is_no_longer_and_goes_back(
+            mut head in proptest::collection::vec(any::<u8>(), 0..80),
+            version in prop_oneof![Just(0x45u8), Just(0x4a), Just(0x60), any::<u8>()],
+            protocol in prop_oneof![Just(PROTOCOL_UDP), any::<u8>()],
+            length in 0usize..200,
+        ) {
+            if let Some(first) = head.first_mut() {
+                *first = version;
+            }
+            for at in [6, 9] {
+                if let Some(byte) = head.get_mut(at) {
+                    *byte = protocol;
+                }
+            }
+            let Some(error) = prohibited(&head, length) else {
+                return Ok(());
+            };
+            prop_assert!(error.len() <= length);
+            let (about, error) = (Ip::parse(&head).unwrap(), Ip::parse(&error).unwrap());
+            prop_assert_eq!((error.source, error.destination), (about.destination, about.source));
+            prop_assert!(is_host(about.source) && is_host(about.destination));
+        }
     }
 }

@@ -9,8 +9,8 @@ use aya::{
 };
 use ipnet::IpNet;
 use sipward_shield::{
-    Ban, BootTime, Limits, Mode, Policy, PortClass, Ports, Rate, Reason, Scope, Shield, Simulator,
-    Target,
+    Ban, BootTime, Limits, Mode, Over, Policy, PortClass, Ports, Rate, Reason, Scope, Shield,
+    Simulator, Target,
 };
 use sipward_signature::{Profile, SignatureSet, Tables};
 use sipward_testkit::packet::Packet;
@@ -110,6 +110,7 @@ pub fn configure(shield: &mut impl Shield, profile: Profile) -> Result<()> {
     };
     shield.set_policy(&Policy {
         mode: Mode::Protect,
+        over: Over::Drop,
         ports: Ports {
             udp: vec![(5060, PortClass::Sip)],
             tcp: vec![(5060, PortClass::Sip)],

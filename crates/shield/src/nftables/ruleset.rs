@@ -20,7 +20,7 @@ use super::{
     EVENTS_GROUP, TABLE, TAP_GROUP,
     sets::{Family, Purpose, Set, Shape},
 };
-use crate::{Limits, Mode, Policy, PortClass, Rate, Reason, Scope, TapPorts};
+use crate::{Limits, Mode, Over, Policy, PortClass, Rate, Reason, Scope, TapPorts};
 
 /// Names the chain that tells whose table it is, and of which layout.
 pub const LAYOUT: &str = "sipward-layout-1";
@@ -37,7 +37,7 @@ const FIRST_FRAGMENT_V6: u32 = 8 + 8 + 256;
 /// Seconds that a bucket is kept after it must be full again.
 const SPARE: u32 = 10;
 /// What each family has its own chain for.
-const FAMILY_CHAINS: [&str; 14] = [
+const FAMILY_CHAINS: [&str; 15] = [
     "judge",
     "udp",
     "tcp",
@@ -50,9 +50,12 @@ const FAMILY_CHAINS: [&str; 14] = [
     "known",
     "answers",
     "over",
+    "reject",
     "refused-udp",
     "refused-tcp",
 ];
+/// In a logged packet's prefix in the place of the reason: dropped for its rate, and to be rejected.
+pub const REJECT: &str = "reject";
 /// Bans in one set at most.
 pub const BANS_MAX: u32 = 1_048_576;
 
@@ -281,7 +284,7 @@ fn verdict(reason: Reason, mode: Mode, rule: &mut impl FnMut(&str, &str)) {
     if reason == Reason::Tripwire {
         // As many as the kernel program tells of.
         let limit = "limit rate 1000/second burst 1024 packets";
-        rule(chain, &format!("{limit} {}", logged(reason)));
+        rule(chain, &format!("{limit} {}", logged(reason.name())));
     }
     rule(chain, end);
 }
@@ -415,6 +418,10 @@ fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &st
         Family::V6 => format!("frag more-fragments 1 ip6 length < {FIRST_FRAGMENT_V6}"),
     };
     let requests = bucket("requests", sip, true);
+    let beyond = match policy.over {
+        Over::Drop => "over",
+        Over::Reject => "reject",
+    };
     for protocol in ["udp", "tcp"] {
         let chain = format!("sip-{protocol}{digit}");
         rule(&chain, &sip_bans);
@@ -431,7 +438,7 @@ fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &st
                 rule(&chain, &format!("{answer} goto answers{digit}"));
             }
         }
-        rule(&chain, &format!("{requests} goto over{digit}"));
+        rule(&chain, &format!("{requests} goto {beyond}{digit}"));
         if protocol == "tcp" {
             // Data within a connection was not sent from a forged address.
             rule(&chain, "tcp flags & syn == 0 goto clean");
@@ -448,20 +455,22 @@ fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &st
     rule(&chain("known"), "goto clean");
 
     // Told once a second and source, and 200 times a second in all.
-    let over = chain("over");
-    rule(
-        &over,
-        &format!("update @limited{digit} {{ {source} counter }}"),
-    );
-    rule(&over, &format!("{source} @told{digit} goto rate"));
-    rule(
-        &over,
-        &format!(
-            "limit rate 200/second burst 200 packets add @told{digit} {{ {source} }} {}",
-            logged(Reason::Rate)
-        ),
-    );
-    rule(&over, "goto rate");
+    for (over, prefix) in [("over", Reason::Rate.name()), ("reject", REJECT)] {
+        let over = chain(over);
+        rule(
+            &over,
+            &format!("update @limited{digit} {{ {source} counter }}"),
+        );
+        rule(&over, &format!("{source} @told{digit} goto rate"));
+        rule(
+            &over,
+            &format!(
+                "limit rate 200/second burst 200 packets add @told{digit} {{ {source} }} {}",
+                logged(prefix)
+            ),
+        );
+        rule(&over, "goto rate");
+    }
 }
 
 /// What answers or keeps a hole in a NAT open: up to 8 bytes; SIP/ in any case; STUN, two zero bits
@@ -525,9 +534,8 @@ fn over(rate: Rate) -> String {
     )
 }
 
-fn logged(reason: Reason) -> String {
-    let name = reason.name();
-    format!("log prefix \"{name}\" group {EVENTS_GROUP} queue-threshold 1")
+fn logged(prefix: &str) -> String {
+    format!("log prefix \"{prefix}\" group {EVENTS_GROUP} queue-threshold 1")
 }
 
 /// Whether a packet of this reason is dropped, where the mode is to protect.

@@ -1,6 +1,6 @@
 //! The rules that an administrator gets by default, and a tripwire.
 
-use sipward_shield::{Limits, Mode, Policy, PortClass, Ports, Rate};
+use sipward_shield::{Limits, Mode, Over, Policy, PortClass, Ports, Rate};
 
 const fn per_second(packets: u32, burst: u32) -> Rate {
     Rate {
@@ -13,6 +13,7 @@ const fn per_second(packets: u32, burst: u32) -> Rate {
 pub fn policy() -> Policy {
     Policy {
         mode: Mode::Protect,
+        over: Over::Drop,
         ports: Ports {
             udp: vec![
                 (5060, PortClass::Sip),

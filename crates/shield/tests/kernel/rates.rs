@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sipward_shield::{Event, Limits, Policy, Rate, Reason, Scope, Shield as _, Simulator, Verdict};
+use sipward_shield::{
+    Event, Limits, Over, Policy, Rate, Reason, Scope, Shield as _, Simulator, Verdict,
+};
 use sipward_signature::Profile;
 use sipward_testkit::packet::{Packet, flags};
 
@@ -405,6 +407,110 @@ fn drops_for_a_source_s_rate_are_told_once_a_second_with_their_number() {
         assert!((dropped - 2..=dropped).contains(&second.count));
         assert_eq!(second.passed, 0);
     }
+}
+
+/// Where the link header ends, without a VLAN tag.
+const ETHERNET: usize = 14;
+
+#[test]
+fn what_is_to_be_rejected_is_told_with_its_header_and_its_length() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let text = request("Snom");
+    let from = |source: &str, pbx: &str| Packet::udp(source, pbx).payload(&text);
+    let rows = [
+        (from("203.0.113.7:5060", PBX), ETHERNET),
+        (from("203.0.113.8:5060", PBX).padding(20), ETHERNET),
+        (from("203.0.113.9:5060", PBX).vlan(7), ETHERNET + 4),
+        (from("[2001:db8:1:2::7]:5060", PBX6), ETHERNET),
+        (
+            Packet::tcp("203.0.113.10:5060", PBX)
+                .tcp_flags(flags::SYN)
+                .payload(&[0; 30]),
+            ETHERNET,
+        ),
+    ];
+    for over in [Over::Reject, Over::Drop] {
+        let policy = Policy {
+            over,
+            ..limited(|limits| limits.sip = burst(5))
+        };
+        simulator.set_policy(&policy).unwrap();
+        for (packet, header) in &rows {
+            let frame = packet.build();
+            // A source is told of once a second: time for it to be told again.
+            let started = Instant::now();
+            let told = loop {
+                if let [event] = &events_of(&mut simulator, &frame, 20)[..] {
+                    break event.clone();
+                }
+                assert!(
+                    started.elapsed() < Duration::from_secs(10),
+                    "nothing is told"
+                );
+            };
+            assert_eq!((told.verdict, told.reason), (DROP, Reason::Rate));
+            let quote = told.quote.map(|quote| (quote.head, quote.length));
+            let ip = packet.clone().padding(0).build().len() - header;
+            let expected = (frame[*header..*header + 48].to_vec(), ip);
+            assert_eq!(
+                quote,
+                (over == Over::Reject).then_some(expected),
+                "{packet:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_requests_of_strangers_over_their_own_limit_are_to_be_rejected() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let policy = Policy {
+        over: Over::Reject,
+        ..limited(|limits| {
+            limits.responses = burst(5);
+            limits.trusted = burst(5);
+        })
+    };
+    simulator.set_policy(&policy).unwrap();
+    simulator.trust("203.0.113.8".parse().unwrap()).unwrap();
+    let response = format!("SIP/2.0 200 OK\r\nX: {}\r\n\r\n", "x".repeat(100));
+    let short = limited(|limits| limits.sip = burst(5));
+    let rows = [
+        (
+            "a response",
+            Packet::udp(STRANGER, PBX).payload(response.as_bytes()),
+        ),
+        (
+            "somebody trusted",
+            Packet::udp("203.0.113.8:5060", PBX).payload(&request("Snom")),
+        ),
+    ];
+    for (name, packet) in rows {
+        let told = events_of(&mut simulator, &packet.build(), 6);
+        let [event] = &told[..] else {
+            panic!("{name}: {told:?}");
+        };
+        assert_eq!(
+            (event.reason, &event.quote),
+            (Reason::Rate, &None),
+            "{name}"
+        );
+    }
+    // Too short for a quote, and for any answer.
+    simulator
+        .set_policy(&Policy {
+            over: Over::Reject,
+            ..short
+        })
+        .unwrap();
+    let packet = Packet::udp("203.0.113.9:5060", PBX).payload(b"0123456789");
+    let told = events_of(&mut simulator, &packet.build(), 6);
+    assert!(told.iter().all(|event| event.quote.is_none()), "{told:?}");
+    assert_eq!(told.len(), 1);
 }
 
 #[test]

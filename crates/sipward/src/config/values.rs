@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use sipward_engine::Scope;
-use sipward_shield::{Mode, XdpMode};
+use sipward_shield::{Mode, Over, XdpMode};
 
 /// Enforce or only watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,25 @@ impl fmt::Display for GuardMode {
             Self::Protect => "protect",
             Self::Observe => "observe",
         })
+    }
+}
+
+/// What becomes of a packet beyond a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverLimit {
+    /// It is dropped.
+    Drop,
+    /// It is dropped, and its sender told so by ICMP, now and then.
+    Reject,
+}
+
+impl From<OverLimit> for Over {
+    fn from(over: OverLimit) -> Self {
+        match over {
+            OverLimit::Drop => Self::Drop,
+            OverLimit::Reject => Self::Reject,
+        }
     }
 }
 

@@ -15,11 +15,11 @@ use sipward_signature::{Field, Tables};
 use super::{
     ami::AmiSensor, answers::Answers, backend::Backend, evidence, hits::SignatureHits,
     kernel_events::KernelEvents, machine, packets::Packets, peers::Peers, reconcile,
-    self_check::SelfCheck, watch::Watchers,
+    rejections::Rejections, self_check::SelfCheck, watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
-    config::Config,
+    config::{Config, OverLimit},
     control::api::Sensor,
     exit::Failure,
     ledger::{Ended, Entry, Ledger, Target},
@@ -53,6 +53,7 @@ pub struct Guard {
     pub(super) ami: AmiSensor,
     pub(super) twins: Twins,
     pub(super) answers: Answers,
+    pub(super) rejections: Rejections,
     /// Where the configuration has anything sent.
     pub(super) sender: Option<RawSender>,
     /// What the engine decided and nobody has carried out.
@@ -82,6 +83,7 @@ impl Guard {
             ami: AmiSensor::default(),
             twins: Twins::default(),
             answers: Answers::default(),
+            rejections: Rejections::default(),
             sender: sender(&config)?,
             config,
             shield,
@@ -440,7 +442,7 @@ impl Guard {
 
 /// What sends, where the configuration has anything sent.
 pub(super) fn sender(config: &Config) -> Result<Option<RawSender>, Failure> {
-    let sends = config.answer.enabled;
+    let sends = config.answer.enabled || config.limits.sip.over == OverLimit::Reject;
     Ok(sends.then(RawSender::open).transpose()?)
 }
 

@@ -33,6 +33,7 @@ impl Guard {
         let mut events = mem::take(&mut self.events);
         for event in &waiting {
             events.taken += 1;
+            self.reject(event);
             let Some((drop, field)) = events.read(event) else {
                 events.unmatched += 1;
                 continue;

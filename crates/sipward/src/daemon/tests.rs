@@ -121,6 +121,7 @@ fn scan(source: &str, name: &str) -> Event {
         count: 1,
         passed: 0,
         payload_len: 72,
+        quote: None,
         sample: b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n"
             .to_vec(),
     }

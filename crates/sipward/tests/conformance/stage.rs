@@ -64,7 +64,7 @@ impl Backend {
         }
     }
 
-    const fn configuration(self) -> &'static str {
+    pub const fn configuration(self) -> &'static str {
         match self {
             Self::Native => "backend = \"xdp\"\nxdp-mode = \"native\"\n",
             Self::Generic => "backend = \"xdp\"\nxdp-mode = \"generic\"\n",

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 use sipward_shield::{
-    Limits, Mode, Policy, PortClass, Ports, Rate, Reason, Shield as _, Simulator, Verdict,
+    Limits, Mode, Over, Policy, PortClass, Ports, Rate, Reason, Shield as _, Simulator, Verdict,
 };
 use sipward_signature::{Profile, SignatureSet};
 use sipward_testkit::{
@@ -81,6 +81,7 @@ fn policy() -> Policy {
     };
     Policy {
         mode: Mode::Protect,
+        over: Over::Drop,
         ports: Ports {
             udp: ports.to_vec(),
             tcp: ports.to_vec(),
