@@ -24,11 +24,13 @@ test: install-build-deps
 	tools/install-test-deps
 	tools/run-tests
 
-# The cost of a packet beside the guide's list, and the speed of a replay beside tshark and of one of a
-# log beside fail2ban-regex, each in one run. Best on a machine with nothing to do.
+# The cost of a packet beside the guide's list, a million prefixes beside ipset and nftables, and the
+# speed of a replay beside tshark and of one of a log beside fail2ban-regex, each in one run. Best on
+# a machine with nothing to do.
 bench: install-build-deps
 	tools/install-test-deps packages fail2ban
 	cargo bench --quiet -p sipward-shield --bench packet -- $(ARGS)
+	cargo bench --quiet -p sipward-shield --bench prefixes -- $(ARGS)
 	cargo bench --quiet -p sipward --bench replay -- $(ARGS)
 	cargo bench --quiet -p sipward --bench log -- $(ARGS)
 

@@ -4,7 +4,7 @@
 //! banned for ever would open the gate. So each entry carries the latest ends of all prefixes
 //! that cover it, and this index says which entries a change touches.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -32,68 +32,111 @@ pub struct Entry {
     pub in_force: Ends,
 }
 
-/// The banned prefixes with their own ends.
+/// The banned prefixes with their ends.
 #[derive(Debug, Default)]
 pub struct Cover {
-    own: BTreeMap<IpNet, Ends>,
+    held: BTreeMap<IpNet, Held>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    own: Ends,
+    in_force: Ends,
 }
 
 impl Cover {
     /// The prefixes, in order.
     pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
-        self.own.keys().copied()
+        self.held.keys().copied()
     }
 
     /// The own ends of a prefix.
     pub fn own(&self, prefix: &IpNet) -> Option<Ends> {
-        self.own.get(prefix).copied()
+        self.held.get(prefix).map(|held| held.own)
     }
 
-    /// All entries as they have to be written.
-    pub fn entries(&self) -> Vec<Entry> {
-        let entry = |(prefix, own): (&IpNet, &Ends)| Entry {
-            prefix: *prefix,
-            own: *own,
-            in_force: self.in_force(*prefix),
-        };
-        self.own.iter().map(entry).collect()
-    }
-
-    /// Gives a prefix its own ends and returns the entries to write: it and those inside it.
-    pub fn set(&mut self, prefix: IpNet, ends: Ends) -> Vec<Entry> {
-        self.own.insert(prefix, ends);
-        self.inside(prefix)
+    /// Gives prefixes, in order, their own ends and returns the entries to write, in order: they
+    /// and those inside them.
+    pub fn set_all(&mut self, prefixes: &[(IpNet, Ends)]) -> Vec<Entry> {
+        for (prefix, own) in prefixes {
+            // What is in force is found below.
+            let in_force = *own;
+            self.held.insert(
+                *prefix,
+                Held {
+                    own: *own,
+                    in_force,
+                },
+            );
+        }
+        let mut entries: Vec<Entry> = Vec::with_capacity(prefixes.len());
+        let mut done: Option<IpNet> = None;
+        for (prefix, _) in prefixes {
+            if !done.is_some_and(|done| done.contains(prefix)) {
+                self.renew(*prefix, &mut entries);
+                done = Some(*prefix);
+            }
+        }
+        entries
     }
 
     /// Takes a prefix out and returns the entries to write: those inside it.
     pub fn remove(&mut self, prefix: &IpNet) -> Vec<Entry> {
-        self.own.remove(prefix);
-        self.inside(*prefix)
+        self.held.remove(prefix);
+        let mut entries = Vec::new();
+        self.renew(*prefix, &mut entries);
+        entries
     }
 
-    /// The entries of a prefix and all inside it. They stand together in the map's order, by
-    /// first address and then by length, but for shorter prefixes with the same first address.
-    fn inside(&self, prefix: IpNet) -> Vec<Entry> {
-        self.own
-            .range(prefix..)
-            .take_while(|(inner, _)| prefix.contains(*inner))
-            .map(|(inner, own)| Entry {
+    /// Finds anew what is in force for a prefix and all inside it. They stand together in the
+    /// map's order, by first address and then by length, but for shorter prefixes with the same
+    /// first address.
+    fn renew(&mut self, prefix: IpNet, entries: &mut Vec<Entry>) {
+        // From the widest to the one that the next prefix may be in.
+        let mut around: Vec<(IpNet, Ends)> = self.cover_of(prefix).into_iter().collect();
+        let inside = self
+            .held
+            .range_mut(prefix..)
+            .take_while(|(inner, _)| prefix.contains(*inner));
+        for (inner, held) in inside {
+            while around.pop_if(|(outer, _)| !outer.contains(inner)).is_some() {}
+            let covers = around.last().map(|(_, ends)| *ends).unwrap_or_default();
+            held.in_force = held.own.latest(covers);
+            around.push((*inner, held.in_force));
+            entries.push(Entry {
                 prefix: *inner,
-                own: *own,
-                in_force: self.in_force(*inner),
-            })
-            .collect()
+                own: held.own,
+                in_force: held.in_force,
+            });
+        }
     }
 
-    fn in_force(&self, prefix: IpNet) -> Ends {
-        let mut ends = Ends::default();
-        let mut next = Some(prefix);
-        while let Some(cover) = next {
-            ends = ends.latest(self.own.get(&cover).copied().unwrap_or_default());
-            next = cover.supernet();
+    /// The longest prefix around this one, with what is in force there. It stands before this one
+    /// in the map's order, but perhaps not next to it: whatever stands between is in it, too, and
+    /// so is what that has in common with this one.
+    fn cover_of(&self, prefix: IpNet) -> Option<(IpNet, Ends)> {
+        let mut before = self.held.range(..prefix).next_back();
+        while let Some((found, held)) = before {
+            if found.contains(&prefix) {
+                return Some((*found, held.in_force));
+            }
+            let common = common(*found, prefix)?;
+            before = self.held.range(..=common).next_back();
         }
-        ends
+        None
     }
+}
+
+/// The longest prefix around both; none for one of each family.
+fn common(a: IpNet, b: IpNet) -> Option<IpNet> {
+    let same = match (a.network(), b.network()) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+    };
+    let longest = a.prefix_len().min(b.prefix_len());
+    let len = u8::try_from(same).map_or(longest, |same| same.min(longest));
+    IpNet::new(b.network(), len).ok().map(|net| net.trunc())
 }
 
 #[cfg(test)]
@@ -132,7 +175,7 @@ mod tests {
                     cover.remove(&prefix)
                 } else {
                     naive.insert(prefix, Ends { all, sip });
-                    cover.set(prefix, Ends { all, sip })
+                    cover.set_all(&[(prefix, Ends { all, sip })])
                 };
                 for entry in written {
                     trie.insert(entry.prefix, entry.in_force);

@@ -16,7 +16,11 @@ macro_rules! shield_by_maps {
             }
 
             fn ban(&mut self, ban: &$crate::Ban) -> Result<(), $crate::Error> {
-                self.maps.ban(ban)
+                self.maps.ban_all(std::slice::from_ref(ban))
+            }
+
+            fn ban_all(&mut self, bans: &[$crate::Ban]) -> Result<(), $crate::Error> {
+                self.maps.ban_all(bans)
             }
 
             fn unban(

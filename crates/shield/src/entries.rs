@@ -221,10 +221,8 @@ pub fn in_map(map: &'static str) -> impl FnOnce(MapError) -> Error {
 }
 
 /// An error of writing a ban: the map is full, or what the kernel said.
-pub fn full_or(map: &'static str, error: MapError) -> Error {
-    if let MapError::SyscallError(SyscallError { io_error, .. }) = &error
-        && matches!(io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC))
-    {
+pub fn full_or(map: &'static str, error: io::Error) -> Error {
+    if matches!(error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC)) {
         return Error::Full(BANS_MAX);
     }
     Error::Map {

@@ -5,7 +5,7 @@
 //! made and cleared when the last one is gone: who dies in between leaves it set, and the next
 //! start, which counts the entries anew, clears it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use aya::maps::{Array, MapData};
 use ipnet::IpNet;
@@ -43,7 +43,8 @@ type Entries = [u32; KINDS];
 pub struct Listed {
     blocks: Array<MapData, ListedAbi>,
     flags: Vec<u8>,
-    entries: HashMap<u32, Entries>,
+    /// By the hash of a network; pages of it that are all zero take no memory.
+    entries: Vec<Entries>,
     everywhere: Entries,
 }
 
@@ -53,7 +54,7 @@ impl Listed {
         Self {
             blocks,
             flags: vec![0; 1 << LISTED_BITS],
-            entries: HashMap::new(),
+            entries: vec![Entries::default(); 1 << LISTED_BITS],
             everywhere: Entries::default(),
         }
     }
@@ -70,8 +71,25 @@ impl Listed {
 
     /// Sets the flags of an entry that is about to be made.
     pub fn add(&mut self, kind: Kind, prefix: IpNet) -> Result<(), Error> {
-        let blocks = self.count(kind, prefix);
+        self.add_all([(kind, prefix)])
+    }
+
+    /// As [`Self::add`], for many.
+    pub fn add_all(
+        &mut self,
+        entries: impl IntoIterator<Item = (Kind, IpNet)>,
+    ) -> Result<(), Error> {
+        let mut blocks = BTreeSet::new();
+        for (kind, prefix) in entries {
+            blocks.extend(self.count(kind, prefix));
+        }
         self.write(blocks)
+    }
+
+    /// Whether there may be an entry of this kind in the network of an address.
+    pub fn may_have(&self, kind: Kind, address: IpNet) -> bool {
+        let is_set = |hash: u32| self.flags[hash as usize] & 1 << kind as u8 != 0;
+        hashes(address).is_none_or(|mut hashes| hashes.any(is_set))
     }
 
     /// Clears the flags of an entry that is gone, where no other needs them.
@@ -101,12 +119,9 @@ impl Listed {
             return blocks;
         };
         for hash in hashes {
-            let entries = self.entries.entry(hash).or_default();
+            let entries = &mut self.entries[hash as usize];
             entries[kind as usize] = change(entries[kind as usize]);
             let flags = flags_of(entries);
-            if flags == 0 {
-                self.entries.remove(&hash);
-            }
             let known = &mut self.flags[hash as usize];
             if *known != flags {
                 *known = flags;

@@ -25,6 +25,7 @@ use crate::{
         slot_of, source_key, take, target_of, with_end, zeroed,
     },
     listed::{Kind, Listed},
+    sys,
 };
 
 /// Events taken in one go: under a flood more come than are taken, and somebody has to act.
@@ -72,11 +73,15 @@ impl Maps {
             generation: 0,
         };
         maps.forget_lapsed()?;
-        for (prefix, ban) in maps.prefix_entries()? {
-            maps.cover.set(prefix, ends_of(&ban));
-        }
+        let mut held: Vec<(IpNet, Ends)> = maps
+            .prefix_entries()?
+            .iter()
+            .map(|(prefix, ban)| (*prefix, ends_of(ban)))
+            .collect();
+        held.sort_unstable_by_key(|(prefix, _)| *prefix);
         // An earlier process may have died between two of a cover's entries.
-        maps.write_entries(&maps.cover.entries(), None)?;
+        let entries = maps.cover.set_all(&held);
+        maps.write_mended(&entries)?;
         maps.allowed = maps.allowed_entries()?;
         maps.list_entries()?;
         // Generations of an earlier process would name the wrong signatures: begin elsewhere.
@@ -128,43 +133,85 @@ impl Maps {
         Ok(self.generation)
     }
 
-    pub fn ban(&mut self, ban: &Ban) -> Result<(), Error> {
-        match slot_of(&ban.target)? {
-            Slot::Single(key) => {
-                let seen = found(self.bans.get(&key, 0)).map_err(in_map("bans"))?;
-                let fresh = seen.is_none();
-                let value = with_end(seen.unwrap_or_default(), ban.scope, ban.until);
-                if fresh {
-                    self.list(kind_of(&key), ban.target.prefix)?;
+    /// Sets bans, of each target and scope the last one, and writes them in few system calls. Those
+    /// that are not written when the kernel refuses one are as they were before.
+    pub fn ban_all(&mut self, bans: &[Ban]) -> Result<(), Error> {
+        let mut bans: Vec<Ban> = bans.iter().map(trunc).collect();
+        bans.sort_by_key(|ban| ban.target);
+        let mut singles = Vec::new();
+        let mut prefixes = Vec::new();
+        for same in bans.chunk_by(|a, b| a.target == b.target) {
+            let Some(first) = same.first() else {
+                continue;
+            };
+            let banned = |seen: Option<BanAbi>| {
+                let seen = seen.unwrap_or_default();
+                same.iter()
+                    .fold(seen, |value, ban| with_end(value, ban.scope, ban.until))
+            };
+            match slot_of(&first.target)? {
+                Slot::Single(key) => {
+                    let seen = self.single_ban(&key, &first.target)?;
+                    singles.push((key, in_force_alone(banned(seen)), seen.is_none()));
                 }
-                let inserted = self.bans.insert(key, in_force_alone(value), 0);
-                if inserted.is_err() && fresh {
-                    // The error that counts is the other; a flag too many only costs time.
-                    let _ = self.unlist(kind_of(&key), ban.target.prefix);
+                Slot::Prefix(prefix) => {
+                    let seen = self.prefix_ban(prefix)?;
+                    prefixes.push((prefix, ends_of(&banned(seen)), seen.as_ref().map(ends_of)));
                 }
-                inserted.map_err(|error| full_or("bans", error))
-            }
-            Slot::Prefix(prefix) => {
-                let seen = self.prefix_ban(prefix)?;
-                let own = with_end(seen.unwrap_or_default(), ban.scope, ban.until);
-                if seen.is_none() {
-                    self.list(Kind::PrefixBanned, prefix)?;
-                }
-                let entries = self.cover.set(prefix, ends_of(&own));
-                let written = self.write_entries(&entries, seen.is_none().then_some(prefix));
-                if written.is_err() {
-                    // The index must not claim what the trie does not have.
-                    match seen {
-                        Some(seen) => self.cover.set(prefix, ends_of(&seen)),
-                        None => self.cover.remove(&prefix),
-                    };
-                    if seen.is_none() {
-                        let _ = self.unlist(Kind::PrefixBanned, prefix);
-                    }
-                }
-                written
             }
         }
+        self.write_singles(&singles)?;
+        self.write_prefixes(&prefixes)
+    }
+
+    /// Writes bans of single targets, some of which are not there yet.
+    fn write_singles(&mut self, bans: &[(BanKey, BanAbi, bool)]) -> Result<(), Error> {
+        let fresh = |(key, _, fresh): &(BanKey, BanAbi, bool)| {
+            fresh.then(|| (kind_of(key), target_of(key).prefix))
+        };
+        self.list_all(bans.iter().filter_map(fresh))?;
+        let entries: Vec<(BanKey, BanAbi)> =
+            bans.iter().map(|(key, value, _)| (*key, *value)).collect();
+        sys::update_batch(&self.bans, &entries).map_err(|(written, error)| {
+            for (kind, prefix) in bans.iter().skip(written).filter_map(fresh) {
+                // The error that counts is the other; a flag too many only costs time.
+                let _ = self.unlist(kind, prefix);
+            }
+            full_or("bans", error)
+        })
+    }
+
+    /// Writes bans of prefixes, in order, each with the ends that it had before.
+    fn write_prefixes(&mut self, bans: &[(IpNet, Ends, Option<Ends>)]) -> Result<(), Error> {
+        let fresh: Vec<IpNet> = bans
+            .iter()
+            .filter_map(|(prefix, _, before)| before.is_none().then_some(*prefix))
+            .collect();
+        self.list_all(fresh.iter().map(|prefix| (Kind::PrefixBanned, *prefix)))?;
+        let ends: Vec<(IpNet, Ends)> = bans
+            .iter()
+            .map(|(prefix, ends, _)| (*prefix, *ends))
+            .collect();
+        let entries = self.cover.set_all(&ends);
+        let Err((written, error)) = self.write_entries(&entries, &fresh) else {
+            return Ok(());
+        };
+        // The index must not claim what the trie does not have. What is around a prefix stands
+        // before it, so that what is written has its covers.
+        let refused = entries.get(written).map(|entry| entry.prefix);
+        let from = bans.partition_point(|(prefix, _, _)| Some(*prefix) < refused);
+        for (prefix, _, before) in bans.iter().skip(from) {
+            match before {
+                Some(ends) => {
+                    self.cover.set_all(&[(*prefix, *ends)]);
+                }
+                None => {
+                    self.cover.remove(prefix);
+                    let _ = self.unlist(Kind::PrefixBanned, *prefix);
+                }
+            }
+        }
+        Err(error)
     }
 
     pub fn unban(&mut self, target: &Target, scope: Scope) -> Result<u64, Error> {
@@ -191,13 +238,13 @@ impl Maps {
                 let own = with_end(seen, scope, BootTime(0));
                 let ends = ends_of(&own);
                 if ends != Ends::default() {
-                    let entries = self.cover.set(prefix, ends);
-                    self.write_entries(&entries, None)?;
+                    let entries = self.cover.set_all(&[(prefix, ends)]);
+                    self.write_mended(&entries)?;
                     return Ok(seen.dropped);
                 }
                 self.remove_prefix(prefix)?;
                 let entries = self.cover.remove(&prefix);
-                self.write_entries(&entries, None)?;
+                self.write_mended(&entries)?;
                 self.unlist(Kind::PrefixBanned, prefix)?;
                 Ok(seen.dropped)
             }
@@ -383,6 +430,12 @@ impl Maps {
         self.set_listed_everywhere()
     }
 
+    /// As [`Self::list`], for many.
+    fn list_all(&mut self, entries: impl IntoIterator<Item = (Kind, IpNet)>) -> Result<(), Error> {
+        self.listed.add_all(entries)?;
+        self.set_listed_everywhere()
+    }
+
     /// Spares the kernel the lookup of an entry that is gone, where there is no other.
     fn unlist(&mut self, kind: Kind, prefix: IpNet) -> Result<(), Error> {
         self.listed.remove(kind, prefix)?;
@@ -431,6 +484,14 @@ impl Maps {
         Ok(prefixes)
     }
 
+    fn single_ban(&self, key: &BanKey, target: &Target) -> Result<Option<BanAbi>, Error> {
+        // Spares the system call, as it does the kernel's lookup.
+        if !self.listed.may_have(kind_of(key), target.prefix) {
+            return Ok(None);
+        }
+        found(self.bans.get(key, 0)).map_err(in_map("bans"))
+    }
+
     fn prefix_ban(&self, prefix: IpNet) -> Result<Option<BanAbi>, Error> {
         // The trie would answer with a cover where the prefix itself is not there.
         if self.cover.own(&prefix).is_none() {
@@ -446,13 +507,20 @@ impl Maps {
         }
     }
 
-    /// Writes entries with the counts they have; one that is not there yet begins with none.
-    fn write_entries(&mut self, entries: &[Entry], fresh: Option<IpNet>) -> Result<(), Error> {
+    /// Writes entries that are there already.
+    fn write_mended(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        self.write_entries(entries, &[]).map_err(|(_, error)| error)
+    }
+
+    /// Writes entries, in order, with the counts they have; those that are not there yet, in order,
+    /// begin with none. Where it fails it tells how many are written.
+    fn write_entries(&mut self, entries: &[Entry], fresh: &[IpNet]) -> Result<(), (usize, Error)> {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for entry in entries {
-            let seen = if fresh == Some(entry.prefix) {
+            let seen = if fresh.binary_search(&entry.prefix).is_ok() {
                 None
             } else {
-                self.prefix_ban(entry.prefix)?
+                self.prefix_ban(entry.prefix).map_err(|error| (0, error))?
             };
             let value = BanAbi {
                 all_until_ns: entry.in_force.all,
@@ -462,17 +530,15 @@ impl Maps {
                 dropped: seen.unwrap_or_default().dropped,
             };
             match entry.prefix {
-                IpNet::V4(net) => self
-                    .prefix_bans4
-                    .insert(&key4(net), value, 0)
-                    .map_err(|error| full_or("prefix_bans4", error))?,
-                IpNet::V6(net) => self
-                    .prefix_bans6
-                    .insert(&key6(net), value, 0)
-                    .map_err(|error| full_or("prefix_bans6", error))?,
+                IpNet::V4(net) => v4.push((key4(net), value)),
+                IpNet::V6(net) => v6.push((key6(net), value)),
             }
         }
-        Ok(())
+        // IPv4 stands before IPv6 in the order of the entries.
+        sys::update_batch(&self.prefix_bans4, &v4)
+            .map_err(|(written, error)| (written, full_or("prefix_bans4", error)))?;
+        sys::update_batch(&self.prefix_bans6, &v6)
+            .map_err(|(written, error)| (v4.len() + written, full_or("prefix_bans6", error)))
     }
 
     fn prefix_entries(&self) -> Result<Vec<(IpNet, BanAbi)>, Error> {
@@ -486,6 +552,18 @@ impl Maps {
             entries.extend(net(key.data(), key.prefix_len()).map(|prefix| (prefix, value)));
         }
         Ok(entries)
+    }
+}
+
+/// A ban with the host bits of its target zero.
+fn trunc(ban: &Ban) -> Ban {
+    let prefix = ban.target.prefix.trunc();
+    Ban {
+        target: Target {
+            prefix,
+            ..ban.target
+        },
+        ..*ban
     }
 }
 

@@ -11,11 +11,14 @@ use std::{
     path::Path,
 };
 
+use aya::{Pod, maps::IterableMap};
+
 use crate::{BootTime, Error};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -92,32 +95,32 @@ pub struct XdpLinkState {
 /// The state of a pinned link.
 pub fn pinned_link_state(pin: &Path) -> io::Result<XdpLinkState> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
-    let request = PathRequest {
+    let mut request = PathRequest {
         path: path.as_ptr().addr() as u64,
         fd: 0,
         flags: 0,
     };
-    link_state(bpf_fd(BPF_OBJ_GET, &request)?.as_fd())
+    link_state(bpf_fd(BPF_OBJ_GET, &mut request)?.as_fd())
 }
 
 /// The state of a link, pinned or not, as long as it exists.
 pub fn link_state_of(id: u32) -> io::Result<XdpLinkState> {
-    let request = IdRequest {
+    let mut request = IdRequest {
         id,
         next: 0,
         flags: 0,
     };
-    link_state(bpf_fd(BPF_LINK_GET_FD_BY_ID, &request)?.as_fd())
+    link_state(bpf_fd(BPF_LINK_GET_FD_BY_ID, &mut request)?.as_fd())
 }
 
 fn link_state(link: BorrowedFd<'_>) -> io::Result<XdpLinkState> {
     let mut info = LinkInfo::default();
-    let request = InfoRequest {
+    let mut request = InfoRequest {
         fd: link.as_raw_fd().cast_unsigned(),
         len: size_of_u32::<LinkInfo>(),
         info: (&raw mut info).addr() as u64,
     };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &request)?;
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut request)?;
     if info.kind != BPF_LINK_TYPE_XDP {
         return Err(io::Error::other("not an XDP link"));
     }
@@ -143,28 +146,74 @@ struct MapRequest {
 /// [`Error::NotPermitted`] or [`Error::NoBpf`], which are what an administrator can act on.
 pub fn probe() -> Result<(), Error> {
     const ARRAY: u32 = 2;
-    let request = MapRequest {
+    let mut request = MapRequest {
         kind: ARRAY,
         key_size: 4,
         value_size: 4,
         max_entries: 1,
     };
-    match bpf_fd(BPF_MAP_CREATE, &request) {
+    match bpf_fd(BPF_MAP_CREATE, &mut request) {
         Ok(_map) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Error::NotPermitted),
         Err(error) => Err(Error::NoBpf(error)),
     }
 }
 
-fn bpf_fd<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+/// The head of `union bpf_attr` for BPF_MAP_UPDATE_BATCH.
+#[repr(C)]
+struct BatchRequest {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// Writes entries into a hash or a trie, in their order and in one system call (since Linux 5.13
+/// for a trie).
+///
+/// # Errors
+/// How many of them were written, and why the next one was not.
+pub fn update_batch<K: Pod, V: Pod>(
+    map: &impl IterableMap<K, V>,
+    entries: &[(K, V)],
+) -> Result<(), (usize, io::Error)> {
+    // The kernel refuses a batch of none.
+    if entries.is_empty() {
+        return Ok(());
+    }
+    // aya has made sure that the map's keys and values are of these sizes.
+    let (keys, values): (Vec<K>, Vec<V>) = entries.iter().copied().unzip();
+    let mut request = BatchRequest {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr().addr() as u64,
+        values: values.as_ptr().addr() as u64,
+        count: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+        map: map.map().fd().as_fd().as_raw_fd().cast_unsigned(),
+        element_flags: 0,
+        flags: 0,
+    };
+    match bpf(BPF_MAP_UPDATE_BATCH, &mut request) {
+        Ok(_) => Ok(()),
+        Err(error) => Err((request.count as usize, error)),
+    }
+}
+
+fn bpf_fd<T>(command: libc::c_long, attributes: &mut T) -> io::Result<OwnedFd> {
     let fd = bpf(command, attributes)?;
     // SAFETY: the call has just returned this descriptor, nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
+fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i32> {
+    let attributes: *mut T = attributes;
     // SAFETY: the attributes are a repr(C) struct of ours that begins as union bpf_attr does for
-    // this command; the kernel reads no more than the size says and takes the rest as zero.
+    // this command; the kernel reads and writes no more than the size says and takes the rest as
+    // zero.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of_u32::<T>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());

@@ -242,14 +242,20 @@ impl Ledger {
     /// The file cannot be read.
     pub fn last_end(&self, target: &Target) -> Result<Option<PastBan>, Failure> {
         let sql = "select * from
-                       (select * from ban where prefix = ?1 and port is ?2 and scope = ?3
+                       (select * from ban
+                        where first = ?4 and prefix = ?1 and port is ?2 and scope = ?3
                         order by id desc limit 1)
                    where ended is not null";
         let scope = rows::scope_name(target.scope);
         self.connection
             .query_row(
                 sql,
-                params![target.prefix.to_string(), target.port, scope],
+                params![
+                    target.prefix.to_string(),
+                    target.port,
+                    scope,
+                    rows::ends(&target.prefix).0
+                ],
                 rows::past_ban,
             )
             .optional()
@@ -443,14 +449,15 @@ fn lift(
     // A ban that lapsed before is not ended by what comes after.
     let sql = "update ban set ended = min(?4, ifnull(until, ?4)),
                    ended_by = iif(until <= ?4, 'lapsed', ?5)
-               where prefix = ?1 and port is ?2 and scope = ?3 and ended is null";
+               where first = ?6 and prefix = ?1 and port is ?2 and scope = ?3 and ended is null";
     let scope = rows::scope_name(target.scope);
     let of = params![
         target.prefix.to_string(),
         target.port,
         scope,
         rows::number(at),
-        by.name()
+        by.name(),
+        rows::ends(&target.prefix).0
     ];
     execute(transaction, sql, of)
 }
@@ -461,12 +468,14 @@ fn count_dropped(
     packets: u64,
 ) -> rusqlite::Result<()> {
     let sql = "update ban set dropped = ?4 where dropped < ?4 and id =
-                   (select max(id) from ban where prefix = ?1 and port is ?2 and scope = ?3)";
+                   (select max(id) from ban
+                    where first = ?5 and prefix = ?1 and port is ?2 and scope = ?3)";
     let of = params![
         target.prefix.to_string(),
         target.port,
         rows::scope_name(target.scope),
-        i64::try_from(packets).unwrap_or(i64::MAX)
+        i64::try_from(packets).unwrap_or(i64::MAX),
+        rows::ends(&target.prefix).0
     ];
     execute(transaction, sql, of)
 }

@@ -1,32 +1,24 @@
 //! Filters with ways of their own from a phone to a PBX.
 
-use std::{
-    fs,
-    io::Write as _,
-    net::UdpSocket,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{io::Write as _, process::Stdio, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{Ebpf, EbpfLoader, programs::xdp};
-use nix::sys::socket::{setsockopt, sockopt};
 use sipward_shield::{
     Reason, Shield as _, XdpMode,
     xdp::{Interface, Options, Xdp},
 };
 use sipward_signature::Profile;
-use sipward_testkit::{namespace::Namespace, process::wait_until};
+use sipward_testkit::namespace::Namespace;
 
 use crate::{
-    BPF_FS, Effort,
-    program::{BARE_OBJECT, bare_program, configure, register},
-    report::Spread,
+    Effort,
+    common::{BPF_FS, INTERFACE, Road, Spread, configure, register},
+    program::{BARE_OBJECT, bare_program},
 };
 
 /// Packets between two looks at the clock.
 const BURST: u32 = 64;
-const INTERFACE: &str = "eth0";
 /// Each `--string` of the guide once, as it is written there. Left out is `-`, which stops every
 /// SIP message and so would spare the kernel the rules behind it.
 pub const GUIDE_PATTERNS: &str = include_str!("../guide-patterns.txt");
@@ -51,12 +43,8 @@ pub enum Installed {
 /// One filter with a way of its own from a phone to a PBX.
 pub struct Lane {
     pub name: &'static str,
-    pbx: Namespace,
-    phone: UdpSocket,
-    /// Never read, so that its buffer stays full.
-    _server: UdpSocket,
+    road: Road,
     pub installed: Installed,
-    message: Vec<u8>,
     /// Nanoseconds per packet.
     pub rounds: Vec<f64>,
 }
@@ -68,33 +56,14 @@ impl Lane {
         name: &'static str,
         filter: Filter,
     ) -> Result<Self> {
-        let pbx = Namespace::new(&format!("pbx{number}"))?;
-        let phone_interface = format!("phone{number}");
-        // The addresses of RFC 2544, which are for benchmarks.
-        let (phone_address, pbx_address) = (
-            format!("198.18.{number}.1:5060"),
-            format!("198.18.{number}.2:5060"),
-        );
-        phones.veth(&phone_interface, &pbx, INTERFACE)?;
-        phones.address(&phone_interface, &format!("198.18.{number}.1/24"))?;
-        pbx.address(INTERFACE, &format!("198.18.{number}.2/24"))?;
-        let server = pbx.enter(|| UdpSocket::bind(&pbx_address))?;
-        // The kernel takes its smallest size, a packet or two.
-        setsockopt(&server, sockopt::RcvBuf, &1)?;
-        let phone = phones.enter(|| UdpSocket::bind(&phone_address))?;
-        phone.connect(&pbx_address)?;
-
         let lane = Self {
             name,
             installed: Installed::None,
-            phone,
-            _server: server,
-            message: register("Yealink SIP-T46S 66.86.0.15"),
-            pbx,
+            road: Road::new(phones, number, register("Yealink SIP-T46S 66.86.0.15"))?,
             rounds: Vec::new(),
         };
-        // Fills the buffer, and has the neighbour's address found.
-        lane.send(BURST)?;
+        // Has the neighbour's address found.
+        lane.road.send(BURST)?;
         lane.with(filter)
     }
 
@@ -102,21 +71,21 @@ impl Lane {
         self.installed = match filter {
             Filter::None => return Ok(self),
             Filter::List(iptables) => {
-                install_list(&self.pbx, iptables)?;
+                install_list(&self.road.pbx, iptables)?;
                 Installed::List
             }
             Filter::Bare(mode) => Installed::Bare {
-                _held: self.pbx.enter(|| bare(mode))?,
+                _held: self.road.pbx.enter(|| bare(mode))?,
             },
             Filter::Sipward(mode) => {
                 let options = Options {
-                    pin_dir: format!("{BPF_FS}/{}", self.pbx.name()).into(),
+                    pin_dir: format!("{BPF_FS}/{}", self.road.pbx.name()).into(),
                     interfaces: vec![Interface {
                         name: INTERFACE.to_owned(),
                         mode: Some(mode),
                     }],
                 };
-                let shield = self.pbx.enter(|| {
+                let shield = self.road.pbx.enter(|| {
                     let mut shield = Xdp::open(&options)?;
                     configure(&mut shield, Profile::Standard)?;
                     shield.attach()?;
@@ -131,18 +100,18 @@ impl Lane {
 
     /// Sends packets for a round's share and returns nanoseconds per packet.
     pub fn round(&self, effort: &Effort) -> Result<f64> {
-        let (arrived, clean) = (self.arrived()?, self.count(Reason::Clean)?);
+        let (arrived, clean) = (self.road.arrived()?, self.count(Reason::Clean)?);
         // The caches were another lane's.
-        self.send(BURST)?;
+        self.road.send(BURST)?;
         let mut sent = u64::from(BURST);
         let mut bursts = Vec::new();
         let start = Instant::now();
         while bursts.len() < effort.bursts && start.elapsed() < effort.share {
-            let took = self.send(BURST)?;
+            let took = self.road.send(BURST)?;
             bursts.push(took.as_nanos() as f64 / f64::from(BURST));
             sent += u64::from(BURST);
         }
-        self.wait_for_arrival(arrived + sent)?;
+        self.road.wait_for_arrival(arrived + sent)?;
         if let Installed::Sipward(_) = self.installed {
             let clean = self.count(Reason::Clean)? - clean;
             ensure!(
@@ -151,45 +120,6 @@ impl Lane {
             );
         }
         Ok(Spread::of(&bursts).median)
-    }
-
-    /// The whole time for so many packets.
-    fn send(&self, packets: u32) -> Result<Duration> {
-        let start = Instant::now();
-        for _ in 0..packets {
-            self.phone.send(&self.message)?;
-        }
-        Ok(start.elapsed())
-    }
-
-    /// Packets that reached the server's socket and found no room.
-    fn arrived(&self) -> Result<u64> {
-        let snmp = self
-            .pbx
-            .enter(|| fs::read_to_string("/proc/thread-self/net/snmp"))?;
-        let mut udp = snmp.lines().filter_map(|line| line.strip_prefix("Udp:"));
-        let (names, values) = (udp.next(), udp.next());
-        let (names, values) = names.zip(values).context("no UDP in /proc/net/snmp")?;
-        names
-            .split_whitespace()
-            .zip(values.split_whitespace())
-            .find(|(name, _)| *name == "RcvbufErrors")
-            .context("no RcvbufErrors in /proc/net/snmp")?
-            .1
-            .parse()
-            .context("RcvbufErrors")
-    }
-
-    fn wait_for_arrival(&self, expected: u64) -> Result<()> {
-        // The last packets may be left to ksoftirqd.
-        let all = || self.arrived().is_ok_and(|arrived| arrived >= expected);
-        wait_until("all packets to arrive", Duration::from_secs(2), all)?;
-        let arrived = self.arrived()?;
-        ensure!(
-            arrived == expected,
-            "{arrived} packets arrived, not {expected}"
-        );
-        Ok(())
     }
 
     fn count(&self, reason: Reason) -> Result<u64> {
@@ -208,10 +138,10 @@ impl Lane {
             Installed::None | Installed::Bare { .. } => return Ok(()),
             Installed::List | Installed::Sipward(_) => register("friendly-scanner"),
         };
-        let (arrived, hits) = (self.arrived()?, self.count(Reason::Signature)?);
-        self.phone.send(&scanner)?;
-        self.phone.send(&self.message)?;
-        self.wait_for_arrival(arrived + 1)?;
+        let (arrived, hits) = (self.road.arrived()?, self.count(Reason::Signature)?);
+        self.road.phone.send(&scanner)?;
+        self.road.phone.send(&self.road.message)?;
+        self.road.wait_for_arrival(arrived + 1)?;
         if let Installed::Sipward(_) = self.installed {
             let hits = self.count(Reason::Signature)? - hits;
             ensure!(hits == 1, "a scanner's packet hit {hits} signatures");

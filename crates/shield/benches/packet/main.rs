@@ -15,6 +15,8 @@
 //! every lane works.
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod lane;
 mod program;
 mod report;
@@ -22,12 +24,8 @@ mod report;
 use std::{env, time::Duration};
 
 use anyhow::{Context as _, Result};
+use common::{own_mounts, pin_to_one_core};
 use lane::{Filter, Lane};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare},
-    unistd::Pid,
-};
 use program::{print_many_signatures, programs_alone};
 use report::{print_lanes, print_programs, print_ratios, print_setting};
 use sipward_shield::XdpMode;
@@ -35,8 +33,6 @@ use sipward_testkit::{
     namespace::Namespace,
     require::{Need, require},
 };
-
-const BPF_FS: &str = "/sys/fs/bpf";
 
 const LANES: &[(&str, Filter)] = &[
     ("no filter", Filter::None),
@@ -116,34 +112,4 @@ impl Effort {
     fn is_quick(&self) -> bool {
         self.rounds == Self::QUICK.rounds
     }
-}
-
-/// Mounts nothing but this process sees: pins and the names of namespaces end with it, however
-/// it ends.
-fn own_mounts() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-    mount(
-        Some("bpf"),
-        BPF_FS,
-        Some("bpf"),
-        MsFlags::empty(),
-        None::<&str>,
-    )
-    .with_context(|| format!("mounting {BPF_FS}"))
-}
-
-/// The last core that this process may use; the first one takes most interrupts.
-fn pin_to_one_core() -> Result<()> {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this)?;
-    let last = (0..CpuSet::count())
-        .rev()
-        .find(|core| allowed.is_set(*core).unwrap_or(false))
-        .context("no core to run on")?;
-    let mut one = CpuSet::new();
-    one.set(last)?;
-    sched_setaffinity(this, &one)?;
-    Ok(())
 }

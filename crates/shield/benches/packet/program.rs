@@ -8,17 +8,15 @@ use aya::{
     programs::{TestRun as _, TestRunOptions, xdp},
 };
 use ipnet::IpNet;
-use sipward_shield::{
-    Ban, BootTime, Limits, Mode, Over, Policy, PortClass, Ports, Rate, Reason, Scope, Shield,
-    Simulator, Target,
-};
+use sipward_shield::{Ban, BootTime, Reason, Scope, Shield, Simulator, Target};
 use sipward_signature::{Profile, SignatureSet, Tables};
 use sipward_testkit::packet::Packet;
 
-use crate::{Effort, report::Spread};
+use crate::{
+    Effort,
+    common::{Spread, configure, register},
+};
 
-/// The bytes of the SIP message; 42 of headers stand before it.
-pub const MESSAGE_LEN: usize = 715;
 pub static BARE_OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bare.bpf.o"));
 
 /// Times each program without any network around it: name, nanoseconds per run.
@@ -101,33 +99,6 @@ pub fn print_many_signatures(effort: &Effort) -> Result<()> {
     Ok(())
 }
 
-/// The default policy but for the limits, which nothing here reaches.
-pub fn configure(shield: &mut impl Shield, profile: Profile) -> Result<()> {
-    let unlimited = Rate {
-        packets: 1_000_000_000,
-        per_seconds: 1,
-        burst: u32::MAX,
-    };
-    shield.set_policy(&Policy {
-        mode: Mode::Protect,
-        over: Over::Drop,
-        ports: Ports {
-            udp: vec![(5060, PortClass::Sip)],
-            tcp: vec![(5060, PortClass::Sip)],
-        },
-        limits: Limits {
-            sip: unlimited,
-            responses: unlimited,
-            unknown: unlimited,
-            trusted: unlimited,
-            ssh: unlimited,
-        },
-    })?;
-    let tables: Tables = SignatureSet::builtin().compile(profile, &[])?;
-    shield.set_signatures(&tables)?;
-    Ok(())
-}
-
 pub fn bare_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut xdp::Xdp> {
     let program: &mut xdp::Xdp = ebpf
         .program_mut(name)
@@ -135,37 +106,6 @@ pub fn bare_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut xdp::X
         .try_into()?;
     program.load()?;
     Ok(program)
-}
-
-/// A phone's REGISTER of [`MESSAGE_LEN`] bytes: a longer User-Agent makes the device's id shorter.
-pub fn register(user_agent: &str) -> Vec<u8> {
-    let message = |id: &str| {
-        format!(
-            "REGISTER sip:pbx.example.org SIP/2.0\r\n\
-             Via: SIP/2.0/UDP 203.0.113.7:5060;branch=z9hG4bK2839174650;rport\r\n\
-             Max-Forwards: 70\r\n\
-             From: \"Anna\" <sip:101@pbx.example.org>;tag=1709384562\r\n\
-             To: \"Anna\" <sip:101@pbx.example.org>\r\n\
-             Call-ID: 0_293847105638@203.0.113.7\r\n\
-             CSeq: 2 REGISTER\r\n\
-             Contact: <sip:101@203.0.113.7:5060>;reg-id=1;+sip.instance=\"<urn:uuid:{id}>\"\r\n\
-             Authorization: Digest username=\"101\", realm=\"asterisk\", nonce=\"5a3c91f7\", \
-             uri=\"sip:pbx.example.org\", response=\"6629fae49393a05397450978507c4ef1\", \
-             algorithm=MD5\r\n\
-             Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, REFER, INFO, MESSAGE, UPDATE\r\n\
-             User-Agent: {user_agent}\r\n\
-             Supported: path\r\n\
-             Expires: 3600\r\n\
-             Content-Length: 0\r\n\r\n"
-        )
-    };
-    let room = MESSAGE_LEN - message("").len();
-    let id: String = "7b1d0e52-93c4-4f1a-8a60-0004f2a1c935"
-        .chars()
-        .cycle()
-        .take(room)
-        .collect();
-    message(&id).into_bytes()
 }
 
 /// Signatures of a list as feeds make it: the built-in ones and, to make up the number, names that

@@ -6,30 +6,9 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     Effort,
+    common::{MESSAGE_LEN, Spread},
     lane::{GUIDE_PATTERNS, Installed, Lane},
-    program::MESSAGE_LEN,
 };
-
-/// Figures of the same thing, measured several times.
-#[derive(Clone, Copy)]
-pub struct Spread {
-    pub min: f64,
-    pub median: f64,
-    pub max: f64,
-}
-
-impl Spread {
-    pub fn of(figures: &[f64]) -> Self {
-        let mut sorted = figures.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
-        Self {
-            min: at(0),
-            median: at(sorted.len() / 2),
-            max: at(sorted.len().saturating_sub(1)),
-        }
-    }
-}
 
 pub fn print_setting(effort: &Effort) -> Result<()> {
     let first_line = |path: &str| -> Result<String> {

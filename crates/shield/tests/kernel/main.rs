@@ -9,6 +9,7 @@ mod bans;
 mod common;
 mod evasions;
 mod listed;
+mod nested;
 #[path = "../common/policy.rs"]
 mod policy;
 mod rates;

@@ -1,11 +1,13 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, IsTerminal},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -168,6 +170,7 @@ impl Arguments {
                 notes.extend(in_force(&file, &config));
                 report.signatures.file = Some(file.display().to_string());
             }
+            let bar = progress_bar(bans.len());
             for batch in bans.chunks(BATCH) {
                 let reply: ImportReply = client
                     .post("/v1/import", &request(batch))
@@ -182,10 +185,12 @@ impl Arguments {
                     })?;
                 report.banned += reply.banned;
                 report.already += reply.already;
+                bar.inc(count(batch.len()));
                 for skipped in reply.skipped {
                     skips.add(&skipped.why, address::show(&skipped.prefix));
                 }
             }
+            bar.finish_and_clear();
         }
         report.skipped = skips.0.into_values().collect();
         if self.json {
@@ -208,6 +213,20 @@ impl Arguments {
                 .with_file_name(SIGNATURES)
         };
         self.signatures.clone().unwrap_or_else(beside)
+    }
+}
+
+fn progress_bar(bans: usize) -> ProgressBar {
+    let target = if bans > BATCH && io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr_with_hz(5)
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(count(bans)), target);
+    let style = "{bar:40} {human_pos} of {human_len} bans, {eta} left";
+    match ProgressStyle::with_template(style) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }
 

@@ -249,16 +249,23 @@ impl Guard {
             self.pending.extend(entries);
         }
         let mut error = None;
-        for command in commands {
-            let Err(failure) = self.enforce(&command) else {
+        for same in commands.chunk_by(|a, b| ban_in(a).is_some() && ban_in(b).is_some()) {
+            let are_bans = same.iter().all(|command| ban_in(command).is_some());
+            if are_bans && self.enforce_bans(same).is_ok() {
                 continue;
-            };
-            error.get_or_insert(failure);
-            if let Command::Ban(ban) = command {
-                tracing::error!("the kernel refused the ban of {}", ban.prefix);
-                self.engine.withdraw(&ban);
-                let lift = Entry::Lift(Target::of(&ban), now, Ended::Lifted);
-                self.pending.push(lift);
+            }
+            // One by one, to find which of them are refused.
+            for command in same {
+                let Err(failure) = self.enforce(command) else {
+                    continue;
+                };
+                error.get_or_insert(failure);
+                if let Command::Ban(ban) = command {
+                    tracing::error!("the kernel refused the ban of {}", ban.prefix);
+                    self.engine.withdraw(ban);
+                    let lift = Entry::Lift(Target::of(ban), now, Ended::Lifted);
+                    self.pending.push(lift);
+                }
             }
         }
         self.write_ledger();
@@ -371,14 +378,30 @@ impl Guard {
         Ok(())
     }
 
+    /// Enforces commands that are bans, all in one go. None of them is told of where it fails.
+    fn enforce_bans(&mut self, commands: &[Command]) -> Result<(), Failure> {
+        let bans = || commands.iter().filter_map(ban_in);
+        let kernel: Vec<shield::Ban> = bans()
+            .map(|ban| kernel_ban(&Target::of(ban), ban.until))
+            .collect();
+        self.shield.ban_all(&kernel)?;
+        let now = clock::now();
+        for command in commands {
+            self.watchers.tell(command);
+        }
+        for ban in bans() {
+            tell_ban(ban);
+            self.self_check.banned(Target::of(ban), now);
+            self.answer(ban);
+        }
+        Ok(())
+    }
+
     fn enforce(&mut self, command: &Command) -> Result<(), Failure> {
         self.watchers.tell(command);
         match command {
             Command::Ban(ban) => {
-                // Of an import its number is told.
-                if ban.origin != Origin::Import {
-                    tracing::info!("ban {} ({}): {}", ban.prefix, ban.origin.name(), ban.reason);
-                }
+                tell_ban(ban);
                 let target = Target::of(ban);
                 self.shield.ban(&kernel_ban(&target, ban.until))?;
                 self.self_check.banned(target, clock::now());
@@ -444,6 +467,27 @@ impl Guard {
 pub(super) fn sender(config: &Config) -> Result<Option<RawSender>, Failure> {
     let sends = config.answer.enabled || config.limits.sip.over == OverLimit::Reject;
     Ok(sends.then(RawSender::open).transpose()?)
+}
+
+/// The ban that a command sets.
+const fn ban_in(command: &Command) -> Option<&Ban> {
+    match command {
+        Command::Ban(ban) => Some(ban),
+        Command::Unban(_)
+        | Command::Alert(_)
+        | Command::Trust(_)
+        | Command::Distrust(_)
+        | Command::TakeRate(_)
+        | Command::Hold(_)
+        | Command::Release(_) => None,
+    }
+}
+
+fn tell_ban(ban: &Ban) {
+    // Of an import its number is told.
+    if ban.origin != Origin::Import {
+        tracing::info!("ban {} ({}): {}", ban.prefix, ban.origin.name(), ban.reason);
+    }
 }
 
 /// A ban as the kernel enforces it.

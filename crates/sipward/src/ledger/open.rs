@@ -19,12 +19,13 @@ pub const FILE_NAME: &str = "ledger.db";
 const APPLICATION: i32 = 0x5349_5057;
 
 /// What brings the schema from each version to the next; `user_version` counts those done.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema.sql"),
     include_str!("drops.sql"),
     include_str!("accounts.sql"),
     include_str!("names.sql"),
     include_str!("hits.sql"),
+    include_str!("order.sql"),
 ];
 
 impl Ledger {
