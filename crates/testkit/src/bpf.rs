@@ -78,6 +78,29 @@ pub fn clear_map(map: &Path) -> io::Result<usize> {
     }
 }
 
+/// The keys of a map, whose length LEN must be. A map that changes meanwhile may show one twice.
+///
+/// # Errors
+/// What the kernel says.
+///
+/// # Panics
+/// Above 64 bytes.
+pub fn keys<const LEN: usize>(map: &Path) -> io::Result<Vec<[u8; LEN]>> {
+    let map = open(map)?;
+    let mut keys: Vec<[u8; LEN]> = Vec::new();
+    loop {
+        // The first has none before it.
+        let before = keys.last().map_or(0, |key| key.as_ptr().addr() as u64);
+        let mut key: Key = [0; 64];
+        let next = [word(&map), before, (&raw mut key).addr() as u64];
+        match bpf(MAP_GET_NEXT_KEY, &next) {
+            Ok(_) => keys.push(*key.first_chunk().expect("no key is longer than 64 bytes")),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(keys),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 fn open(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     bpf(OBJ_GET, &[path.as_ptr().addr() as u64, 0]).map(fd)

@@ -1,17 +1,21 @@
 //! A sipward as an administrator runs it, with a configuration and folders of its own.
 
 use std::{
+    collections::BTreeSet,
     fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::bpf;
 use crate::namespace::Namespace;
 use crate::process::{Finished, Process, wait_until};
 
@@ -63,18 +67,62 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// As [`Guard::start`].
     pub fn run(&mut self) -> Result<()> {
-        let mut command = self.command("run");
-        command.args(["--interface", "eth0", "--state-dir"]);
-        command
-            .arg(self.folder.path().join("state"))
-            .arg("--config");
-        command.arg(self.folder.path().join("sipward.toml"));
-        let mut process = Process::spawn(&mut command)?;
+        self.launch()?;
+        let process = self.process.as_mut().context("launched")?;
         process.wait_for("sipward to be ready", START, |said| {
             said.contains("ready: sipward")
-        })?;
-        self.process = Some(process);
+        })
+    }
+
+    /// As [`Guard::run`], without waiting until it is ready.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
+        let mut command = self.command("run");
+        command.args(["--interface", "eth0", "--state-dir"]);
+        command.arg(self.state()).arg("--config");
+        command.arg(self.folder.path().join("sipward.toml"));
+        self.process = Some(Process::spawn(&mut command)?);
         Ok(())
+    }
+
+    /// The folder of its ledger.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Its control socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("control.sock")
+    }
+
+    /// The prefixes that the kernel drops packets of, by its maps, the ends of the bans aside.
+    ///
+    /// # Errors
+    /// If a pin is missing, or what the kernel says.
+    pub fn enforced(&self) -> Result<BTreeSet<IpNet>> {
+        let mut banned = BTreeSet::new();
+        for key in bpf::keys::<24>(&self.pin("bans")?)? {
+            let address = Ipv6Addr::from_bits(u128::from_be_bytes(*head(&key)));
+            let prefix = match address.to_ipv4_mapped() {
+                Some(v4) => IpNet::from(IpAddr::V4(v4)),
+                // Behind the address and the port.
+                None => IpNet::new(address.into(), key[18])?,
+            };
+            banned.insert(prefix);
+        }
+        for key in bpf::keys::<8>(&self.pin("prefix_bans4")?)? {
+            let address = Ipv4Addr::from(*tail::<8, 4>(&key));
+            banned.insert(prefix_of(address.into(), *head(&key))?);
+        }
+        for key in bpf::keys::<20>(&self.pin("prefix_bans6")?)? {
+            let address = Ipv6Addr::from(*tail::<20, 16>(&key));
+            banned.insert(prefix_of(address.into(), *head(&key))?);
+        }
+        Ok(banned)
     }
 
     /// Its death by SIGKILL; maps and links stay pinned.
@@ -177,10 +225,7 @@ impl<'a> Guard<'a> {
 
     fn command(&self, name: &str) -> Command {
         let mut command = self.namespace.command(&self.program);
-        command
-            .arg(name)
-            .arg("--socket")
-            .arg(self.folder.path().join("control.sock"));
+        command.arg(name).arg("--socket").arg(self.socket());
         command
     }
 }
@@ -191,4 +236,18 @@ impl Drop for Guard<'_> {
         // Gone already after a clean stop.
         let _ = fs::remove_dir_all(&self.pin_dir);
     }
+}
+
+/// The prefix of a trie's key, which begins with the length.
+fn prefix_of(address: IpAddr, length: [u8; 4]) -> Result<IpNet> {
+    let length = u8::try_from(u32::from_ne_bytes(length))?;
+    Ok(IpNet::new(address, length)?)
+}
+
+fn head<const LEN: usize, const HEAD: usize>(key: &[u8; LEN]) -> &[u8; HEAD] {
+    key.first_chunk().expect("a key is longer than its head")
+}
+
+fn tail<const LEN: usize, const TAIL: usize>(key: &[u8; LEN]) -> &[u8; TAIL] {
+    key.last_chunk().expect("a key is longer than its tail")
 }

@@ -14,6 +14,7 @@ use sipward_testkit::{
 mod demo;
 mod evasions;
 mod hidden;
+mod kills;
 mod restarts;
 mod scanners;
 
