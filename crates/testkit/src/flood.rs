@@ -43,6 +43,9 @@ const GENUINE: [&str; 6] = [
     "AVM FRITZ!Box 7590 154.07.29",
 ];
 
+/// As many packets a second as a core can send.
+pub const FASTEST: u64 = u64::MAX;
+
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flood {
@@ -76,13 +79,13 @@ impl Flood {
         }
     }
 
-    /// Sends from one core as fast as it can, onto the PBX's link as if the router had forwarded
-    /// it, for so long; every packet has a Call-ID, a branch and a From tag of its own. How many
-    /// packets left.
+    /// Sends from one core, at most so many packets a second, onto the PBX's link as if the router
+    /// had forwarded them, for so long; every packet has a Call-ID, a branch and a From tag of its
+    /// own. How many packets left.
     ///
     /// # Errors
     /// If the link is gone.
-    pub fn send(self, lab: &Lab, time: Duration) -> Result<u64> {
+    pub fn send(self, lab: &Lab, time: Duration, per_second: u64) -> Result<u64> {
         let socket = PacketSocket::open(&lab.router, "pbx")?;
         pin_to_last_core()?;
         let templates = self.templates(lab)?;
@@ -95,6 +98,10 @@ impl Flood {
         let (mut serial, mut sent) = (0, 0);
         let begin = Instant::now();
         while begin.elapsed() < time {
+            if sent as f64 > begin.elapsed().as_secs_f64() * per_second as f64 {
+                std::hint::spin_loop();
+                continue;
+            }
             for (frame, template) in frames.iter_mut().zip(templates.iter().cycle()) {
                 if self != Self::OneSource {
                     let number = u32::try_from(serial % u64::from(SOURCES))?;
@@ -222,7 +229,8 @@ mod tests {
                 .unwrap()
                 .frame
         };
-        for source in [FIRST_SOURCE, Ipv4Addr::new(198, 19, 255, 254)] {
+        // Written out as long as the other, so that the length is the same.
+        for source in [[198, 18, 0, 199], [198, 19, 255, 4]].map(Ipv4Addr::from) {
             let mut frame = build(Ipv4Addr::new(203, 0, 113, 77));
             set_source(&mut frame, source);
             assert_eq!(frame[..34], build(source)[..34]);

@@ -54,12 +54,18 @@ pub fn log_in(lab: &Lab) -> Result<()> {
     phone.start(&lab.phones)?.finish(PATIENCE)
 }
 
-/// Sends the flood at a chan_sip for this long. Meanwhile a phone registers each second and calls
+/// Sends the flood at a chan_sip for this long, at most so many packets a second. Meanwhile a phone registers each second and calls
 /// every two, and a stranger at `stranger`, an address of the phones' network, tries to register.
 ///
 /// # Errors
 /// If a tool cannot be run.
-pub fn endure(flood: Flood, lab: &Lab, time: Duration, stranger: Ipv4Addr) -> Result<Outcome> {
+pub fn endure(
+    flood: Flood,
+    lab: &Lab,
+    time: Duration,
+    per_second: u64,
+    stranger: Ipv4Addr,
+) -> Result<Outcome> {
     lab.phones.address("eth0", &format!("{stranger}/24"))?;
     let logins = u16::try_from(time.as_secs() / LOGIN_EVERY.as_secs())?;
     let calls = logins / 2;
@@ -74,7 +80,7 @@ pub fn endure(flood: Flood, lab: &Lab, time: Duration, stranger: Ipv4Addr) -> Re
     let before = (frames(lab)?, datagrams(lab)?);
     std::thread::scope(|scope| {
         let begin = Instant::now();
-        let flooding = scope.spawn(move || flood.send(lab, time));
+        let flooding = scope.spawn(move || flood.send(lab, time, per_second));
         let registering = phones(Task::Register, FIRST_LOGIN, logins).start(&lab.phones)?;
         let calling = phones(Task::Call, FIRST_CALL, calls).start(&lab.phones)?;
         let stranger = stranger_registers(lab, stranger, begin, time)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use sipward_testkit::asterisk::{Asterisk, Settings};
 use sipward_testkit::fail2ban::Fail2Ban;
-use sipward_testkit::flood::{Flood, Outcome, endure, log_in};
+use sipward_testkit::flood::{FASTEST, Flood, Outcome, endure, log_in};
 use sipward_testkit::guard::Guard;
 use sipward_testkit::lab::{Lab, PHONES};
 use sipward_testkit::namespace::Namespace;
@@ -119,7 +119,7 @@ fn floods(protection: Protection, program: &Path, seconds: u64) -> Result<Vec<(F
         .map(|(flood, host)| {
             let stranger = Ipv4Addr::new(198, 51, 100, host);
             let time = Duration::from_secs(seconds);
-            Ok((flood, endure(flood, &lab, time, stranger)?))
+            Ok((flood, endure(flood, &lab, time, FASTEST, stranger)?))
         })
         .collect()
 }
