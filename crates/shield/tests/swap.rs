@@ -3,15 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the counts are what is promised")]
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
 
-use std::{
-    fmt::Write as _,
-    fs,
-    net::UdpSocket,
-    path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, net::UdpSocket, path::PathBuf, time::Instant};
 
 use sipward_shield::{
     Limits, Mode, Over, Policy, PortClass, Ports, Rate, Shield as _,
@@ -19,8 +11,8 @@ use sipward_shield::{
 };
 use sipward_signature::{Profile, SignatureSet, Tables};
 use sipward_testkit::{
+    crossfire::{crossfire, signature_file},
     namespace::Namespace,
-    process::wait_until,
     require::{Need, require},
 };
 
@@ -28,18 +20,6 @@ const PBX: &str = "192.0.2.1:5060";
 /// Beside the built-in ones.
 const SIGNATURES: usize = 2_000;
 const SWAPS: usize = 40;
-/// Genuine messages, and as many of a scanner, on their way at once: no socket overflows.
-const AT_ONCE: usize = 16;
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What was sent and what arrived.
-#[derive(Default)]
-struct Counts {
-    genuine_sent: AtomicUsize,
-    scanner_sent: AtomicUsize,
-    genuine: AtomicUsize,
-    scanner: AtomicUsize,
-}
 
 #[test]
 fn swapping_two_thousand_signatures_drops_nothing_genuine_and_lets_no_scanner_through() {
@@ -66,128 +46,41 @@ fn swapping_two_thousand_signatures_drops_nothing_genuine_and_lets_no_scanner_th
     pbx.enter(|| xdp.attach()).unwrap();
 
     let receiver = pbx.enter(|| UdpSocket::bind(PBX)).unwrap();
-    receiver
-        .set_read_timeout(Some(Duration::from_millis(50)))
-        .unwrap();
     let sender = neighbour
         .enter(|| UdpSocket::bind("192.0.2.7:5060"))
         .unwrap();
-    let counts = Counts::default();
-    let [swapped, over] = [false; 2].map(AtomicBool::new);
-    let swaps = thread::scope(|scope| {
-        let sending = scope.spawn(|| send(&sender, &counts, &swapped));
-        scope.spawn(|| receive(&receiver, &counts, &over));
-        let began = Instant::now();
-        let result = (1..=SWAPS).try_for_each(|swap| -> anyhow::Result<()> {
-            let before = counts.genuine_sent.load(Ordering::Relaxed);
+    sender.connect(PBX).unwrap();
+    let began = Instant::now();
+    let counts = crossfire(&sender, &receiver, |counts| {
+        for swap in 1..=SWAPS {
             xdp.set_signatures(&lists[swap % 2])?;
             // Some swaps follow each other at once, some meet more traffic.
             if swap % 4 == 0 {
-                wait_until("messages between two swaps", PATIENCE, || {
-                    counts.genuine_sent.load(Ordering::Relaxed) > before
-                })?;
+                counts.one_more_round()?;
             }
-            Ok(())
-        });
-        swapped.store(true, Ordering::Relaxed);
-        let took = began.elapsed();
-        let sent = sending.join();
-        over.store(true, Ordering::Relaxed);
-        sent.unwrap();
-        result.map(|()| took)
-    });
-    let took = swaps.unwrap();
-
-    let [genuine_sent, scanner_sent, genuine, scanner] = [
-        &counts.genuine_sent,
-        &counts.scanner_sent,
-        &counts.genuine,
-        &counts.scanner,
-    ]
-    .map(|count| count.load(Ordering::Relaxed));
+        }
+        Ok(())
+    })
+    .unwrap();
     println!(
-        "{SWAPS} swaps of {SIGNATURES} signatures in {took:?}: of {genuine_sent} genuine messages \
-         {genuine} arrived, of {scanner_sent} of a scanner {scanner}"
+        "{SWAPS} swaps of {SIGNATURES} signatures in {:?}: of {} genuine messages {} arrived, of {} \
+         of a scanner {}",
+        began.elapsed(),
+        counts.genuine_sent(),
+        counts.genuine(),
+        counts.scanner_sent(),
+        counts.scanner(),
     );
-    assert!(genuine_sent >= SWAPS / 4 * AT_ONCE, "{genuine_sent}");
-    assert_eq!(genuine, genuine_sent);
-    assert_eq!(scanner, 0);
+    assert!(counts.genuine_sent() >= SWAPS, "{counts:?}");
+    assert_eq!(counts.genuine(), counts.genuine_sent());
+    assert_eq!(counts.scanner(), 0);
 }
 
-/// Genuine messages and a scanner's in turn, until the swaps are over or a genuine one is missing.
-fn send(socket: &UdpSocket, counts: &Counts, swapped: &AtomicBool) {
-    while !swapped.load(Ordering::Relaxed) {
-        for number in 0..AT_ONCE {
-            let genuine = GENUINE[number % GENUINE.len()];
-            socket.send_to(&request(genuine), PBX).unwrap();
-            counts.genuine_sent.fetch_add(1, Ordering::Relaxed);
-            socket.send_to(&request(SCANNER), PBX).unwrap();
-            counts.scanner_sent.fetch_add(1, Ordering::Relaxed);
-        }
-        let sent = counts.genuine_sent.load(Ordering::Relaxed);
-        let all_arrived = || counts.genuine.load(Ordering::Relaxed) == sent;
-        if wait_until("genuine messages to arrive", PATIENCE, all_arrived).is_err() {
-            return;
-        }
-    }
-}
-
-/// Counts what arrives, until a time without any after the last was sent.
-fn receive(socket: &UdpSocket, counts: &Counts, over: &AtomicBool) {
-    let mut message = [0; 2048];
-    loop {
-        match socket.recv(&mut message) {
-            Ok(length)
-                if message[..length]
-                    .windows(SCANNER.len())
-                    .any(|at| at == SCANNER.as_bytes()) =>
-            {
-                counts.scanner.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(_) => {
-                counts.genuine.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(_) if over.load(Ordering::Relaxed) => return,
-            Err(_) => {}
-        }
-    }
-}
-
-const SCANNER: &str = "friendly-scanner";
-const GENUINE: [&str; 4] = [
-    "Yealink SIP-T46S 66.86.0.15",
-    "Z 5.6.4 v2.10.20.4",
-    "baresip v3.10.1 (x86_64/linux)",
-    "Grandstream HT802 1.0.39.4",
-];
-
-fn request(user_agent: &str) -> Vec<u8> {
-    format!(
-        "REGISTER sip:pbx.example SIP/2.0\r\n\
-         Via: SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK7f2e;rport\r\nMax-Forwards: 70\r\n\
-         From: \"Anna\" <sip:101@pbx.example>;tag=41fe\r\nTo: \"Anna\" <sip:101@pbx.example>\r\n\
-         Call-ID: 5f1c8a@192.0.2.7\r\nCSeq: 1 REGISTER\r\nUser-Agent: {user_agent}\r\n\
-         Contact: <sip:101@192.0.2.7:5060>\r\nContent-Length: 0\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-/// The built-in signatures and as many more, none of which another name's list has.
+/// The built-in signatures and the test's.
 fn list(name: &str) -> Tables {
-    let mut text = String::new();
-    for number in 0..SIGNATURES {
-        // Spread over the alphabet, so that the two automata have little in common.
-        let word = (number + name.len() + 1) * 7_919 % 65_537;
-        writeln!(
-            text,
-            "[[signature]]\nname = \"{name}-{number}\"\nfield = \"user-agent\"\n\
-             match = \"contains\"\npattern = \"{word:x}-{name}-scan\"\n\
-             confidence = \"certain\"\nsource = \"test\""
-        )
-        .unwrap();
-    }
     let mut set = SignatureSet::builtin();
-    set.merge(SignatureSet::parse(name, &text).unwrap());
+    let more = SignatureSet::parse(name, &signature_file(name, SIGNATURES)).unwrap();
+    set.merge(more);
     set.compile(Profile::Standard, &[]).unwrap()
 }
 

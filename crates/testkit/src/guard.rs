@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -47,19 +47,38 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// As [`Guard::start`].
     pub fn start_with(program: &Path, namespace: &'a Namespace, more: &str) -> Result<Self> {
-        let pin_dir = Path::new("/sys/fs/bpf").join(namespace.name());
-        let folder = TempDir::new()?;
-        let config = format!("pin-dir = \"{}\"\n{more}", pin_dir.display());
-        fs::write(folder.path().join("sipward.toml"), config)?;
         let mut guard = Self {
             program: program.canonicalize()?,
             namespace,
-            folder,
-            pin_dir,
+            folder: TempDir::new()?,
+            pin_dir: Path::new("/sys/fs/bpf").join(namespace.name()),
             process: None,
         };
+        guard.configure(more)?;
         guard.run()?;
         Ok(guard)
+    }
+
+    /// Puts other lines of configuration in force in the running daemon, as `systemctl reload`
+    /// does, and waits until they are.
+    ///
+    /// # Errors
+    /// If the daemon refuses them or does not run; with what it said.
+    pub fn reload(&mut self, more: &str) -> Result<()> {
+        self.configure(more)?;
+        let process = self.process.as_mut().context("sipward is not running")?;
+        let count = |said: &str, what| said.matches(what).count();
+        let before = process.output();
+        process.signal(Signal::SIGHUP);
+        let grew = |said: &str, what| count(said, what) > count(&before, what);
+        let in_force = "the configuration was read again and is in force";
+        let refused = "the configuration in force stays";
+        process.wait_for("the reload", START, |said| {
+            grew(said, in_force) || grew(said, refused)
+        })?;
+        let said = process.output();
+        ensure!(grew(&said, in_force), "{said}");
+        Ok(())
     }
 
     /// Runs the daemon again after it died.
@@ -221,6 +240,13 @@ impl<'a> Guard<'a> {
         let bans = self.json(&["bans"])?;
         let bans = bans.as_array().context("bans are an array")?;
         Ok(bans.iter().any(|ban| ban["prefix"] == prefix))
+    }
+
+    /// Writes the configuration with these lines.
+    fn configure(&self, more: &str) -> Result<()> {
+        let config = format!("pin-dir = \"{}\"\n{more}", self.pin_dir.display());
+        fs::write(self.folder.path().join("sipward.toml"), config)?;
+        Ok(())
     }
 
     fn command(&self, name: &str) -> Command {

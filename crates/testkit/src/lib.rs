@@ -6,6 +6,7 @@ pub mod asterisk;
 pub mod bpf;
 pub mod corpus;
 pub mod count;
+pub mod crossfire;
 pub mod evasions;
 pub mod fail2ban;
 pub mod flood;

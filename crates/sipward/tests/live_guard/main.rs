@@ -17,6 +17,7 @@ mod hidden;
 mod kills;
 mod restarts;
 mod scanners;
+mod swap;
 
 fn guard(namespace: &Namespace) -> Guard<'_> {
     Guard::start(Path::new(env!("CARGO_BIN_EXE_sipward")), namespace).unwrap()
