@@ -76,6 +76,18 @@ pub struct Ports {
     pub tcp: Vec<(u16, PortClass)>,
 }
 
+impl Ports {
+    /// These ports for cleartext SIP, over UDP and TCP.
+    #[must_use]
+    pub fn sip(ports: &[u16]) -> Self {
+        let class: Vec<_> = ports.iter().map(|&port| (port, PortClass::Sip)).collect();
+        Self {
+            udp: class.clone(),
+            tcp: class,
+        }
+    }
+}
+
 /// A token bucket: `burst` packets at once, refilled at `packets` per `per_seconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -85,6 +97,15 @@ pub struct Rate {
     pub per_seconds: u32,
     /// Packets that may come at once; at least 1.
     pub burst: u32,
+}
+
+impl Rate {
+    /// More than any link brings.
+    pub const UNLIMITED: Self = Self {
+        packets: 1_000_000_000,
+        per_seconds: 1,
+        burst: u32::MAX,
+    };
 }
 
 /// The limits by class of packet.
@@ -100,6 +121,20 @@ pub struct Limits {
     pub trusted: Rate,
     /// New SSH connections of one source to one destination.
     pub ssh: Rate,
+}
+
+impl Limits {
+    /// The same rate for every class.
+    #[must_use]
+    pub const fn uniform(rate: Rate) -> Self {
+        Self {
+            sip: rate,
+            responses: rate,
+            unknown: rate,
+            trusted: rate,
+            ssh: rate,
+        }
+    }
 }
 
 /// Whether a decision to drop is carried out.
@@ -132,6 +167,20 @@ pub struct Policy {
     pub limits: Limits,
     /// What becomes of requests over [`Limits::sip`].
     pub over: Over,
+}
+
+impl Policy {
+    /// Protects these ports by bans, tripwires and signatures alone: for a question to which the
+    /// limits are no part of the answer.
+    #[must_use]
+    pub const fn without_limits(ports: Ports) -> Self {
+        Self {
+            mode: Mode::Protect,
+            ports,
+            limits: Limits::uniform(Rate::UNLIMITED),
+            over: Over::Drop,
+        }
+    }
 }
 
 /// What was done with a packet.

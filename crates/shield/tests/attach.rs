@@ -17,8 +17,7 @@ use std::{
 
 use aya::maps::{Array, Map, MapData};
 use sipward_shield::{
-    Ban, BootTime, Error, Limits, Mode, Over, Policy, PortClass, Ports, Rate, Scope, Shield as _,
-    Target, XdpMode,
+    Ban, BootTime, Error, Policy, Ports, Scope, Shield as _, Target, XdpMode,
     xdp::{Interface, Options, Xdp},
 };
 use sipward_testkit::{
@@ -84,7 +83,7 @@ impl Net {
         };
         self.pbx.enter(|| {
             let mut xdp = Xdp::open(&options)?;
-            xdp.set_policy(&policy())?;
+            xdp.set_policy(&Policy::without_limits(Ports::sip(&[5060])))?;
             let notes = xdp.attach()?;
             Ok((xdp, notes))
         })
@@ -120,29 +119,6 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.pin_dir);
-    }
-}
-
-fn policy() -> Policy {
-    let rate = Rate {
-        packets: 1000,
-        per_seconds: 1,
-        burst: 1000,
-    };
-    Policy {
-        mode: Mode::Protect,
-        over: Over::Drop,
-        ports: Ports {
-            udp: vec![(5060, PortClass::Sip)],
-            tcp: vec![(5060, PortClass::Sip)],
-        },
-        limits: Limits {
-            sip: rate,
-            responses: rate,
-            unknown: rate,
-            trusted: rate,
-            ssh: rate,
-        },
     }
 }
 
@@ -245,7 +221,8 @@ fn ban_and_unban(pin_dir: PathBuf) {
         interfaces: vec![interface],
     })
     .unwrap();
-    xdp.set_policy(&policy()).unwrap();
+    xdp.set_policy(&Policy::without_limits(Ports::sip(&[5060])))
+        .unwrap();
     xdp.attach().unwrap();
     loop {
         ban(&mut xdp);

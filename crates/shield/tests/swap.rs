@@ -6,7 +6,7 @@
 use std::{fs, net::UdpSocket, path::PathBuf, time::Instant};
 
 use sipward_shield::{
-    Limits, Mode, Over, Policy, PortClass, Ports, Rate, Shield as _,
+    Policy, Ports, Shield as _,
     xdp::{Interface, Options, Xdp},
 };
 use sipward_signature::{Profile, SignatureSet, Tables};
@@ -41,7 +41,8 @@ fn swapping_two_thousand_signatures_drops_nothing_genuine_and_lets_no_scanner_th
         }],
     };
     let mut xdp = pbx.enter(|| Xdp::open(&options)).unwrap();
-    xdp.set_policy(&policy()).unwrap();
+    xdp.set_policy(&Policy::without_limits(Ports::sip(&[5060])))
+        .unwrap();
     xdp.set_signatures(&lists[0]).unwrap();
     pbx.enter(|| xdp.attach()).unwrap();
 
@@ -82,30 +83,6 @@ fn list(name: &str) -> Tables {
     let more = SignatureSet::parse(name, &signature_file(name, SIGNATURES)).unwrap();
     set.merge(more);
     set.compile(Profile::Standard, &[]).unwrap()
-}
-
-/// Limits that no traffic of the test reaches.
-fn policy() -> Policy {
-    let plenty = Rate {
-        packets: 1_000_000,
-        per_seconds: 1,
-        burst: 1_000_000,
-    };
-    Policy {
-        mode: Mode::Protect,
-        over: Over::Drop,
-        ports: Ports {
-            udp: vec![(5060, PortClass::Sip)],
-            tcp: Vec::new(),
-        },
-        limits: Limits {
-            sip: plenty,
-            responses: plenty,
-            unknown: plenty,
-            trusted: plenty,
-            ssh: plenty,
-        },
-    }
 }
 
 /// A folder for pins that goes with the test.

@@ -10,8 +10,8 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sipward_shield::{
-    Ban, BootTime, Direction, Error, Frames as _, Limits, Mode, Over, Policy, PortClass, Ports,
-    Rate, Scope, Shield as _, Tap, TapPorts, Target, XdpMode,
+    Ban, BootTime, Direction, Error, Frames as _, Policy, Ports, Scope, Shield as _, Tap, TapPorts,
+    Target, XdpMode,
     xdp::{Interface, Options, Xdp},
 };
 use sipward_testkit::{
@@ -240,11 +240,6 @@ fn what_the_shield_drops_is_not_seen(mode: XdpMode) {
 }
 
 fn guard(pin_dir: std::path::PathBuf, mode: XdpMode) -> Result<Xdp, Error> {
-    let rate = Rate {
-        packets: 1000,
-        per_seconds: 1,
-        burst: 1000,
-    };
     let mut xdp = Xdp::open(&Options {
         pin_dir,
         interfaces: vec![Interface {
@@ -252,21 +247,7 @@ fn guard(pin_dir: std::path::PathBuf, mode: XdpMode) -> Result<Xdp, Error> {
             mode: Some(mode),
         }],
     })?;
-    xdp.set_policy(&Policy {
-        mode: Mode::Protect,
-        over: Over::Drop,
-        ports: Ports {
-            udp: vec![(5060, PortClass::Sip)],
-            tcp: Vec::new(),
-        },
-        limits: Limits {
-            sip: rate,
-            responses: rate,
-            unknown: rate,
-            trusted: rate,
-            ssh: rate,
-        },
-    })?;
+    xdp.set_policy(&Policy::without_limits(Ports::sip(&[5060])))?;
     xdp.attach()?;
     Ok(xdp)
 }

@@ -9,9 +9,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sipward_shield::{
-    Limits, Mode, Over, Policy, PortClass, Ports, Rate, Shield as _, Simulator, Verdict,
-};
+use sipward_shield::{Policy, Ports, Shield as _, Simulator, Verdict};
 use sipward_signature::{Profile, ScanMode, SignatureSet};
 use sipward_testkit::corpus::{self, Conversation, Kind, user_agent};
 use sipward_testkit::lab::PBX;
@@ -91,27 +89,7 @@ impl Contents {
 /// What the kernel program drops of it: by signature, how often. Its limits are out of the way: how
 /// much somebody may send is not what is asked here.
 fn dropped_by_sipward(profile: Profile, messages: &[Sent]) -> Result<BTreeMap<String, usize>> {
-    let rate = Rate {
-        packets: 1_000_000,
-        per_seconds: 1,
-        burst: 1_000_000,
-    };
-    let ports = vec![(5060, PortClass::Sip)];
-    let policy = Policy {
-        mode: Mode::Protect,
-        over: Over::Drop,
-        ports: Ports {
-            udp: ports.clone(),
-            tcp: ports,
-        },
-        limits: Limits {
-            sip: rate,
-            responses: rate,
-            unknown: rate,
-            trusted: rate,
-            ssh: rate,
-        },
-    };
+    let policy = Policy::without_limits(Ports::sip(&[5060]));
     let tables = SignatureSet::builtin().compile(profile, &[])?;
     let mut simulator = Simulator::new()?;
     simulator.set_policy(&policy)?;

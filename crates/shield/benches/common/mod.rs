@@ -13,7 +13,7 @@ use nix::{
     sys::socket::{setsockopt, sockopt},
     unistd::Pid,
 };
-use sipward_shield::{Limits, Mode, Over, Policy, PortClass, Ports, Rate, Shield};
+use sipward_shield::{Policy, Ports, Shield};
 use sipward_signature::{Profile, SignatureSet, Tables};
 use sipward_testkit::{namespace::Namespace, process::wait_until};
 
@@ -130,26 +130,7 @@ pub fn register(user_agent: &str) -> Vec<u8> {
 
 /// The default policy but for the limits, which nothing here reaches.
 pub fn configure(shield: &mut impl Shield, profile: Profile) -> Result<()> {
-    let unlimited = Rate {
-        packets: 1_000_000_000,
-        per_seconds: 1,
-        burst: u32::MAX,
-    };
-    shield.set_policy(&Policy {
-        mode: Mode::Protect,
-        over: Over::Drop,
-        ports: Ports {
-            udp: vec![(5060, PortClass::Sip)],
-            tcp: vec![(5060, PortClass::Sip)],
-        },
-        limits: Limits {
-            sip: unlimited,
-            responses: unlimited,
-            unknown: unlimited,
-            trusted: unlimited,
-            ssh: unlimited,
-        },
-    })?;
+    shield.set_policy(&Policy::without_limits(Ports::sip(&[5060])))?;
     let tables: Tables = SignatureSet::builtin().compile(profile, &[])?;
     shield.set_signatures(&tables)?;
     Ok(())

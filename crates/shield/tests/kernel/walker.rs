@@ -117,19 +117,8 @@ fn payload(tables: &Tables) -> impl Strategy<Value = Vec<u8>> + use<> {
 }
 
 fn unlimited() -> Policy {
-    let rate = Rate {
-        packets: 1_000_000_000,
-        per_seconds: 1,
-        burst: u32::MAX,
-    };
     Policy {
-        limits: Limits {
-            sip: rate,
-            responses: rate,
-            unknown: rate,
-            trusted: rate,
-            ssh: rate,
-        },
+        limits: Limits::uniform(Rate::UNLIMITED),
         ..policy()
     }
 }

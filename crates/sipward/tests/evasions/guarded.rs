@@ -8,9 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sipward_shield::{
-    Limits, Mode, Over, Policy, PortClass, Ports, Rate, Reason, Shield as _, Simulator, Verdict,
-};
+use sipward_shield::{Policy, Ports, Reason, Shield as _, Simulator, Verdict};
 use sipward_signature::{Profile, SignatureSet};
 use sipward_testkit::{
     asterisk::Driver,
@@ -55,7 +53,9 @@ burst = 1000000
 /// becomes whole.
 pub fn verdicts(all: &[Variation], read_by: &[Option<Driver>]) -> Vec<bool> {
     let mut simulator = Simulator::new().unwrap();
-    simulator.set_policy(&policy()).unwrap();
+    simulator
+        .set_policy(&Policy::without_limits(Ports::sip(&[5060, 5062, 5080])))
+        .unwrap();
     let signatures = SignatureSet::builtin();
     let tables = signatures.compile(Profile::Standard, &[]).unwrap();
     simulator.set_signatures(&tables).unwrap();
@@ -70,30 +70,6 @@ pub fn verdicts(all: &[Variation], read_by: &[Option<Driver>]) -> Vec<bool> {
     (0..all.len())
         .map(|number| read_by[number].is_some_and(|driver| is_dropped(number, driver)))
         .collect()
-}
-
-fn policy() -> Policy {
-    let ports = [5060, 5062, 5080].map(|port| (port, PortClass::Sip));
-    let plenty = Rate {
-        packets: 100_000,
-        per_seconds: 1,
-        burst: 1_000_000,
-    };
-    Policy {
-        mode: Mode::Protect,
-        over: Over::Drop,
-        ports: Ports {
-            udp: ports.to_vec(),
-            tcp: ports.to_vec(),
-        },
-        limits: Limits {
-            sip: plenty,
-            responses: plenty,
-            unknown: plenty,
-            trusted: plenty,
-            ssh: plenty,
-        },
-    }
 }
 
 /// What came of it all behind the running daemon; by number.
