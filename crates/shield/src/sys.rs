@@ -20,6 +20,7 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
@@ -92,15 +93,35 @@ pub struct XdpLinkState {
     pub ifindex: u32,
 }
 
+/// The head of the kernel's `union bpf_attr` for BPF_LINK_DETACH.
+#[repr(C)]
+struct LinkRequest {
+    link: u32,
+}
+
 /// The state of a pinned link.
 pub fn pinned_link_state(pin: &Path) -> io::Result<XdpLinkState> {
+    link_state(open_pin(pin)?.as_fd())
+}
+
+/// Takes a pinned link's program off its interface (since Linux 5.9). Nothing happens where the
+/// interface is gone.
+pub fn detach_pinned_link(pin: &Path) -> io::Result<()> {
+    let link = open_pin(pin)?;
+    let mut request = LinkRequest {
+        link: link.as_raw_fd().cast_unsigned(),
+    };
+    bpf(BPF_LINK_DETACH, &mut request).map(drop)
+}
+
+fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let mut request = PathRequest {
         path: path.as_ptr().addr() as u64,
         fd: 0,
         flags: 0,
     };
-    link_state(bpf_fd(BPF_OBJ_GET, &mut request)?.as_fd())
+    bpf_fd(BPF_OBJ_GET, &mut request)
 }
 
 /// The state of a link, pinned or not, as long as it exists.

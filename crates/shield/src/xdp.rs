@@ -192,7 +192,7 @@ impl Xdp {
             self.update(name.clone(), mode, pin, false)?;
             format!("{name}: another program stood in the place of the shield, which is back")
         } else {
-            remove(&pin)?;
+            take_off(&pin)?;
             let mode = Some(mode);
             self.attach_to(&Interface {
                 name: name.clone(),
@@ -211,7 +211,7 @@ impl Xdp {
             .iter()
             .find(|other| other.interface.as_ref() == Some(&interface.name));
         if let Some(other) = other {
-            remove(&other.pin)?;
+            take_off(&other.pin)?;
         }
         let attached = self.attach_to(interface);
         if let (Err(_), Some(other)) = (&attached, other) {
@@ -316,14 +316,14 @@ shield_by_maps!(Xdp {
             }
             if let Err(error) = self.attach_anew(&interface, &unwanted) {
                 for link in self.links.drain(..).filter(|link| !link.adopted) {
-                    remove(&link.pin)?;
+                    take_off(&link.pin)?;
                 }
                 return Err(error);
             }
         }
         // Last, so that a start that fails takes nothing away.
         for Unwanted { pin, interface, .. } in unwanted {
-            remove(&pin)?;
+            take_off(&pin)?;
             let name = interface.unwrap_or_else(|| "an interface that is gone".to_owned());
             self.notes.push(format!("{name}: no longer guarded by {}", pin.display()));
         }
@@ -353,7 +353,7 @@ shield_by_maps!(Xdp {
 
     fn detach(&mut self) -> Result<(), Error> {
         for link in self.links.drain(..) {
-            remove(&link.pin)?;
+            take_off(&link.pin)?;
         }
         remove_pins(&self.pins)
     }
@@ -371,7 +371,7 @@ pub fn remove_leftovers(pin_dir: &Path) -> Result<bool, Error> {
     }
     let links = pinned_links(&pins)?;
     for (pin, _) in &links {
-        remove(pin)?;
+        take_off(pin)?;
     }
     remove_pins(&pins)?;
     Ok(!links.is_empty())
@@ -504,6 +504,16 @@ const fn mode_name(mode: XdpMode) -> &'static str {
     match mode {
         XdpMode::Native => "native",
         XdpMode::Generic => "generic",
+    }
+}
+
+/// Takes the program of a pinned link off its interface, and its pin away. The kernel lets go of a
+/// link some time after its last pin and descriptor are gone, and until then the interface takes no
+/// other: on a busy machine an attach right after it was refused.
+fn take_off(pin: &Path) -> Result<(), Error> {
+    match sys::detach_pinned_link(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(in_pin(pin)(error)),
+        Ok(()) | Err(_) => remove(pin),
     }
 }
 
