@@ -29,6 +29,23 @@ pub enum Command {
     Release(IpNet),
 }
 
+impl Command {
+    /// The ban that it sets.
+    #[must_use]
+    pub const fn ban(&self) -> Option<&Ban> {
+        match self {
+            Self::Ban(ban) => Some(ban),
+            Self::Unban(_)
+            | Self::Alert(_)
+            | Self::Trust(_)
+            | Self::Distrust(_)
+            | Self::TakeRate(_)
+            | Self::Hold(_)
+            | Self::Release(_) => None,
+        }
+    }
+}
+
 /// Which packets of a banned source are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {

@@ -74,17 +74,7 @@ fn commands(engine: &mut Engine) -> Vec<Command> {
 }
 
 fn bans(commands: &[Command]) -> Vec<Ban> {
-    let ban = |command: &Command| match command {
-        Command::Ban(ban) => Some(ban.clone()),
-        Command::Unban(_)
-        | Command::Alert(_)
-        | Command::Trust(_)
-        | Command::Distrust(_)
-        | Command::TakeRate(_)
-        | Command::Hold(_)
-        | Command::Release(_) => None,
-    };
-    commands.iter().filter_map(ban).collect()
+    commands.iter().filter_map(Command::ban).cloned().collect()
 }
 
 fn manual(prefix: &str) -> Ban {

@@ -259,19 +259,7 @@ impl Scene {
     }
 
     pub fn bans(&self) -> Vec<&Ban> {
-        fn ban(command: &Command) -> Option<&Ban> {
-            match command {
-                Command::Ban(ban) => Some(ban),
-                Command::Unban(_)
-                | Command::Alert(_)
-                | Command::Trust(_)
-                | Command::Distrust(_)
-                | Command::TakeRate(_)
-                | Command::Hold(_)
-                | Command::Release(_) => None,
-            }
-        }
-        self.commands.iter().filter_map(ban).collect()
+        self.commands.iter().filter_map(Command::ban).collect()
     }
 
     pub fn alerts(&self) -> Vec<&Alert> {

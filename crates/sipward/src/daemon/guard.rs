@@ -249,9 +249,10 @@ impl Guard {
             self.pending.extend(entries);
         }
         let mut error = None;
-        for same in commands.chunk_by(|a, b| ban_in(a).is_some() && ban_in(b).is_some()) {
-            let are_bans = same.iter().all(|command| ban_in(command).is_some());
-            if are_bans && self.enforce_bans(same).is_ok() {
+        for same in commands.chunk_by(|a, b| a.ban().is_some() && b.ban().is_some()) {
+            let bans: Vec<&Ban> = same.iter().filter_map(Command::ban).collect();
+            if !bans.is_empty() && self.enforce_bans(&bans).is_ok() {
+                same.iter().for_each(|command| self.watchers.tell(command));
                 continue;
             }
             // One by one, to find which of them are refused.
@@ -378,34 +379,34 @@ impl Guard {
         Ok(())
     }
 
-    /// Enforces commands that are bans, all in one go. None of them is told of where it fails.
-    fn enforce_bans(&mut self, commands: &[Command]) -> Result<(), Failure> {
-        let bans = || commands.iter().filter_map(ban_in);
-        let kernel: Vec<shield::Ban> = bans()
+    /// Enforces bans, all in one go. None of them is told of where it fails.
+    fn enforce_bans(&mut self, bans: &[&Ban]) -> Result<(), Failure> {
+        let kernel: Vec<shield::Ban> = bans
+            .iter()
             .map(|ban| kernel_ban(&Target::of(ban), ban.until))
             .collect();
         self.shield.ban_all(&kernel)?;
         let now = clock::now();
-        for command in commands {
-            self.watchers.tell(command);
-        }
-        for ban in bans() {
-            tell_ban(ban);
-            self.self_check.banned(Target::of(ban), now);
-            self.answer(ban);
+        for ban in bans {
+            self.ban_is_in_force(ban, now);
         }
         Ok(())
+    }
+
+    /// What follows once the kernel has a ban.
+    fn ban_is_in_force(&mut self, ban: &Ban, now: Time) {
+        tell_ban(ban);
+        self.self_check.banned(Target::of(ban), now);
+        self.answer(ban);
     }
 
     fn enforce(&mut self, command: &Command) -> Result<(), Failure> {
         self.watchers.tell(command);
         match command {
             Command::Ban(ban) => {
-                tell_ban(ban);
                 let target = Target::of(ban);
                 self.shield.ban(&kernel_ban(&target, ban.until))?;
-                self.self_check.banned(target, clock::now());
-                self.answer(ban);
+                self.ban_is_in_force(ban, clock::now());
             }
             Command::Unban(unban) => {
                 tracing::info!("the ban of {} has ended", unban.prefix);
@@ -467,20 +468,6 @@ impl Guard {
 pub(super) fn sender(config: &Config) -> Result<Option<RawSender>, Failure> {
     let sends = config.answer.enabled || config.limits.sip.over == OverLimit::Reject;
     Ok(sends.then(RawSender::open).transpose()?)
-}
-
-/// The ban that a command sets.
-const fn ban_in(command: &Command) -> Option<&Ban> {
-    match command {
-        Command::Ban(ban) => Some(ban),
-        Command::Unban(_)
-        | Command::Alert(_)
-        | Command::Trust(_)
-        | Command::Distrust(_)
-        | Command::TakeRate(_)
-        | Command::Hold(_)
-        | Command::Release(_) => None,
-    }
 }
 
 fn tell_ban(ban: &Ban) {
