@@ -1,17 +1,20 @@
 //! Token buckets in one word each (GCRA), and what is remembered of a source.
 
+use std::hash::BuildHasher as _;
+
 use super::{Rate, clock};
 use crate::{Source, Time, hash::HashKey, lru::Lru};
 
 /// Unknown sources remembered, as many as in the kernel.
 const MOST_SOURCES: usize = 131_072;
-/// Refused packets remembered. The kernel has as many places, and a later packet may take an
-/// earlier one's.
-const MOST_REFUSALS: usize = 1 << 20;
+/// Refused packets are remembered in as many places as in the kernel, 2 to the power of this; a
+/// later packet may take an earlier one's.
+const REFUSALS_BITS: u32 = 20;
+const MILLISECOND: u64 = 1_000_000;
 /// A retransmission comes after half a second at the earliest (T1, RFC 3261 section 17.1.1.2)…
-const RETRANSMISSION_MIN: u64 = 400_000_000;
+const RETRANSMISSION_MIN: u64 = 400 * MILLISECOND;
 /// … and until timer F ends it (section 17.1.2.2).
-const RETRANSMISSION_MAX: u64 = 32_000_000_000;
+const RETRANSMISSION_MAX: u64 = 32_000 * MILLISECOND;
 /// All that retransmit get so many times the rate of all unknown sources: forgers may send the
 /// same bytes over and over, too.
 pub(super) const RETRANSMITTERS: u64 = 10;
@@ -76,14 +79,24 @@ pub(super) struct SourceRate {
 #[derive(Debug)]
 pub(super) struct Sources {
     sources: Lru<Source, SourceRate>,
-    refusals: Lru<(Source, u64), u64>,
+    /// Empty until the first refusal.
+    refusals: Vec<Refusal>,
+    key: HashKey,
+}
+
+/// Which packet, and when, in milliseconds of [`clock`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Refusal {
+    which: u32,
+    at: u32,
 }
 
 impl Sources {
     pub fn new(key: HashKey) -> Self {
         Self {
             sources: Lru::new(MOST_SOURCES, key),
-            refusals: Lru::new(MOST_REFUSALS, key),
+            refusals: Vec::new(),
+            key,
         }
     }
 
@@ -101,17 +114,34 @@ impl Sources {
         if retransmitted_at != 0 && age <= RETRANSMISSION_MAX {
             return true;
         }
-        let refused_at = self.refusals.touch((source, payload_hash(payload)));
-        let age = now.wrapping_sub(*refused_at);
-        if *refused_at == 0 || age > RETRANSMISSION_MAX {
-            *refused_at = now;
+        let hash = self.key.hash_one((source, payload_hash(payload)));
+        let milliseconds = (now / MILLISECOND) as u32;
+        let Some(refusal) = self.refusal(hash) else {
+            return false;
+        };
+        let age = milliseconds.wrapping_sub(refusal.at);
+        if refusal.which != hash as u32 || u64::from(age) > RETRANSMISSION_MAX / MILLISECOND {
+            *refusal = Refusal {
+                which: hash as u32,
+                at: milliseconds,
+            };
             return false;
         }
-        if age < RETRANSMISSION_MIN {
+        // Both times were rounded down, so an age of 400 may be 399.1.
+        if u64::from(age) <= RETRANSMISSION_MIN / MILLISECOND {
             return false;
         }
         self.touch(source).retransmitted_at = now;
         true
+    }
+
+    /// The place of a refused packet: every hash has one.
+    fn refusal(&mut self, hash: u64) -> Option<&mut Refusal> {
+        if self.refusals.is_empty() {
+            self.refusals.resize(1 << REFUSALS_BITS, Refusal::default());
+        }
+        let slot = hash >> (u64::BITS - REFUSALS_BITS);
+        self.refusals.get_mut(slot as usize)
     }
 }
 
