@@ -214,7 +214,8 @@ impl Engine {
     /// Until `now` packets went by that no observation tells of. What was awaited then, an ACK,
     /// credentials, may have been among them, so that it did not come is held against nobody. So may
     /// a registration: whom the server asks with OPTIONS or calls becomes no peer for two hours by
-    /// answering, unless it was one before. To be called at the start, too.
+    /// answering, unless it was one before. To be called where a daemon starts, too; a recording,
+    /// which is shorter than that as a rule, is judged by what it shows.
     pub fn overlooked(&mut self, now: Time) {
         // Before the time passes, for what is due was perhaps overlooked.
         self.unseen = Some(now);
