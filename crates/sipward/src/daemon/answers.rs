@@ -1,10 +1,10 @@
 //! `[answer]`: whom a ban for password guessing has just hit gets one `503` to the request that
 //! decided it. SIPVicious' svcrack then stops; unanswered it sends some 1,750 packets more.
 //!
-//! The request is the last one with credentials that came from the banned source, of a colleague
-//! perhaps where a guesser over TCP shares a phone's address: behind a ban the
-//! kernel drops without a word, so later ones are never seen. What scans for accounts is not
-//! answered: it stops on silence only.
+//! The request is the last one with credentials that came from the banned source and was not
+//! accepted, so that no phone is answered which shares a guesser's address: behind a ban the kernel
+//! drops without a word, so later ones are never seen. What scans for accounts is not answered: it
+//! stops on silence only.
 
 use std::{
     collections::VecDeque,
@@ -67,10 +67,11 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// Remembers what may have to be answered.
+    /// Remembers what may have to be answered, and forgets what was no guess.
     pub fn see(&mut self, observation: &Observation<'_>, at: Time) {
         match observation {
             Observation::Message(message) if is_guess(message) => self.remember(message, at),
+            Observation::Message(message) if accepts(message) => self.forget(message),
             Observation::Message(_)
             | Observation::KernelDrop(_)
             | Observation::Signature(_)
@@ -93,6 +94,14 @@ impl Answers {
             destination: canonical(message.destination),
             head: head.to_vec(),
         });
+    }
+
+    fn forget(&mut self, accepted: &Message<'_>) {
+        let (client, call_id) = (canonical(accepted.destination), accepted.sip.call_id());
+        let is_that = |request: &Request| {
+            request.source == client && sip::Message::parse(&request.head).call_id() == call_id
+        };
+        self.requests.retain(|request| !is_that(request));
     }
 
     /// The answer to the request that got this ban; none where there is none to give. It goes to
@@ -144,6 +153,14 @@ fn is_guess(message: &Message<'_>) -> bool {
         // These repeat the credentials of the request they belong to, and get no answer.
         && !matches!(message.sip.method(), Some(Method::Ack | Method::Cancel))
         && message.sip.credentials().next().is_some()
+}
+
+/// Whether the PBX takes a request, or works on it: what is refused gets 3xx to 6xx, and 100 says
+/// nothing (RFC 3261 section 21.1.1).
+fn accepts(message: &Message<'_>) -> bool {
+    message.transport == Transport::Udp
+        && message.direction == Direction::Outbound
+        && matches!(message.sip.status(), Some(101..300))
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -312,6 +329,34 @@ mod tests {
         see(&mut answers, GUESSER, &guess("INVITE"), START);
         see(&mut answers, GUESSER, &guess("ACK"), START);
         assert!(answers.to(&ban("203.0.113.7/32"), START).is_some());
+    }
+
+    #[test_case("200 OK", false)]
+    #[test_case("180 Ringing", false)]
+    #[test_case("100 Trying", true)]
+    #[test_case("401 Unauthorized", true)]
+    fn who_was_let_in_is_not_answered(status: &str, is_answered: bool) {
+        let mut answers = Answers::default();
+        see(&mut answers, GUESSER, &guess("REGISTER"), START);
+        let of_another = guess("REGISTER").replace("Call-ID: 1@h", "Call-ID: 2@h");
+        see(&mut answers, GUESSER, &of_another, START);
+        let response = of_another.replace(
+            "REGISTER sip:192.0.2.1 SIP/2.0",
+            &format!("SIP/2.0 {status}"),
+        );
+        let sip = sip::Message::parse(response.as_bytes());
+        let response = Message {
+            direction: Direction::Outbound,
+            source: PBX.parse().unwrap(),
+            destination: GUESSER.parse().unwrap(),
+            ..message(GUESSER, &sip)
+        };
+        answers.see(&Observation::Message(response), START);
+        let packet = answers.to(&ban("203.0.113.7/32"), START).unwrap();
+        let expected: &[u8] = if is_answered { b"2@h" } else { b"1@h" };
+        // The header section of an IPv4 datagram.
+        let answer = sip::Message::parse(&packet.bytes[28..]);
+        assert_eq!(answer.call_id(), Some(expected));
     }
 
     #[test]
