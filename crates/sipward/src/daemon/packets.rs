@@ -20,6 +20,9 @@ use crate::{
 
 /// How often a line has the connections that are there looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
+/// Where that takes longer, as with ten thousands of connections, it gets one part in so many of
+/// the time: whoever makes Asterisk write lines must not make us do nothing else.
+const SHARE: u32 = 100;
 
 /// The sensor of packets, and what it is given.
 #[derive(Debug)]
@@ -28,8 +31,8 @@ pub struct Packets {
     sensor: Option<Box<PacketSensor>>,
     /// Who is connected to the ports whose words cannot be read.
     pub connections: Connections,
-    /// When those that are there were looked at last.
-    looked: Option<Instant>,
+    /// When a line may have those that are there looked at again.
+    look_again: Instant,
     /// Frames given to it.
     pub frames: u64,
     /// Frames that the taps lost.
@@ -43,7 +46,7 @@ impl Packets {
         let sensor = PacketSensor::new(config.ports.sip(), Vec::new());
         Self {
             connections: Connections::new(config.connection_ports()),
-            looked: None,
+            look_again: Instant::now(),
             sensor: Some(Box::new(sensor)),
             frames: 0,
             lost: 0,
@@ -142,17 +145,16 @@ impl Guard {
     /// that are there, but for these once a second at most.
     pub(super) fn seek_connection(&mut self, event: &SecurityEvent<'_>, taps: &mut Taps) {
         taps.drain(self);
-        let looked = self.packets.looked;
-        let is_due = looked.is_none_or(|looked| looked.elapsed() >= LOOK);
-        if is_due && self.lacks_connection(event) {
+        if Instant::now() >= self.packets.look_again && self.lacks_connection(event) {
             self.look_for_connections();
         }
     }
 
     /// Adds the connections that are there: a tap may have lost how they began.
     pub(super) fn look_for_connections(&mut self) {
+        let began = Instant::now();
         machine::connections(&mut self.packets.connections, clock::now());
-        self.packets.looked = Some(Instant::now());
+        self.packets.look_again = began + LOOK.max(began.elapsed() * SHARE);
     }
 }
 
