@@ -21,10 +21,7 @@ fn asterisks_warning_stands_beside_the_packets_of_the_caller() {
         return;
     }
     let lab = Lab::new().unwrap();
-    let mut settings = Settings::default();
-    settings.appended.insert("sip.conf", TIMER.to_owned());
-    let asterisk = Asterisk::start(&lab.pbx, &settings).unwrap();
-    let guard = guard(&lab.pbx, &logs_of(&asterisk));
+    let (asterisk, guard) = impatient(&lab);
     let mut parties = UserAgents::new(&lab).unwrap();
     let call = |port: u16| {
         let server = Driver::ChanSip.address().to_string();
@@ -74,10 +71,7 @@ fn what_asterisk_dropped_and_whom_it_could_not_answer_stand_beside_the_packets()
         return;
     }
     let lab = Lab::new().unwrap();
-    let mut settings = Settings::default();
-    settings.appended.insert("sip.conf", TIMER.to_owned());
-    let asterisk = Asterisk::start(&lab.pbx, &settings).unwrap();
-    let guard = guard(&lab.pbx, &logs_of(&asterisk));
+    let (_asterisk, guard) = impatient(&lab);
     let mut parties = UserAgents::new(&lab).unwrap();
 
     // A call with credentials, whose answer is never acknowledged.
@@ -120,6 +114,15 @@ fn what_asterisk_dropped_and_whom_it_could_not_answer_stand_beside_the_packets()
     // The wire showed nothing that counts, so its word is all there is.
     let suspicion = suspicion(&guard, "203.0.113.8", "malformed-flood").unwrap();
     assert_eq!(suspicion["count"], 0, "{suspicion}");
+}
+
+/// An Asterisk that soon gives up waiting for an ACK, and who guards it.
+fn impatient(lab: &Lab) -> (Asterisk, Guard<'_>) {
+    let mut settings = Settings::default();
+    settings.appended.insert("sip.conf", TIMER.to_owned());
+    let asterisk = Asterisk::start(&lab.pbx, &settings).unwrap();
+    let guard = guard(&lab.pbx, &logs_of(&asterisk));
+    (asterisk, guard)
 }
 
 /// How often a line of Asterisk stands among what a detector has of an address.
