@@ -30,6 +30,12 @@ pub fn exact(at: Time) -> Timestamp {
     Timestamp::from_nanosecond(at.0.into()).unwrap_or(Timestamp::MAX)
 }
 
+/// The day of a moment, in UTC.
+#[must_use]
+pub fn day(at: Time) -> String {
+    timestamp(at).strftime("%Y-%m-%d").to_string()
+}
+
 /// For people: local time, to the second.
 #[must_use]
 pub fn local(at: Timestamp) -> String {

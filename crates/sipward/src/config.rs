@@ -6,6 +6,7 @@
 mod asterisk;
 mod detect;
 mod error;
+mod feed;
 mod limits;
 mod values;
 
@@ -25,6 +26,7 @@ use sipward_signature::Confidence;
 pub use asterisk::{Ami, Asterisk};
 pub use detect::Detect;
 pub use error::{Problem, Problems};
+pub use feed::Feed;
 pub use limits::{LimitTables, ResponsesLimit, SipLimit, SshLimit, TrustedLimit, UnknownLimit};
 pub use values::{BackendChoice, BanScope, GuardMode, OverLimit, RateText, XdpChoice};
 
@@ -163,9 +165,12 @@ pub struct Signatures {
     /// What is different about single signatures, by their names.
     #[serde(rename = "override")]
     pub overrides: BTreeMap<String, Override>,
-    /// The folder of lists that `signatures update` has taken in; no file says it.
+    /// Lists that the daemon fetches.
+    #[serde(rename = "feed")]
+    pub feeds: Vec<Feed>,
+    /// The folder of lists that were taken in; no file says it.
     #[serde(skip)]
-    pub feeds: Option<PathBuf>,
+    pub feeds_folder: Option<PathBuf>,
 }
 
 /// `[signatures.override."name"]`
@@ -238,6 +243,9 @@ impl Config {
         for file in &mut config.signatures.files {
             *file = folder.join(&*file);
         }
+        for feed in &mut config.signatures.feeds {
+            feed.ca_file = feed.ca_file.take().map(|file| folder.join(file));
+        }
         config.asterisk.resolve(folder);
         Ok(config)
     }
@@ -286,6 +294,7 @@ impl Config {
             ));
         }
         self.asterisk.check(&mut problems);
+        feed::check(&self.signatures.feeds, &mut problems);
         if !self.pin_dir.is_absolute() {
             problems.push(Problem::new("pin-dir", "the path must begin with /"));
         }

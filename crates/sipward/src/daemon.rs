@@ -8,6 +8,7 @@ mod backend;
 #[cfg(test)]
 mod double;
 mod evidence;
+pub mod feeds;
 mod guard;
 mod hep;
 mod hits;

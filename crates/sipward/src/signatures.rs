@@ -13,6 +13,7 @@ use sipward_feed::{Format, Text};
 use sipward_signature::{Action, Signature, SignatureSet, Tables};
 
 use crate::{
+    clock,
     config::{self, Override, OverrideAction},
     exit::Failure,
     feeds,
@@ -61,44 +62,107 @@ pub fn load(config: &config::Signatures) -> Result<(SignatureSet, Complaints), F
     Ok((set, complaints))
 }
 
-/// What the kernel walks for this configuration. Feeds that do not fit are left out, the last first.
+/// What the kernel walks for this configuration. A feed that does not fit with those before it is
+/// left out.
 ///
 /// # Errors
 /// As [`load`], or a set that does not fit even without feeds.
 pub fn compile(config: &config::Signatures) -> Result<(Tables, Complaints), Failure> {
     let files = files(config)?;
-    let (mut feeds, mut complaints) = feeds(config);
-    loop {
-        let (set, unknown) = assemble(config, &files, &feeds);
-        match (set.compile(config.profile.into(), &[]), feeds.pop()) {
-            (Ok(tables), _) => {
-                complaints.unknown = unknown;
-                return Ok((tables, complaints));
-            }
-            (Err(error), Some((file, _))) => complaints.skipped.push(format!(
-                "{}: this feed is left out, for the signatures cannot be compiled with it: {error}",
-                file.display()
-            )),
-            (Err(error), None) => return Err(Failure::input(error.to_string())),
-        }
-    }
+    let (feeds, mut complaints) = feeds(config);
+    let fitting = fit(config, &files, feeds)?;
+    complaints.skipped.extend(fitting.skipped);
+    complaints.unknown = fitting.compiled.unknown;
+    Ok((fitting.compiled.tables, complaints))
 }
 
-/// Whether this configuration would compile with these signatures as the feed in this file.
+/// Whether this configuration would compile with these signatures as the feed in this file, beside
+/// the feeds that are in force now.
 ///
 /// # Errors
 /// As [`compile`]; or they keep it from being compiled.
 pub fn try_feed(config: &config::Signatures, file: &Path, text: &str) -> Result<(), Failure> {
-    let invalid = |error: sipward_signature::Error| Failure::input(error.to_string());
     let tried = SignatureSet::parse(&file.display().to_string(), text).map_err(invalid)?;
     let files = files(config)?;
-    let (mut feeds, _) = feeds(config);
-    feeds.retain(|(other, _)| other != file);
-    feeds.push((file.to_owned(), tried));
-    feeds.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let (set, _) = assemble(config, &files, &feeds);
-    set.compile(config.profile.into(), &[]).map_err(invalid)?;
+    let (mut others, _) = feeds(config);
+    others.retain(|(other, _)| other != file);
+    let with = |others: &[Feed]| {
+        let mut feeds = others.to_vec();
+        feeds.push((file.to_owned(), tried.clone()));
+        compiled(config, &files, &feeds)
+    };
+    if with(&others).is_err() {
+        // It may be another one's fault.
+        let fitting = fit(config, &files, others)?;
+        with(&fitting.feeds).map_err(invalid)?;
+    }
     Ok(())
+}
+
+/// Signatures as the kernel walks them, and what the configuration says of others that are not
+/// there.
+struct Compiled {
+    tables: Tables,
+    unknown: Vec<String>,
+}
+
+/// The feeds that can be in force together, with what becomes of them.
+struct Fitting {
+    feeds: Vec<Feed>,
+    compiled: Compiled,
+    /// Why the others cannot; a line each.
+    skipped: Vec<String>,
+}
+
+/// All feeds, which nearly always fit; else one after the other, without those that do not fit with
+/// the ones before.
+fn fit(
+    config: &config::Signatures,
+    files: &SignatureSet,
+    feeds: Vec<Feed>,
+) -> Result<Fitting, Failure> {
+    if let Ok(compiled) = compiled(config, files, &feeds) {
+        return Ok(Fitting {
+            feeds,
+            compiled,
+            skipped: Vec::new(),
+        });
+    }
+    let mut fitting = Fitting {
+        feeds: Vec::new(),
+        compiled: compiled(config, files, &[]).map_err(invalid)?,
+        skipped: Vec::new(),
+    };
+    for feed in feeds {
+        let file = feed.0.clone();
+        fitting.feeds.push(feed);
+        match compiled(config, files, &fitting.feeds) {
+            Ok(compiled) => fitting.compiled = compiled,
+            Err(error) => {
+                fitting.feeds.pop();
+                fitting.skipped.push(format!(
+                    "{}: this feed is left out, for the signatures cannot be compiled with it: \
+                     {error}",
+                    file.display()
+                ));
+            }
+        }
+    }
+    Ok(fitting)
+}
+
+fn compiled(
+    config: &config::Signatures,
+    files: &SignatureSet,
+    feeds: &[Feed],
+) -> Result<Compiled, sipward_signature::Error> {
+    let (set, unknown) = assemble(config, files, feeds);
+    let tables = set.compile(config.profile.into(), &[])?;
+    Ok(Compiled { tables, unknown })
+}
+
+fn invalid(error: sipward_signature::Error) -> Failure {
+    Failure::input(error.to_string())
 }
 
 fn files(config: &config::Signatures) -> Result<SignatureSet, Failure> {
@@ -111,17 +175,14 @@ fn files(config: &config::Signatures) -> Result<SignatureSet, Failure> {
 
 fn feeds(config: &config::Signatures) -> (Vec<Feed>, Complaints) {
     let mut complaints = Complaints::default();
-    let Some(folder) = &config.feeds else {
-        return (Vec::new(), complaints);
-    };
     let mut feeds = Vec::new();
-    match feeds::files(folder) {
+    match feeds::in_force(config, clock::now()) {
         Err(error) => complaints.skipped.push(format!(
-            "{}: no feed is in force, for they cannot be listed: {error}",
-            folder.display()
+            "no feed is in force, for they cannot be listed: {error}"
         )),
-        Ok(files) => {
-            for file in files {
+        Ok(in_force) => {
+            complaints.skipped = in_force.left_out;
+            for file in in_force.files {
                 match read(&file) {
                     Ok(set) => feeds.push((file, set)),
                     Err(error) => complaints.skipped.push(format!(
@@ -183,7 +244,7 @@ pub fn read(file: &Path) -> Result<SignatureSet, Failure> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::input(format!("{name}: cannot read the signatures: {error}")))?;
-    SignatureSet::parse(&name, &text).map_err(|error| Failure::input(error.to_string()))
+    SignatureSet::parse(&name, &text).map_err(invalid)
 }
 
 /// As [`read`]; what is no signature file is read as a list of others' making, each text as a
@@ -221,7 +282,7 @@ mod tests {
     use test_case::test_case;
 
     use super::{compile, load, try_feed};
-    use crate::config;
+    use crate::{config, feeds};
 
     fn signatures(overrides: &str) -> config::Signatures {
         toml::from_str(overrides).unwrap()
@@ -284,22 +345,27 @@ mod tests {
     fn a_feed_that_cannot_be_used_is_left_out_and_the_others_are_in_force() {
         let folder = tempfile::tempdir().unwrap();
         let signatures = config::Signatures {
-            feeds: Some(folder.path().to_owned()),
+            feeds_folder: Some(folder.path().to_owned()),
             ..config::Signatures::default()
         };
         let (builtin, _) = compile(&config::Signatures::default()).unwrap();
         let file = |name: &str| folder.path().join(name);
-        fs::write(file("a.toml"), feed(["a.scanner".to_owned()])).unwrap();
+        let take = |name: &str, text: &str| feeds::take_for_test(folder.path(), name, text);
+        take("a", &feed(["a.scanner".to_owned()]));
+        take("b", "");
         fs::write(file("b.toml"), b"[[signature]]\nname = \xff\n").unwrap();
-        fs::write(file("c.toml"), "[[signature]]\nname = 5\n").unwrap();
+        take("c", "[[signature]]\nname = 5\n");
+        take("d", "");
+        fs::remove_file(file("d.toml")).unwrap();
         fs::create_dir(file("d.toml")).unwrap();
         let most = sipward_signature::MAX_SIGNATURES - builtin.signatures.len();
         let too_many = feed((0..most).map(|number| format!("e.{number}")));
-        fs::write(file("e.toml"), &too_many).unwrap();
+        take("e", &too_many);
+        take("f", &feed(["f.scanner".to_owned()]));
 
         let (tables, complaints) = compile(&signatures).unwrap();
-        assert!(has(&tables, "a.scanner"));
-        assert_eq!(tables.signatures.len(), builtin.signatures.len() + 1);
+        assert!(has(&tables, "a.scanner") && has(&tables, "f.scanner"));
+        assert_eq!(tables.signatures.len(), builtin.signatures.len() + 2);
         for (line, name) in complaints.skipped.iter().zip(["b", "c", "d", "e"]) {
             let file = file(name).with_extension("toml");
             assert!(line.contains(&file.display().to_string()), "{line}");
@@ -312,5 +378,10 @@ mod tests {
         assert!(tried(&too_many).is_err());
         assert!(tried("[[signature]]").is_err());
         tried(&feed(["e.scanner".to_owned()])).unwrap();
+        let new = |text: &str| try_feed(&signatures, &file("g.toml"), text);
+        new(&feed(["g.scanner".to_owned()])).unwrap();
+        // Nor is what would push out another that is in force now.
+        let all_but_one = feed((0..most - 1).map(|number| format!("g.{number}")));
+        assert!(new(&all_but_one).is_err());
     }
 }

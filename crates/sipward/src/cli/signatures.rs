@@ -1,7 +1,4 @@
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -16,6 +13,7 @@ use super::{DEFAULT_STATE_DIR, table, update};
 use crate::{
     clock,
     config::{Config, Profile},
+    control::api::FeedView,
     exit::{Answer, Failure},
     feeds,
     ledger::{Hits, Ledger},
@@ -70,12 +68,9 @@ enum Command {
         /// Print one JSON document
         #[arg(long)]
         json: bool,
-        /// The folder of the ledger, which says what was never hit; it may be absent
-        #[arg(long, value_name = "DIR", default_value = "/var/lib/sipward")]
-        state_dir: PathBuf,
     },
     /// Take in a list of User-Agents, addresses, iptables rules or signatures
-    Update(update::Arguments),
+    Update(Box<update::Arguments>),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +81,10 @@ struct Source {
     /// Judge by this profile [default: what the configuration says]
     #[arg(long)]
     profile: Option<Profile>,
+    /// The daemon's state folder: the lists that were taken in, and what was never hit; it may be
+    /// absent
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    state_dir: PathBuf,
 }
 
 /// An element of `signatures list`.
@@ -121,19 +120,33 @@ struct Loaded {
     set: SignatureSet,
     profile: sipward_signature::Profile,
     complaints: Vec<String>,
+    /// Lists that cannot be had, and would lapse one day; a line each.
+    failing: Vec<String>,
 }
 
 impl Source {
     fn load(&self) -> Result<Loaded, Failure> {
         let mut config = Config::load_or_default(self.config.as_deref())?;
-        config.signatures.feeds = Some(feeds::folder(Path::new(DEFAULT_STATE_DIR)));
+        config.signatures.feeds_folder = Some(feeds::folder(&self.state_dir));
         let (set, complaints) = signatures::load(&config.signatures)?;
         Ok(Loaded {
             set,
             profile: self.profile.unwrap_or(config.signatures.profile).into(),
             complaints: complaints.lines(),
+            failing: feeds::views(&config.signatures)
+                .iter()
+                .filter_map(failing)
+                .collect(),
         })
     }
+}
+
+fn failing(feed: &FeedView) -> Option<String> {
+    let why = escape(feed.error.as_ref()?.as_bytes()).to_string();
+    let until = feed.lapses.map_or_else(String::new, |lapses| {
+        format!("; what it said is in force until {}", clock::local(lapses))
+    });
+    Some(format!("feed {}: {why}{until}", feed.name))
 }
 
 impl Arguments {
@@ -146,20 +159,16 @@ impl Arguments {
                 source,
                 json,
             } => find(&user_agent, &source, json),
-            Command::Lint {
-                file,
-                source,
-                json,
-                state_dir,
-            } => {
+            Command::Lint { file, source, json } => {
                 let (set, complaints) = match file {
                     Some(file) => (signatures::read_as_written(&file)?, Vec::new()),
                     None => {
                         let loaded = source.load()?;
-                        (loaded.set, loaded.complaints)
+                        let lines = [loaded.complaints, loaded.failing].concat();
+                        (loaded.set, lines)
                     }
                 };
-                let answer = check(&set, &Ledger::hits_in(&state_dir)?, json)?;
+                let answer = check(&set, &Ledger::hits_in(&source.state_dir)?, json)?;
                 Ok(answer.with_notes(complaints))
             }
         }
@@ -171,6 +180,7 @@ fn list(source: &Source, json: bool) -> Result<Answer, Failure> {
         set,
         profile,
         complaints,
+        ..
     } = source.load()?;
     let views: Vec<SignatureView<'_>> = set
         .iter()
@@ -209,6 +219,7 @@ fn find(user_agent: &str, source: &Source, json: bool) -> Result<Answer, Failure
         set,
         profile,
         complaints,
+        ..
     } = source.load()?;
     let found = set.match_user_agent(user_agent);
     let overall = profile.action_for(&found);
@@ -312,7 +323,7 @@ fn unused(set: &SignatureSet, hits: &[Hits], now: Time) -> Vec<Finding> {
             severity: Severity::Note,
             message: match hits.last {
                 None => "never hit in 90 days".to_owned(),
-                Some(last) => format!("not hit in 90 days, the last time on {}", day(last)),
+                Some(last) => format!("not hit in 90 days, the last time on {}", clock::day(last)),
             },
             fix: format!(
                 "leave it, or [signatures.override.\"{}\"] enabled = false",
@@ -321,12 +332,6 @@ fn unused(set: &SignatureSet, hits: &[Hits], now: Time) -> Vec<Finding> {
         })
     };
     set.iter().filter_map(finding).collect()
-}
-
-/// The day of a moment, in UTC.
-fn day(at: Time) -> String {
-    let text = clock::timestamp(at).to_string();
-    text.split('T').next().unwrap_or_default().to_owned()
 }
 
 const fn action(action: Action) -> &'static str {

@@ -1,9 +1,11 @@
 use clap::Args;
+use sipward_engine::escape;
 use std::fmt::Write;
 
 use super::{Daemon, table};
 use crate::{
-    control::api::{EnforcementState, Sensor, SensorState, SignatureView, Status},
+    clock,
+    control::api::{EnforcementState, FeedView, Sensor, SensorState, SignatureView, Status},
     exit::{Answer, Exit, Failure},
 };
 
@@ -141,6 +143,9 @@ pub(super) fn text(status: &Status) -> String {
     ] {
         line("sensor", format!("{name}: {}", state(sensor)));
     }
+    for feed in &status.feeds {
+        line("feed", feed_line(feed));
+    }
     for warning in &status.warnings {
         line("WARNING", warning.clone());
     }
@@ -160,6 +165,30 @@ fn busiest(signatures: &[SignatureView]) -> Option<String> {
         more => format!(", and {more} more"),
     };
     (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
+}
+
+fn feed_line(feed: &FeedView) -> String {
+    let had = match feed.last_success {
+        Some(at) => format!(
+            "{} entries of {}",
+            table::count(feed.entries as u64),
+            clock::local(at)
+        ),
+        None => "nothing yet".to_owned(),
+    };
+    let next = feed
+        .next
+        .map_or_else(String::new, |at| format!(", next {}", clock::local(at)));
+    let until = feed.lapses.map_or_else(String::new, |at| {
+        format!(", in force until {}", clock::local(at))
+    });
+    match &feed.error {
+        None => format!("{}: {had}{until}{next}", feed.name),
+        Some(why) => {
+            let why = escape(why.as_bytes());
+            format!("{}: FAILS: {why}; {had}{until}{next}", feed.name)
+        }
+    }
 }
 
 fn state(sensor: &Sensor) -> String {

@@ -486,6 +486,25 @@ fn status_reads() {
 }
 
 #[test]
+fn lists_of_others_stand_in_the_status() {
+    let mut status = status();
+    status.feeds = serde_json::from_value(serde_json::json!([
+        { "name": "new", "entries": 0, "signatures": 0, "last_success": null, "lapses": null,
+          "next": "2026-11-22T16:00:00Z", "error": "no\u{1b}list" },
+        { "name": "web", "entries": 1_234, "signatures": 5,
+          "last_success": "2026-11-22T15:50:00Z", "lapses": "2026-11-22T16:10:30Z",
+          "next": "2026-11-22T16:00:00Z", "error": null },
+    ]))
+    .unwrap();
+    let text = utc(&status::text(&status));
+    let expected = "\n\
+        feed         new: FAILS: no\\x1blist; nothing yet, next 2026-11-22 16:00:00 UTC\n\
+        feed         web: 1,234 entries of 2026-11-22 15:50:00 UTC, in force until \
+        2026-11-22 16:10:30 UTC, next 2026-11-22 16:00:00 UTC\n";
+    assert!(text.ends_with(expected), "{text}");
+}
+
+#[test]
 fn observe_mode_says_what_would_be_dropped() {
     let why: WhyView = serde_json::from_value(serde_json::json!({
         "address": "203.0.113.7", "banned": true, "bans": [ban("203.0.113.7/32")],

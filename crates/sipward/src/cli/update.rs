@@ -1,15 +1,16 @@
-use std::path::{Path, PathBuf};
+use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use ipnet::IpNet;
+use serde_json::{Value, json};
 use sipward_engine::escape;
 
 use super::{Daemon, table};
 use crate::{
-    config::Config,
+    config::{Config, Feed},
     control::api::{FeedReply, FeedRequest},
-    exit::{Answer, Failure},
-    feeds::{self, Update, Updated},
+    exit::{Answer, Exit, Failure},
+    feeds::{self, Key, Terms, Update, Updated},
     span::Span,
 };
 
@@ -18,20 +19,31 @@ const BATCH: usize = 4_000;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// A file, or an address that begins with https:// or http://
+    /// A file, or an address that begins with https:// or http:// [default: the feeds that the
+    /// configuration names]
     #[arg(long, value_name = "FILE|URL")]
-    from: String,
-    /// What to call the list [default: what the file or the server is called]
+    from: Option<String>,
+    /// What to call the list, or which one of the configuration [default: what the file or the
+    /// server is called]
     #[arg(long)]
     name: Option<String>,
     /// How long addresses on it are banned
-    #[arg(long = "for", value_name = "DURATION", default_value = "2d")]
+    #[arg(long = "for", value_name = "DURATION", default_value_t = Feed::ban_for(), requires = "from")]
     lasts: Span,
+    /// How long its signatures are in force, unless it is updated again
+    #[arg(long, value_name = "DURATION", default_value_t = Feed::keep(), requires = "from")]
+    keep: Span,
+    /// The minisign key that must have signed it, as FILE.minisig or URL.minisig beside it
+    #[arg(long, requires = "from")]
+    key: Option<Key>,
+    /// Make what no genuine device is known to send `certain`: dropped, and its sender banned
+    #[arg(long, requires = "from")]
+    promote: bool,
     /// How long fetching it may take
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     timeout: Span,
     /// In PEM: the authority to believe, instead of the system's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "from")]
     ca_file: Option<PathBuf>,
     /// Take it although it has lost more than half of its entries, or has not changed
     #[arg(long)]
@@ -43,30 +55,108 @@ pub struct Arguments {
     daemon: Daemon,
 }
 
+/// A list that was taken, and what the daemon made of it, if there is one.
+struct Taken {
+    updated: Updated,
+    lasts: Span,
+    reply: Option<FeedReply>,
+}
+
 impl Arguments {
     pub fn run(self) -> Result<Answer, Failure> {
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => name_of(&self.from),
-        };
-        if !is_name(&name) {
+        let mut config = Config::load_or_default(self.daemon.config.as_deref())?;
+        config.signatures.feeds_folder = Some(feeds::folder(&self.daemon.state_dir));
+        match &self.from {
+            Some(from) => {
+                let taken = self.take_from(from, &config)?;
+                let mut answer = if self.json {
+                    Answer::json(&taken.json())?
+                } else {
+                    Answer::data(taken.text())
+                };
+                answer.notes = taken.notes();
+                Ok(answer)
+            }
+            None => self.take_configured(&config),
+        }
+    }
+
+    fn take_from(&self, from: &str, config: &Config) -> Result<Taken, Failure> {
+        let name = self.name.clone().unwrap_or_else(|| feeds::name_of(from));
+        if !feeds::is_name(&name) {
             return Err(Failure::input(format!(
                 "{:?} is no name of a list: 1 to 20 letters, digits and dashes, as --name apiban",
                 escape(name.as_bytes()).to_string()
             )));
         }
-        let state_dir = &self.daemon.state_dir;
-        let mut config = Config::load_or_default(self.daemon.config.as_deref())?;
-        config.signatures.feeds = Some(feeds::folder(state_dir));
         let asked = Update {
             name: &name,
-            from: &self.from,
+            from,
             ca_file: self.ca_file.as_deref(),
+            terms: Terms {
+                key: self.key.clone(),
+                promote: self.promote,
+            },
+            keep: self.keep.duration(),
             longest: self.timeout.duration(),
             force: self.force,
         };
-        let updated = feeds::update(&asked, state_dir, &config.signatures)?;
-        let reply = match self.tell(&updated) {
+        self.take(&asked, self.lasts, config)
+    }
+
+    /// Each list that the configuration names, or the one of `--name`; what fails keeps none of the
+    /// others away.
+    fn take_configured(&self, config: &Config) -> Result<Answer, Failure> {
+        let asked = |feed: &&Feed| self.name.as_ref().is_none_or(|name| *name == feed.name());
+        let feeds: Vec<&Feed> = config.signatures.feeds.iter().filter(asked).collect();
+        if feeds.is_empty() {
+            return Err(Failure::input(
+                "the configuration names no such feed: [[signatures.feed]] in it, or --from FILE|URL",
+            ));
+        }
+        let (mut text, mut json) = (String::new(), Vec::new());
+        let (mut notes, mut exit) = (Vec::new(), Exit::Done);
+        for feed in feeds {
+            let name = feed.name();
+            let update = Update {
+                longest: self.timeout.duration(),
+                force: self.force,
+                ..Update::of(feed, &name)
+            };
+            match self.take(&update, feed.ban_for, config) {
+                Ok(taken) => {
+                    notes.extend(taken.notes().iter().map(|note| format!("{name}: {note}")));
+                    text.push_str(&taken.text());
+                    json.push(taken.json());
+                }
+                Err(failure) => {
+                    notes.push(failure.text);
+                    exit = failure.exit;
+                }
+            }
+        }
+        let answer = if self.json {
+            Answer::json(&json)?
+        } else {
+            Answer::data(text)
+        };
+        Ok(Answer {
+            notes,
+            exit,
+            ..answer
+        })
+    }
+
+    fn take(&self, asked: &Update<'_>, lasts: Span, config: &Config) -> Result<Taken, Failure> {
+        let folder = feeds::folder(&self.daemon.state_dir);
+        let updated = feeds::update(asked, &folder, &config.signatures).map_err(|why| {
+            Failure::input(format!(
+                "{}: {}; the list before stays",
+                asked.from,
+                escape(why.as_bytes())
+            ))
+        })?;
+        let reply = match self.tell(&updated, lasts) {
             Ok(reply) => Some(reply),
             // Signatures wait in their folder; addresses are the daemon's to ban.
             Err(error) if updated.prefixes.is_empty() => {
@@ -74,14 +164,18 @@ impl Arguments {
                 None
             }
             Err(error) => {
-                feeds::forget(state_dir, &name);
+                feeds::forget(&folder, asked.name);
                 return Err(error);
             }
         };
-        self.answer(&updated, reply.as_ref())
+        Ok(Taken {
+            updated,
+            lasts,
+            reply,
+        })
     }
 
-    fn tell(&self, updated: &Updated) -> Result<FeedReply, Failure> {
+    fn tell(&self, updated: &Updated, lasts: Span) -> Result<FeedReply, Failure> {
         let client = self.daemon.client();
         let mut all = FeedReply::default();
         let mut batches: Vec<&[IpNet]> = updated.prefixes.chunks(BATCH).collect();
@@ -92,7 +186,7 @@ impl Arguments {
             let request = FeedRequest {
                 name: updated.name.clone(),
                 prefixes: prefixes.to_vec(),
-                seconds: self.lasts.duration().as_secs(),
+                seconds: lasts.duration().as_secs(),
                 signatures: number == 0 && updated.changed,
             };
             let reply: FeedReply = client.post("/v1/feed", &request)?;
@@ -101,10 +195,13 @@ impl Arguments {
         }
         Ok(all)
     }
+}
 
-    fn answer(&self, updated: &Updated, reply: Option<&FeedReply>) -> Result<Answer, Failure> {
+impl Taken {
+    fn notes(&self) -> Vec<String> {
+        let updated = &self.updated;
         let mut notes = Vec::new();
-        if reply.is_none() {
+        if self.reply.is_none() {
             notes.push("no daemon answers: it is in force with its next start".to_owned());
         }
         if let Some(first) = &updated.refused_first {
@@ -123,57 +220,57 @@ impl Arguments {
         if updated.more {
             notes.push("the list has more pages than one update may ask for".to_owned());
         }
-        let banned = reply.map_or(0, |reply| reply.banned);
-        let spared = reply.map_or(0, |reply| reply.spared);
+        let spared = self.spared();
         if spared > 0 {
             notes.push(format!(
                 "{} prefixes are not banned: allowed, trusted, our own, private, or wider than /8 (IPv6 /19)",
                 table::count(spared as u64)
             ));
         }
-        let answer = if self.json {
-            Answer::json(&serde_json::json!({
-                "name": updated.name,
-                "changed": updated.changed,
-                "signatures": updated.signatures,
-                "refused": updated.refused,
-                "unread": updated.unread,
-                "banned": banned,
-                "spared": spared,
-            }))?
-        } else if updated.changed {
-            Answer::data(format!(
-                "{}: {} signatures, {} prefixes banned for {}\n",
-                updated.name,
-                table::count(updated.signatures as u64),
-                table::count(banned as u64),
-                self.lasts
-            ))
-        } else {
-            Answer::data(format!("{}: not changed\n", updated.name))
-        };
-        Ok(Answer { notes, ..answer })
+        notes
     }
-}
 
-/// What a list is called when nobody says: the server, or the file.
-fn name_of(from: &str) -> String {
-    let name = match from.split_once("://") {
-        Some((_, rest)) => rest.split(['/', ':', '?']).next().unwrap_or_default(),
-        None => Path::new(from)
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default(),
-    };
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    name.trim_start_matches("www.")
-        .chars()
-        .map(plain)
-        .take(20)
-        .collect()
-}
+    fn json(&self) -> Value {
+        let updated = &self.updated;
+        json!({
+            "name": updated.name,
+            "changed": updated.changed,
+            "signatures": updated.signatures,
+            "promoted": updated.promoted,
+            "refused": updated.refused,
+            "unread": updated.unread,
+            "banned": self.banned(),
+            "spared": self.spared(),
+        })
+    }
 
-fn is_name(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    (1..=20).contains(&name.len()) && name.chars().all(plain)
+    fn text(&self) -> String {
+        let updated = &self.updated;
+        if !updated.changed {
+            return format!("{}: not changed\n", updated.name);
+        }
+        let mut text = format!(
+            "{}: {} signatures",
+            updated.name,
+            table::count(updated.signatures as u64)
+        );
+        if updated.promoted > 0 {
+            // Writing to a string does not fail.
+            let _ = write!(
+                text,
+                " ({} more than evidence)",
+                table::count(updated.promoted as u64)
+            );
+        }
+        let banned = table::count(self.banned() as u64);
+        format!("{text}, {banned} prefixes banned for {}\n", self.lasts)
+    }
+
+    fn banned(&self) -> usize {
+        self.reply.as_ref().map_or(0, |reply| reply.banned)
+    }
+
+    fn spared(&self) -> usize {
+        self.reply.as_ref().map_or(0, |reply| reply.spared)
+    }
 }

@@ -43,6 +43,7 @@ fn the_printed_file_names_every_key() {
         "detect.prefix-campaign",
         "detect.fraud-after-login",
         "signatures",
+        "signatures.feed",
         "signatures.override.x",
         "answer",
         "sensors",
@@ -51,6 +52,8 @@ fn the_printed_file_names_every_key() {
     ] {
         let text = if table.is_empty() {
             "no-such-key = 1".to_owned()
+        } else if table == "signatures.feed" {
+            format!("[[{table}]]\nurl = \"https://lists.example.org\"\nno-such-key = 1")
         } else {
             format!("[{table}]\nno-such-key = 1")
         };
@@ -68,7 +71,7 @@ fn the_printed_file_names_every_key() {
                 let line = line.trim_start_matches("# ");
                 line.strip_prefix(key)
                     .is_some_and(|rest| rest.trim_start().starts_with('='))
-                    || line.starts_with(&format!("[{heading}"))
+                    || line.trim_start_matches('[').starts_with(heading)
             });
             assert!(named, "{heading} is not in the printed file");
         }
@@ -100,6 +103,18 @@ fn the_printed_file_names_every_key() {
 #[test_case("[limits", "x.toml:1:8: "; "a bracket left out")]
 #[test_case("pin-dir = \"pins\"", "x.toml:1:11: pin-dir: the path must begin with /"; "a relative pin folder")]
 #[test_case("mode = \"protect\"\nmode = \"observe\"", "x.toml:2:1: "; "a key twice")]
+#[test_case("[[signatures.feed]]\nname = \"x\"", "x.toml:1:1: signatures.feed: missing field `url`"; "a feed from nowhere")]
+#[test_case("[[signatures.feed]]\nurl = \"lists.example.org/x\"", "signatures.feed.url: \"lists.example.org/x\" is no web address: as \"https://"; "a feed without a scheme")]
+#[test_case("[[signatures.feed]]\nurl = \"ftp://lists.example.org/x\"", "signatures.feed.url: \"ftp://lists.example.org/x\" is no web address"; "a feed over ftp")]
+#[test_case("[[signatures.feed]]\nurl = \"https://\"", "signatures.feed.url: \"https://\" is no web address"; "a feed without a host")]
+#[test_case("[[signatures.feed]]\nurl = \"https://lists.example.org\"\nname = \"a/b\"", "signatures.feed.name: \"a/b\" is no name of a list"; "a feed whose name is a path")]
+#[test_case("[[signatures.feed]]\nurl = \"https://lists.example.org\"\nevery = \"4m59s\"", "signatures.feed.every: 4m59s is too often for somebody else's server: at least 5m"; "a feed too often")]
+#[test_case("[[signatures.feed]]\nurl = \"https://lists.example.org\"\nkeep = \"6h\"", "signatures.feed.keep: 6h is over before the list is fetched again"; "a feed that lapses too soon")]
+#[test_case("[[signatures.feed]]\nurl = \"https://lists.example.org\"\nban-for = \"1h\"", "signatures.feed.ban-for: 1h is over before the list is fetched again"; "bans that end too soon")]
+#[test_case("[[signatures.feed]]\nurl = \"http://lists.example.org\"\npromote = true", "signatures.feed.promote: anybody on the way could have anything dropped"; "promoted over http")]
+#[test_case("[[signatures.feed]]\nurl = \"http://127.0.0.1.example.org\"\nevery = \"1s\"", "signatures.feed.every: 1s is too often"; "a name that begins like loopback")]
+#[test_case("[[signatures.feed]]\nurl = \"https://lists.example.org\"\nkey = \"RWQ\"", "this is no public key of minisign"; "a key that is none")]
+#[test_case("[[signatures.feed]]\nurl = \"https://lists.example.org/a\"\n[[signatures.feed]]\nurl = \"https://lists.example.org/b\"", "signatures.feed.name: \"lists-example-org\" is the name of two lists"; "two feeds of one name")]
 #[test_case("[asterisk]\nlog = []", "x.toml:2:1: asterisk.log: unknown field `log`, expected one of `config-dir`"; "an unknown key of asterisk")]
 #[test_case("[asterisk.ami]\nsecret = \"x\"", "x.toml:2:1: asterisk.ami.secret: unknown field `secret`"; "a secret in the configuration")]
 #[test_case("[asterisk]\nlogs = [\"\"]", "x.toml:2:8: asterisk.logs: a path is empty"; "an empty log")]
@@ -239,4 +254,24 @@ fn the_paths_of_asterisk_are_taken_from_the_configuration() {
         asterisk.ami.ca_file.as_deref(),
         Some(Path::new("/etc/sipward/ca.pem"))
     );
+}
+
+#[test]
+fn a_feed_has_its_defaults() {
+    let text = "[[signatures.feed]]\nurl = \"https://www.example.org/list\"\nca-file = \"ca.pem\"\n\
+                [[signatures.feed]]\nurl = \"http://[::1]:8000/list\"\nname = \"own\"\nevery = \"1s\"\n\
+                keep = \"2s\"\nban-for = \"2s\"\npromote = true";
+    let config = parse(text).unwrap();
+    let [web, own] = &config.signatures.feeds[..] else {
+        panic!("two feeds");
+    };
+    assert_eq!(web.name(), "example-org");
+    let spans = [web.every, web.keep, web.ban_for].map(|span| span.to_string());
+    assert_eq!(spans, ["6h", "30d", "2d"]);
+    assert!(!web.promote && web.key.is_none());
+    assert_eq!(
+        web.ca_file.as_deref(),
+        Some(Path::new("/etc/sipward/ca.pem"))
+    );
+    assert!(own.promote, "nobody is on the way to this machine");
 }

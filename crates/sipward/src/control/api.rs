@@ -41,9 +41,31 @@ pub struct Status {
     /// The signatures that ever hit, the busiest first.
     #[serde(default)]
     pub signatures: Vec<SignatureView>,
+    /// Lists of others: those that the configuration names, and those taken by hand.
+    #[serde(default)]
+    pub feeds: Vec<FeedView>,
     /// What of the signatures is not in force, and why; a line each.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// A list of others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedView {
+    /// Its name.
+    pub name: String,
+    /// Its entries, good and bad.
+    pub entries: usize,
+    /// Signatures taken from it.
+    pub signatures: usize,
+    /// When its server last sent it, or said that it has not changed.
+    pub last_success: Option<Timestamp>,
+    /// When what it says ends, unless it is confirmed.
+    pub lapses: Option<Timestamp>,
+    /// When it is asked for next; null where nobody does, or at once.
+    pub next: Option<Timestamp>,
+    /// What was wrong with the last try; null where nothing was.
+    pub error: Option<String>,
 }
 
 /// What a signature has hit.

@@ -45,7 +45,7 @@ use super::{
     watch::WatchRequest,
 };
 use crate::{
-    daemon::{Guard, names},
+    daemon::{Guard, feeds, names},
     exit::{Exit, Failure},
 };
 
@@ -176,16 +176,27 @@ impl Loop {
         self,
         what: impl FnOnce(&mut Guard) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let (reply, answer) = oneshot::channel();
-        let task: Task = Box::new(move |guard| {
-            // Whoever asked may have gone.
-            let _ = reply.send(what(guard));
-        });
-        let stopping = || Failure::unreachable("the daemon is stopping");
-        match self.0.send(task).await {
-            Ok(()) => answer.await.unwrap_or_else(|_| Err(stopping())),
-            Err(_) => Err(stopping()),
-        }
+        call(&self.0, what).await
+    }
+}
+
+/// Has the owner of the guard do something, and waits for what comes of it.
+///
+/// # Errors
+/// As it; or the daemon is stopping.
+pub async fn call<T: Send + 'static>(
+    tasks: &mpsc::Sender<Task>,
+    what: impl FnOnce(&mut Guard) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let (reply, answer) = oneshot::channel();
+    let task: Task = Box::new(move |guard| {
+        // Whoever asked may have gone.
+        let _ = reply.send(what(guard));
+    });
+    let stopping = || Failure::unreachable("the daemon is stopping");
+    match tasks.send(task).await {
+        Ok(()) => answer.await.unwrap_or_else(|_| Err(stopping())),
+        Err(_) => Err(stopping()),
     }
 }
 
@@ -273,12 +284,7 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
                 },
             ),
         )
-        .route(
-            "/v1/feed",
-            post(async |State(owner): State<Loop>, body: Body<FeedRequest>| {
-                order(owner, body, Guard::take_feed).await
-            }),
-        )
+        .route("/v1/feed", post(feed))
         .route("/v1/allow", post(allow))
         .route(
             "/v1/disallow",
@@ -313,6 +319,18 @@ async fn allow(State(owner): State<Loop>, body: Body<AllowRequest>) -> Response 
     };
     match names {
         Ok(names) => order(owner, body, |guard, request| guard.allow(request, names)).await,
+        Err(failure) => refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
+    }
+}
+
+/// Signatures are compiled beside the loop.
+async fn feed(State(owner): State<Loop>, body: Body<FeedRequest>) -> Response {
+    let swapped = match &body {
+        Ok(Json(request)) if request.signatures => feeds::swap_signatures(&owner.0).await,
+        Ok(_) | Err(_) => Ok(()),
+    };
+    match swapped {
+        Ok(()) => order(owner, body, Guard::take_feed).await,
         Err(failure) => refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
     }
 }

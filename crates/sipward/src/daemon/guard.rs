@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::{self, Clocks},
-    config::{Config, OverLimit},
+    config::{self, Config, OverLimit},
     control::api::Sensor,
     exit::Failure,
     ledger::{Ended, Entry, Ledger, Target},
@@ -143,6 +143,28 @@ impl Guard {
             tracing::error!("the configuration before cannot be put back: {error}");
         }
         Err(error)
+    }
+
+    /// Puts signatures in force that were compiled beside the loop from what the configuration said
+    /// then. Where it says something else by now, it has been compiled anew.
+    ///
+    /// # Errors
+    /// The kernel refused; those before stay.
+    pub fn take_signatures(
+        &mut self,
+        of: &config::Signatures,
+        tables: Tables,
+        complaints: Complaints,
+    ) -> Result<(), Failure> {
+        if *of != self.config.signatures {
+            return Ok(());
+        }
+        self.enforce_signatures(tables)?;
+        if complaints != self.complaints {
+            complaints.log();
+            self.complaints = complaints;
+        }
+        Ok(())
     }
 
     /// Takes what a sensor saw. Every observation of every sensor comes in here.
@@ -371,6 +393,10 @@ impl Guard {
 
     fn enforce_policy(&mut self, tables: Tables) -> Result<(), Failure> {
         self.shield.set_policy(&self.config.policy())?;
+        self.enforce_signatures(tables)
+    }
+
+    fn enforce_signatures(&mut self, tables: Tables) -> Result<(), Failure> {
         let generation = self.shield.set_signatures(&tables)?;
         self.packets.set_signatures(tables.clone());
         let looked_for = self.hits.look_for(&tables, clock::now());
@@ -471,8 +497,8 @@ pub(super) fn sender(config: &Config) -> Result<Option<RawSender>, Failure> {
 }
 
 fn tell_ban(ban: &Ban) {
-    // Of an import its number is told.
-    if ban.origin != Origin::Import {
+    // Of an import and of a list their number is told.
+    if !matches!(ban.origin, Origin::Import | Origin::Feed) {
         tracing::info!("ban {} ({}): {}", ban.prefix, ban.origin.name(), ban.reason);
     }
 }
@@ -526,7 +552,7 @@ fn entry(command: Command, now: Time) -> Option<Entry> {
 }
 
 /// A number that nobody outside can guess.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0)
 }

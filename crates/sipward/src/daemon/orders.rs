@@ -157,17 +157,14 @@ impl Guard {
         Ok(reply)
     }
 
-    /// Takes a list in. It bans nobody who is protected, allowed or trusted, nor half the
+    /// Bans the addresses of a list. It bans nobody who is protected, allowed or trusted, nor half the
     /// Internet, and leaves what somebody else has decided as it is.
     ///
     /// # Errors
-    /// As [`Self::ban`]; signatures that cannot be compiled, then nothing of them is in force.
+    /// As [`Self::ban`].
     pub fn take_feed(&mut self, request: &FeedRequest) -> Result<FeedReply, Failure> {
         self.carry_out();
         self.look_at_machine();
-        if request.signatures {
-            self.reload(self.config.clone())?;
-        }
         let now = clock::now();
         let guarded = sipward_feed::guard(&request.prefixes, &self.never(now)?);
         let mut reply = FeedReply {

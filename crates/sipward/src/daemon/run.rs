@@ -27,7 +27,7 @@ use sipward_engine::Time;
 use tokio::{
     io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::yield_now,
     time::{Interval, MissedTickBehavior, interval, sleep},
 };
@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     clock,
-    config::{BackendChoice, Config, GuardMode, XdpChoice},
+    config::{self, BackendChoice, Config, GuardMode, XdpChoice},
     control::server::{Control, MOST_WAITING, Task},
     exit::{Exit, Failure},
     feeds,
@@ -97,7 +97,7 @@ impl Options {
         if let Some(mode) = self.xdp_mode {
             config.xdp_mode = mode;
         }
-        config.signatures.feeds = Some(feeds::folder(&self.state_dir));
+        config.signatures.feeds_folder = Some(feeds::folder(&self.state_dir));
         Ok(config)
     }
 }
@@ -145,6 +145,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     } = backend::guard(&config, &interfaces, ledger, ledger_again)?;
     let (sender, tasks) = mpsc::channel(MOST_WAITING);
     control.serve(sender.clone());
+    let (signatures, feeds) = watch::channel(guard.config().signatures.clone());
+    tokio::spawn(super::feeds::keep_fresh(feeds, sender.clone()));
     let beside = Beside::start(guard.config(), account, sender);
     let daemon = Daemon {
         options,
@@ -152,6 +154,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         taps,
         hep,
         beside,
+        signatures,
         logs,
         guard,
         more_waits: false,
@@ -173,6 +176,8 @@ struct Daemon<'a> {
     taps: Taps,
     hep: HepListener,
     beside: Beside,
+    /// Tells those who fetch lists of each new configuration.
+    signatures: watch::Sender<config::Signatures>,
     logs: Logs,
     guard: Guard,
     /// The last turn left something: it makes nothing ready again.
@@ -346,6 +351,8 @@ impl Daemon<'_> {
         let account = asterisk::account(&config)?;
         self.guard.reload(config)?;
         self.beside.follow(self.guard.config(), account);
+        self.signatures
+            .send_replace(self.guard.config().signatures.clone());
         self.hep.follow(&self.guard);
         let config = self.guard.config();
         self.logs.follow(&config.asterisk);

@@ -133,7 +133,7 @@ fn what_is_wrong_with_a_feed_keeps_nobody_from_guarding_and_stands_in_the_status
     let feeds = TempDir::new().unwrap();
     fs::write(feeds.path().join("web.toml"), "no signatures").unwrap();
     let mut config = Config::default();
-    config.signatures.feeds = Some(feeds.path().to_owned());
+    config.signatures.feeds_folder = Some(feeds.path().to_owned());
     let mut guard = bench.guard_with(config.clone());
     let [warning] = &guard.status().unwrap().warnings[..] else {
         panic!("one warning");

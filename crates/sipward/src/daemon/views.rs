@@ -14,6 +14,7 @@ use crate::{
         WouldDrop,
     },
     exit::Failure,
+    feeds,
     ledger::{PastBan, Target},
 };
 
@@ -80,6 +81,7 @@ impl Guard {
             allowed: self.shield.allowed()?.len(),
             trusted: self.engine.trusted(now).count(),
             signatures: self.hits.views(),
+            feeds: feeds::views(&self.config.signatures),
             warnings: self.complaints.clone().lines(),
             sensors: Sensors {
                 kernel: Sensor {

@@ -34,6 +34,8 @@ use tokio_rustls::{
 
 /// The authorities that the system believes, where Debian and most others have them.
 const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// What the name of a detached signature ends in, as minisign has it.
+const SIGNATURE: &str = ".minisig";
 /// Redirections that are followed at most.
 const MOST_REDIRECTS: usize = 5;
 
@@ -41,6 +43,17 @@ const MOST_REDIRECTS: usize = 5;
 pub struct Source {
     place: Place,
     longest: Duration,
+}
+
+/// What is fetched of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// The list, or its first page.
+    Whole,
+    /// Of a list in pages, the one of this name.
+    Page(&'a str),
+    /// Its detached signature: the same address or path with `.minisig`.
+    Signature,
 }
 
 enum Place {
@@ -90,22 +103,48 @@ impl Source {
         };
         Ok(Self { place, longest })
     }
+
+    /// Whether somebody else's server has it.
+    #[must_use]
+    pub const fn is_web(&self) -> bool {
+        matches!(self.place, Place::Web { .. })
+    }
 }
 
-/// Fetches the list, or of a list in pages the one named `page`.
+impl Part<'_> {
+    fn of(self, uri: &Uri) -> Result<Uri, String> {
+        let whole = match self {
+            Self::Whole => return Ok(uri.clone()),
+            Self::Page(name) => format!("{}/{name}", uri.to_string().trim_end_matches('/')),
+            Self::Signature => {
+                let whole = uri.to_string();
+                match whole.split_once('?') {
+                    Some((path, query)) => format!("{path}{SIGNATURE}?{query}"),
+                    None => format!("{whole}{SIGNATURE}"),
+                }
+            }
+        };
+        whole.parse().map_err(|error| format!("{whole}: {error}"))
+    }
+}
+
+/// Fetches the list, or a part of it.
 ///
 /// # Errors
 /// One line: what went wrong.
-pub fn fetch(source: &Source, page: &str, known: &Validators) -> Result<Fetched, String> {
+pub fn fetch(source: &Source, part: Part<'_>, known: &Validators) -> Result<Fetched, String> {
     let (uri, tls) = match &source.place {
-        Place::File(path) => return read(path),
-        Place::Web { uri, tls } => (uri, tls),
-    };
-    let uri = if page.is_empty() {
-        uri.clone()
-    } else {
-        let whole = format!("{}/{page}", uri.to_string().trim_end_matches('/'));
-        whole.parse().map_err(|error| format!("{whole}: {error}"))?
+        Place::File(path) => {
+            return match part {
+                Part::Whole | Part::Page(_) => read(path),
+                Part::Signature => {
+                    let mut beside = path.as_os_str().to_owned();
+                    beside.push(SIGNATURE);
+                    read(Path::new(&beside))
+                }
+            };
+        }
+        Place::Web { uri, tls } => (part.of(uri)?, tls),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -148,7 +187,8 @@ async fn follow(
     for _ in 0..=MOST_REDIRECTS {
         let answer = ask(&uri, tls, known).await?;
         let status = answer.status();
-        if status == StatusCode::NOT_MODIFIED {
+        // Whoever was asked without a version answers with the list, or with nothing of use.
+        if status == StatusCode::NOT_MODIFIED && *known != Validators::default() {
             return Ok(Fetched::NotModified);
         }
         if status.is_redirection() {

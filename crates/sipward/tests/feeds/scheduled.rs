@@ -1,0 +1,234 @@
+//! A daemon that fetches lists by itself, from a server in its namespace.
+
+use std::{
+    fs,
+    io::Write,
+    net::{TcpListener, UdpSocket},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use sipward_testkit::{
+    guard::Guard,
+    lab::{ATTACKER, Lab, PBX},
+    process::wait_until,
+    require::{Need, require},
+};
+
+use crate::server::{has_it, not_modified, ok, path, serve_on};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the server was asked, and whether it answers.
+#[derive(Default)]
+struct Asked {
+    broken: AtomicBool,
+    names: AtomicUsize,
+    /// Of those, who has the list already.
+    again: AtomicUsize,
+    /// Of those, whom it did not answer.
+    in_vain: AtomicUsize,
+    addresses: AtomicUsize,
+}
+
+impl Asked {
+    /// Serves `/names` and `/addresses` in the namespace of the PBX; returns the port.
+    fn serve(self: &Arc<Self>, lab: &Lab) -> u16 {
+        let listener = lab.pbx.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
+        let asked = Arc::clone(self);
+        serve_on(
+            listener,
+            None,
+            Box::new(move |head, out| asked.answer(head, out)),
+        )
+    }
+
+    fn answer(&self, head: &str, out: &mut dyn Write) -> std::io::Result<()> {
+        match path(head) {
+            "/names" => {
+                self.names.fetch_add(1, Relaxed);
+                if self.broken.load(Relaxed) {
+                    self.in_vain.fetch_add(1, Relaxed);
+                    return write!(out, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+                }
+                if has_it(head) {
+                    self.again.fetch_add(1, Relaxed);
+                    return not_modified(out);
+                }
+                ok(out, b"evil-scanner\nsnom370/8.7.5.35\n")
+            }
+            "/addresses" => {
+                self.addresses.fetch_add(1, Relaxed);
+                ok(out, format!("198.51.100.99\n0.0.0.0/0\n{PBX}\n").as_bytes())
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn start<'a>(lab: &'a Lab, config: &str) -> Guard<'a> {
+    let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
+    Guard::start_with(program, &lab.pbx, config).unwrap()
+}
+
+fn feed(guard: &Guard<'_>, name: &str) -> Value {
+    let status = guard.json(&["status"]).unwrap();
+    let mut feeds = status["feeds"].as_array().unwrap().iter();
+    feeds.find(|feed| feed["name"] == name).unwrap().clone()
+}
+
+fn until(what: &str, condition: impl FnMut() -> bool) {
+    wait_until(what, PATIENCE, condition).unwrap();
+}
+
+/// Whether a message of this User-Agent reaches the PBX, which listens on this socket.
+fn arrives(lab: &Lab, pbx: &UdpSocket, user_agent: &str, from: &str) -> bool {
+    let message = format!("OPTIONS sip:100@{PBX} SIP/2.0\r\nUser-Agent: {user_agent}\r\n\r\n");
+    let genuine = message.replace(user_agent, "snom370/8.7.5.35");
+    let sent = [message, genuine];
+    lab.attacker.enter(|| {
+        let socket = UdpSocket::bind((from, 0)).unwrap();
+        for message in &sent {
+            socket.send_to(message.as_bytes(), (PBX, 5060)).unwrap();
+        }
+        // Of somebody else, so that there is an end to wait for.
+        let socket = UdpSocket::bind(("203.0.113.100", 0)).unwrap();
+        socket.send_to(b"OPTIONS end", (PBX, 5060)).unwrap();
+    });
+    let mut arrived = false;
+    loop {
+        let mut bytes = [0; 500];
+        let length = pbx.recv(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..length]);
+        arrived |= text.contains(user_agent);
+        if text == "OPTIONS end" {
+            return arrived;
+        }
+    }
+}
+
+fn listen(lab: &Lab) -> UdpSocket {
+    let pbx = lab.pbx.enter(|| UdpSocket::bind((PBX, 5060)).unwrap());
+    pbx.set_read_timeout(Some(PATIENCE)).unwrap();
+    pbx
+}
+
+#[test]
+fn a_list_is_had_in_its_time_lapses_when_it_is_not_and_comes_back() {
+    if !require(&[Need::Root]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let (asked, pbx) = (Arc::new(Asked::default()), listen(&lab));
+    let port = asked.serve(&lab);
+    let guard = start(
+        &lab,
+        &format!(
+            "[[signatures.feed]]\nurl = \"http://127.0.0.1:{port}/names\"\nname = \"names\"\n\
+             every = \"2s\"\nkeep = \"6s\"\npromote = true\n\
+             [[signatures.feed]]\nurl = \"http://127.0.0.1:{port}/addresses\"\n\
+             name = \"addresses\"\nban-for = \"1d\"\n"
+        ),
+    );
+    until("the list to be asked after", || {
+        asked.again.load(Relaxed) > 0
+    });
+    asked.broken.store(true, Relaxed);
+
+    until("the ban of the list", || {
+        guard.bans("198.51.100.99/32").unwrap()
+    });
+    let addresses = feed(&guard, "addresses");
+    assert_eq!(addresses["entries"], 3, "{addresses}");
+    assert_eq!(addresses["error"], Value::Null, "{addresses}");
+    let bans = guard.json(&["bans"]).unwrap();
+    let [ban] = &bans.as_array().unwrap()[..] else {
+        panic!("the PBX itself and the whole Internet are not banned: {bans}");
+    };
+    assert_eq!(ban["origin"], "feed");
+
+    until("the list to lapse", || {
+        let status = guard.json(&["status"]).unwrap();
+        status["warnings"]
+            .to_string()
+            .contains("names.toml: this feed is left out")
+    });
+    assert!(asked.in_vain.load(Relaxed) >= 2);
+    let names = feed(&guard, "names");
+    assert_eq!(
+        names["error"], "the server answers 503 Service Unavailable",
+        "{names}"
+    );
+    assert!(arrives(&lab, &pbx, "evil-scanner", "203.0.113.20"));
+
+    asked.broken.store(false, Relaxed);
+    until("the list to come back", || {
+        let status = guard.json(&["status"]).unwrap();
+        status["warnings"] == json!([]) && feed(&guard, "names")["error"] == Value::Null
+    });
+    assert!(!arrives(&lab, &pbx, "evil-scanner", ATTACKER));
+    until("the ban of the scanner", || {
+        guard.bans(&format!("{ATTACKER}/32")).unwrap()
+    });
+    let log = guard.log();
+    let told = "feed names: the server answers 503 Service Unavailable; the list before stays";
+    assert_eq!(log.matches(told).count(), 1, "{log}");
+    assert_eq!(
+        log.matches("feed names: it is there again").count(),
+        1,
+        "{log}"
+    );
+    assert_eq!(
+        asked.addresses.load(Relaxed),
+        1,
+        "six hours have not passed"
+    );
+}
+
+#[test]
+fn what_was_planned_survives_the_daemon() {
+    if !require(&[Need::Root]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let asked = Arc::new(Asked::default());
+    let port = asked.serve(&lab);
+    let mut guard = start(
+        &lab,
+        &format!(
+            "[[signatures.feed]]\nurl = \"http://127.0.0.1:{port}/names\"\nname = \"names\"\n\
+             [[signatures.feed]]\nurl = \"http://127.0.0.1:{port}/addresses\"\n\
+             name = \"addresses\"\nevery = \"1s\"\n"
+        ),
+    );
+    until("the first fetch to be planned", || {
+        feed(&guard, "names")["next"] != Value::Null
+    });
+    let planned = feed(&guard, "names");
+    assert_eq!(planned["entries"], 2, "{planned}");
+    guard.kill();
+    let before = asked.addresses.load(Relaxed);
+    guard.run().unwrap();
+    until("the other list to be had again", || {
+        asked.addresses.load(Relaxed) > before + 1
+    });
+    assert_eq!(feed(&guard, "names"), planned);
+    assert_eq!(asked.names.load(Relaxed), 1);
+
+    // Its time comes while nobody is there.
+    guard.kill();
+    let file = guard.state().join("feeds/names.plan");
+    let mut plan: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    plan["next"] = "2026-01-01T00:00:00Z".into();
+    fs::write(&file, plan.to_string()).unwrap();
+    guard.run().unwrap();
+    until("the list to be asked after", || {
+        asked.again.load(Relaxed) == 1
+    });
+    assert_eq!(asked.names.load(Relaxed), 2);
+}
