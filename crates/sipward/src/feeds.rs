@@ -26,7 +26,7 @@ use serde::Serialize;
 use sipward_engine::Time;
 use sipward_feed::List;
 
-use crate::{clock, config, control::api::FeedView, signatures};
+use crate::{clock, config, control::api::FeedView, ledger::Ledger, signatures};
 use fetch::{Fetched, Part, Source, fetch};
 use store::{Record, record};
 
@@ -292,7 +292,13 @@ fn take(
             before.entries
         ));
     }
-    let entries = entries::of(asked.name, &list, asked.terms.promote)?;
+    let logged_in = if asked.terms.promote {
+        let state_dir = folder.parent().unwrap_or(folder);
+        Some(Ledger::user_agents_in(state_dir).map_err(|failure| failure.text)?)
+    } else {
+        None
+    };
+    let entries = entries::of(asked.name, &list, logged_in.as_deref())?;
     let file = store::path(folder, asked.name, store::SIGNATURES);
     let text = entries.taken.to_toml().map_err(|error| error.to_string())?;
     signatures::try_feed(config, &file, &text).map_err(|error| error.to_string())?;

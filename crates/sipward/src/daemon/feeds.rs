@@ -125,10 +125,14 @@ impl Keeper {
         let asked = config.clone();
         let in_force = beside(move || feeds::in_force(&asked, clock::now())).await?;
         let files = in_force.map_err(|error| unlisted(&error))?.files;
-        let before = self.in_force.replace(files);
-        if before.is_some() && before != self.in_force {
+        if self
+            .in_force
+            .as_ref()
+            .is_some_and(|before| *before != files)
+        {
             swap_signatures(&self.tasks).await?;
         }
+        self.in_force = Some(files);
         Ok(())
     }
 

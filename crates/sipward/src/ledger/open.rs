@@ -66,28 +66,46 @@ impl Ledger {
     /// # Errors
     /// Exit code 2: the file cannot be read.
     pub fn hits_in(folder: &Path) -> Result<Vec<Hits>, Failure> {
-        let path = folder.join(FILE_NAME);
-        if !path.exists() {
+        let Some(ledger) = Self::open_to_read(folder)? else {
             return Ok(Vec::new());
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let ledger = Connection::open_with_flags(&path, flags)
-            .map(|connection| Self {
-                connection,
-                path: path.clone(),
-            })
-            .map_err(|error| {
-                Failure::input(format!(
-                    "{}: cannot read the ledger: {error}",
-                    path.display()
-                ))
-            })?;
+        };
         let counts = ledger.connection.table_exists(None, "signature_hits");
         match counts {
             Ok(true) => ledger.hits(),
             Ok(false) => Ok(Vec::new()),
             Err(error) => Err(ledger.failure("read", &error)),
         }
+    }
+
+    /// What those sent as User-Agent who logged in, by the ledger in `folder`, which is only read;
+    /// none where there is no ledger.
+    ///
+    /// # Errors
+    /// As [`Self::hits_in`].
+    pub fn user_agents_in(folder: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+        let Some(ledger) = Self::open_to_read(folder)? else {
+            return Ok(Vec::new());
+        };
+        let trusted = ledger.trusted()?.into_iter();
+        let mut user_agents: Vec<Vec<u8>> = trusted.filter_map(|it| it.user_agent).collect();
+        user_agents.sort();
+        user_agents.dedup();
+        Ok(user_agents)
+    }
+
+    fn open_to_read(folder: &Path) -> Result<Option<Self>, Failure> {
+        let path = folder.join(FILE_NAME);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(|error| {
+            Failure::input(format!(
+                "{}: cannot read the ledger: {error}",
+                path.display()
+            ))
+        })?;
+        Ok(Some(Self { connection, path }))
     }
 }
 

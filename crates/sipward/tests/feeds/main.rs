@@ -19,11 +19,28 @@ struct Run {
 }
 
 fn update(state: &Path, from: &str, more: &[&str]) -> Run {
+    let state = state.to_str().unwrap();
+    let alone = [
+        "--state-dir",
+        state,
+        "--socket",
+        "/nonexistent/sipward.sock",
+    ];
+    signatures(
+        &[
+            &["update", "--name", "web", "--from", from],
+            &alone[..],
+            more,
+        ]
+        .concat(),
+    )
+}
+
+/// `sipward signatures` with these arguments.
+fn signatures(arguments: &[&str]) -> Run {
     let output = Command::new(env!("CARGO_BIN_EXE_sipward"))
-        .args(["signatures", "update", "--name", "web", "--from", from])
-        .args(["--state-dir", state.to_str().unwrap()])
-        .args(["--socket", "/nonexistent/sipward.sock"])
-        .args(more)
+        .arg("signatures")
+        .args(arguments)
         .output()
         .unwrap();
     Run {

@@ -20,7 +20,10 @@ use sipward_testkit::{
     require::{Need, require},
 };
 
-use crate::server::{has_it, not_modified, ok, path, serve_on};
+use crate::{
+    server::{has_it, not_modified, ok, path, serve_on},
+    signatures,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -165,6 +168,17 @@ fn a_list_is_had_in_its_time_lapses_when_it_is_not_and_comes_back() {
         "{names}"
     );
     assert!(arrives(&lab, &pbx, "evil-scanner", "203.0.113.20"));
+    let (state, config) = (guard.state(), guard.state().with_file_name("sipward.toml"));
+    let lint = signatures(&[
+        "lint",
+        "--state-dir",
+        state.to_str().unwrap(),
+        "--config",
+        config.to_str().unwrap(),
+    ]);
+    let said =
+        "feed names: the server answers 503 Service Unavailable; what it said is in force until";
+    assert!(lint.err.contains(said), "{}", lint.err);
 
     asked.broken.store(false, Relaxed);
     until("the list to come back", || {

@@ -1,12 +1,15 @@
 //! Lists that are what they should be.
 
+use std::fs;
+
+use serde_json::Value;
 use sipward_testkit::require::{Need, require};
 use tempfile::TempDir;
 
 use crate::{
-    NAMES,
-    server::{certificate, has_it, not_modified, ok, serve},
-    taken, update,
+    NAMES, Run,
+    server::{certificate, has_it, not_found, not_modified, ok, path, serve},
+    signatures, taken, update,
 };
 
 #[test]
@@ -95,4 +98,71 @@ fn the_guides_script_is_taken_from_a_file_and_its_dash_is_left_out() {
         !text.contains("\"certain\"") && !text.contains("\"likely\""),
         "{text}"
     );
+}
+
+#[test]
+fn each_list_of_the_configuration_is_taken_whatever_becomes_of_the_others() {
+    let folder = TempDir::new().unwrap();
+    let port = serve(
+        None,
+        Box::new(|head, out| match path(head) {
+            "/names" if has_it(head) => not_modified(out),
+            "/names" => ok(out, NAMES.as_bytes()),
+            _ => not_found(out),
+        }),
+    );
+    let feed = |name: &str| {
+        format!(
+            "[[signatures.feed]]\nurl = \"http://127.0.0.1:{port}/{name}\"\nname = \"{name}\"\n"
+        )
+    };
+    let config = folder.path().join("sipward.toml");
+    fs::write(&config, ["nothing", "names"].map(feed).concat()).unwrap();
+    let run = |command: &[&str]| -> Run {
+        let (config, folder) = (config.to_str().unwrap(), folder.path().to_str().unwrap());
+        signatures(&[command, &["--config", config, "--state-dir", folder]].concat())
+    };
+    let update = |more: &[&str]| run(&[&["update", "--socket", "/nonexistent/s"], more].concat());
+
+    let all = update(&[]);
+    assert_eq!(all.code, 2, "{}", all.err);
+    assert_eq!(all.out, "names: 5 signatures, 0 prefixes banned for 2d\n");
+    assert!(
+        all.err
+            .contains("/nothing: the server answers 404 Not Found"),
+        "{}",
+        all.err
+    );
+    let one = update(&["--name", "names", "--json"]);
+    assert_eq!(one.code, 0, "{}", one.err);
+    let json: Value = serde_json::from_str(&one.out).unwrap();
+    assert_eq!(
+        (&json[0]["name"], &json[0]["changed"]),
+        (&"names".into(), &false.into())
+    );
+    let none = update(&["--name", "nobody"]);
+    assert_eq!(none.code, 2, "{}", none.out);
+    assert!(
+        none.err.contains("the configuration names no such feed"),
+        "{}",
+        none.err
+    );
+
+    // Old age.
+    assert_eq!(run(&["match", "--user-agent", "sundial"]).code, 0);
+    let record = folder.path().join("feeds/names.json");
+    let mut old: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    old["confirmed"] = "2026-01-01T00:00:00Z".into();
+    fs::write(&record, old.to_string()).unwrap();
+    assert_eq!(run(&["match", "--user-agent", "sundial"]).code, 1);
+    let lint = run(&["lint"]);
+    let says = "names.toml: this feed is left out, for it was last there on 2026-01-01";
+    assert!(lint.err.contains(says), "{}", lint.err);
+
+    // Its server says that nothing has changed: it is there again.
+    assert_eq!(update(&["--name", "names"]).out, "names: not changed\n");
+    assert_eq!(run(&["match", "--user-agent", "sundial"]).code, 0);
+    // What the configuration no longer names is not in force.
+    fs::write(&config, feed("nothing")).unwrap();
+    assert_eq!(run(&["match", "--user-agent", "sundial"]).code, 1);
 }
