@@ -8,6 +8,7 @@
 //! here is remembered: a table that somebody flushes (`nft flush ruleset` does) is made again with
 //! all that was in it.
 
+mod events;
 mod netlink;
 mod nflog;
 mod ruleset;
@@ -25,20 +26,20 @@ use std::{
 
 use ipnet::IpNet;
 use sipward_signature::Tables;
-use sipward_wire::{LinkType, Packet, Transport, ip};
 
 use self::{
+    events::Seen,
     netlink::{Change, Message, Socket},
-    nflog::{Listener, Logged},
-    ruleset::{BANS_MAX, ENTRY, LAYOUT, REJECT, TAP_CHAINS},
+    nflog::Listener,
+    ruleset::{BANS_MAX, ENTRY, LAYOUT, TAP_CHAINS},
     sets::{Element, Family, Purpose, Set},
     table::{busy_or, chains, failed, removal, rules, run_nft},
 };
 pub use self::{table::TABLE, tap::Tap};
 
 use crate::{
-    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy, Quote,
-    Reason, SAMPLE_LEN, Scope, Shield, Target, Verdict, abi::QUOTE_LEN,
+    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy, Reason,
+    Scope, Shield, Target,
 };
 
 /// The log group of drops that the daemon hears of. Groups belong to a network namespace; ulogd's
@@ -50,8 +51,6 @@ const TAP_GROUP: u16 = 5061;
 const CANNOT: &str = "cannot use nf_tables (it takes CAP_NET_ADMIN)";
 /// Events taken in one go.
 const EVENTS_AT_ONCE: usize = 1024;
-/// Sources whose drops are remembered for the next event.
-const MOST_LIMITED: usize = 65_536;
 
 /// The guarding table.
 pub struct Nftables {
@@ -68,13 +67,6 @@ pub struct Nftables {
     generation: u32,
     limited: HashMap<IpAddr, Seen>,
     notes: Vec<String>,
-}
-
-/// What the counters of a source said last.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    all: u64,
-    dropped: u64,
 }
 
 impl Nftables {
@@ -288,84 +280,6 @@ impl Nftables {
         }
         sets::get(&mut self.socket.borrow_mut(), set, target)
             .map_err(failed("cannot look a ban up"))
-    }
-
-    /// An event as the kernel program tells it.
-    fn event(&mut self, logged: &Logged) -> Option<Event> {
-        let is_rejected = logged.prefix == REJECT;
-        let reason = if is_rejected {
-            Reason::Rate
-        } else {
-            let mut named = Reason::ALL.iter();
-            *named.find(|reason| reason.name() == logged.prefix)?
-        };
-        let packet = Packet::parse(LinkType::RawIp, &logged.bytes);
-        let (ip, (source_port, destination_port)) = (packet.ip?, packet.ports()?);
-        let payload = match packet.transport {
-            Transport::Udp(udp) => udp.payload,
-            Transport::Tcp(tcp) => tcp.payload,
-            Transport::Icmp(_)
-            | Transport::Other
-            | Transport::LaterFragment
-            | Transport::NotUnderstood(_) => &[],
-        };
-        let protocol = match packet.transport {
-            Transport::Tcp(_) => ip::PROTOCOL_TCP,
-            Transport::Udp(_)
-            | Transport::Icmp(_)
-            | Transport::Other
-            | Transport::LaterFragment
-            | Transport::NotUnderstood(_) => ip::PROTOCOL_UDP,
-        };
-        let since = if reason == Reason::Rate {
-            self.since_last(source_of(ip.source))
-        } else {
-            Seen { all: 1, dropped: 1 }
-        };
-        Some(Event {
-            at: BootTime::now(),
-            source: ip.source,
-            destination: ip.destination,
-            source_port,
-            destination_port,
-            protocol,
-            verdict: Verdict::Drop,
-            reason,
-            signature: None,
-            count: narrow(since.dropped.max(1)),
-            passed: narrow(since.all.saturating_sub(since.dropped)),
-            payload_len: narrow(payload.len() as u64),
-            quote: is_rejected.then(|| Quote {
-                head: logged.bytes.iter().copied().take(QUOTE_LEN).collect(),
-                length: logged.bytes.len(),
-            }),
-            sample: payload.iter().copied().take(SAMPLE_LEN).collect(),
-        })
-    }
-
-    /// What the counters of a source have gone up by since this was asked last.
-    fn since_last(&mut self, source: IpAddr) -> Seen {
-        let family = Family::of(source).digit();
-        let count = |set: &str| {
-            let socket = &mut self.socket.borrow_mut();
-            let counted = sets::counted(socket, &format!("{set}{family}"), source);
-            // Too little is told where the kernel cannot be asked: the next event makes up for it.
-            counted.unwrap_or_default()
-        };
-        let now = Seen {
-            all: count("requests"),
-            dropped: count("limited"),
-        };
-        if self.limited.len() >= MOST_LIMITED {
-            self.limited.clear();
-        }
-        let before = self.limited.insert(source, now).unwrap_or_default();
-        // An element that lapsed and came again counts from zero.
-        let since = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
-        Seen {
-            all: since(now.all, before.all),
-            dropped: since(now.dropped, before.dropped),
-        }
     }
 }
 
@@ -629,8 +543,4 @@ fn source_of(address: IpAddr) -> IpAddr {
             IpAddr::V6(network.into())
         }
     }
-}
-
-fn narrow(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

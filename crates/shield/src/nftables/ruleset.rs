@@ -14,13 +14,16 @@
 //! - ends of bans stand still while the machine sleeps; the daemon lifts what has lapsed;
 //! - a limit refills at once where the policy changes.
 
+mod limits;
+
 use std::fmt::Write as _;
 
+use self::limits::{ANSWERS, Bucket, bare, strangers, take};
 use super::{
     EVENTS_GROUP, TABLE, TAP_GROUP,
     sets::{Family, Purpose, Set, Shape},
 };
-use crate::{Limits, Mode, Over, Policy, PortClass, Rate, Reason, Scope, TapPorts};
+use crate::{Limits, Mode, Over, Policy, PortClass, Reason, Scope, TapPorts};
 
 /// Names the chain that tells whose table it is, and of which layout.
 pub const LAYOUT: &str = "sipward-layout-1";
@@ -29,13 +32,9 @@ pub const TAP_CHAINS: [&str; 4] = ["behind", "outbound", "tapped", "logged"];
 /// Where packets come in, once the policy is in force.
 pub const ENTRY: &str = "prerouting";
 /// Bytes of IPv4, UDP and 256 of payload: a first fragment of a stranger brings as many.
-/// As in the kernel program: all that retransmit get so many times the rate of all unknown sources.
-const RETRANSMITTERS: u32 = 10;
 const FIRST_FRAGMENT_V4: u32 = 20 + 8 + 256;
 /// The same over IPv6, where the length begins behind the first header: fragment header, UDP.
 const FIRST_FRAGMENT_V6: u32 = 8 + 8 + 256;
-/// Seconds that a bucket is kept after it must be full again.
-const SPARE: u32 = 10;
 /// What each family has its own chain for.
 const FAMILY_CHAINS: [&str; 15] = [
     "judge",
@@ -58,15 +57,6 @@ const FAMILY_CHAINS: [&str; 15] = [
 pub const REJECT: &str = "reject";
 /// Bans in one set at most.
 pub const BANS_MAX: u32 = 1_048_576;
-
-/// What sets a limit apart.
-struct Bucket<'a> {
-    set: &'a str,
-    key: String,
-    rate: Rate,
-    /// Counts all packets of the source, too.
-    counted: bool,
-}
 
 /// Everything but bans, allowlist, trusted sources and the entry; without a policy nothing is
 /// judged by it.
@@ -289,56 +279,6 @@ fn verdict(reason: Reason, mode: Mode, rule: &mut impl FnMut(&str, &str)) {
     rule(chain, end);
 }
 
-/// All unknown sources together, and what they are refused.
-fn strangers(limits: &Limits, rule: &mut impl FnMut(&str, &str)) {
-    let over = over(limits.unknown);
-    rule("unknown", &format!("{over} goto refused"));
-    rule("unknown", "goto clean");
-    // Forgers may send the same bytes again, too.
-    let over = self::over(Rate {
-        packets: limits.unknown.packets.saturating_mul(RETRANSMITTERS),
-        burst: limits.unknown.burst.saturating_mul(RETRANSMITTERS),
-        ..limits.unknown
-    });
-    rule("retransmitted", &format!("{over} goto rate-unknown"));
-    rule("retransmitted", "goto clean");
-    for family in Family::ALL {
-        let digit = family.digit();
-        let nfproto = family.protocol();
-        for protocol in ["udp", "tcp"] {
-            rule(
-                "refused",
-                &format!(
-                    "meta nfproto {nfproto} meta l4proto {protocol} goto refused-{protocol}{digit}"
-                ),
-            );
-        }
-        let (source, field) = (family.source(), family.field());
-        let keys = [
-            ("udp", format!("{field} . udp length . udp checksum")),
-            ("tcp", format!("{field} . tcp sport . tcp dport")),
-        ];
-        for (protocol, key) in keys {
-            let chain = format!("refused-{protocol}{digit}");
-            let set = format!("refused-{protocol}{digit}");
-            rule(
-                &chain,
-                &format!("{source} @retransmitters{digit} goto retransmitted"),
-            );
-            rule(&chain, &format!("{key} @just-{set} goto rate-unknown"));
-            rule(
-                &chain,
-                &format!(
-                    "{key} @{set} add @retransmitters{digit} {{ {source} }} goto retransmitted"
-                ),
-            );
-            rule(&chain, &format!("add @{set} {{ {key} }}"));
-            rule(&chain, &format!("add @just-{set} {{ {key} }}"));
-            rule(&chain, "goto rate-unknown");
-        }
-    }
-}
-
 fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &str)) {
     let Limits {
         sip,
@@ -471,67 +411,6 @@ fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &st
         );
         rule(&over, "goto rate");
     }
-}
-
-/// What answers or keeps a hole in a NAT open: up to 8 bytes; SIP/ in any case; STUN, two zero bits
-/// and the cookie of RFC 8489 section 5.
-const ANSWERS: [&str; 3] = [
-    "udp length <= 16",
-    "@th,64,32 & 0xdfdfdfff == 0x5349502f",
-    "@th,64,6 0 @th,96,32 0x2112a442",
-];
-
-/// Acknowledgements without data are the transport's own: a header of any length and nothing
-/// behind it. What has IPv4 options or IPv6 extensions is taken for data. One rule for each length,
-/// the usual one first: nft 1.0.6 takes a set of them, and crashes when it lists it.
-fn bare(family: Family, rule: &mut impl FnMut(&str, &str)) {
-    let chain = format!("bare{}", family.digit());
-    let (field, header) = match family {
-        Family::V4 => ("ip length", 20),
-        Family::V6 => ("ip6 length", 0),
-    };
-    rule(&chain, &format!("{field} > {} return", header + 60));
-    for words in [8, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15] {
-        let length = header + 4 * words;
-        rule(
-            &chain,
-            &format!("tcp doff {words} {field} {length} goto clean"),
-        );
-    }
-}
-
-/// Takes a token, and goes on where there is none left.
-fn take(bucket: &Bucket<'_>, family: Family) -> String {
-    let Bucket {
-        set,
-        key,
-        rate,
-        counted,
-    } = bucket;
-    let full = u64::from(rate.burst) * u64::from(rate.per_seconds) / u64::from(rate.packets.max(1));
-    let timeout = full + u64::from(SPARE);
-    let counter = if *counted { "counter " } else { "" };
-    let over = over(*rate);
-    format!(
-        "update @{set}{} {{ {key} timeout {timeout}s {counter}{over} }}",
-        family.digit()
-    )
-}
-
-fn over(rate: Rate) -> String {
-    let (packets, unit) = match rate.per_seconds {
-        1 => (u64::from(rate.packets), "second"),
-        60 => (u64::from(rate.packets), "minute"),
-        3_600 => (u64::from(rate.packets), "hour"),
-        seconds => {
-            let a_day = u64::from(rate.packets) * 86_400 / u64::from(seconds.max(1));
-            (a_day.max(1), "day")
-        }
-    };
-    format!(
-        "limit rate over {packets}/{unit} burst {} packets",
-        rate.burst
-    )
 }
 
 fn logged(prefix: &str) -> String {
