@@ -231,6 +231,45 @@ fn strangers_who_send_again_share_ten_times_the_rate() {
 }
 
 #[test]
+fn what_strangers_send_besides_requests_has_buckets_of_its_own() {
+    let mut policy = policy();
+    let from = |n: u32| format!("{}:5060", std::net::Ipv4Addr::from(0x0b00_0000 + n));
+    let kinds: [&dyn Fn(u32) -> Vec<u8>; 3] = [
+        &|n| udp(&from(n), SERVER, b"SIP/2.0 200 OK\r\n\r\n"),
+        &|n| Packet::tcp(from(n), SERVER).tcp_flags(0x10).build(),
+        &|n| udp(&from(n), SERVER, REGISTER),
+    ];
+    let mut passed = |frame: &dyn Fn(u32) -> Vec<u8>, at| {
+        let reasons = (0..7_000).map(|n| judge(&mut policy, &frame(n), at));
+        reasons.filter(|reason| *reason == Reason::Clean).count()
+    };
+    let passing = kinds.map(|frame| passed(frame, NOW));
+    assert_eq!(passing, [6_000, 6_000, 600]);
+    // 1,500 came back, and the 1,000 that were refused are sent again.
+    assert_eq!(passed(kinds[0], NOW + Duration::from_millis(500)), 2_500);
+}
+
+#[test]
+fn a_later_fragment_follows_a_first_one_or_shares_a_small_bucket() {
+    let mut policy = policy();
+    let fragments = |n: u32| {
+        let from = format!("{}:5060", std::net::Ipv4Addr::from(0x0b00_0000 + n));
+        let packet = Packet::udp(from, "198.51.100.1:9999").payload(&[b'x'; 800]);
+        packet.fragments(400)
+    };
+    let mut passed = |frame: &dyn Fn(u32) -> Vec<u8>, at| {
+        let reasons = (0..500).map(|n| judge(&mut policy, &frame(n), at));
+        let passing = reasons.filter(|reason| *reason != Reason::RateUnknown);
+        passing.count()
+    };
+    let later = |n| fragments(n).remove(1);
+    assert_eq!(passed(&later, NOW), 200);
+    assert_eq!(passed(&|n| fragments(n).remove(0), NOW), 500);
+    assert_eq!(passed(&later, NOW + Duration::from_secs(30)), 500);
+    assert_eq!(passed(&later, NOW + Duration::from_secs(61)), 200);
+}
+
+#[test]
 fn ssh_is_limited_by_new_connections() {
     let mut policy = policy();
     let syn = |flags| {

@@ -24,6 +24,9 @@
 /* Bytes that a first fragment to a protected port must bring to be taken from a stranger. */
 #define FIRST_FRAGMENT_MIN 256
 
+/* Refused packets that are remembered in one place. */
+#define REFUSALS_HELD 4
+
 /* A row is named by its place in units of so many bytes; a cell is the row entered. */
 #define ROW_UNIT 128
 #define TABLE_CELLS (65536u * ROW_UNIT / 2)
@@ -174,6 +177,11 @@ struct source {
 	__u32 dropped;
 };
 
+/* Packets that were refused: which and when, the latest first. */
+struct refusals {
+	__u32 at[REFUSALS_HELD];
+};
+
 struct connection {
 	struct address source;
 	struct address destination;
@@ -219,6 +227,7 @@ _Static_assert(sizeof(struct prefix4) == 8, "prefix4");
 _Static_assert(sizeof(struct prefix6) == 20, "prefix6");
 _Static_assert(sizeof(struct ban) == 40, "ban");
 _Static_assert(sizeof(struct source) == 40, "source");
+_Static_assert(sizeof(struct refusals) == 16, "refusals");
 _Static_assert(sizeof(struct connection) == 32, "connection");
 _Static_assert(sizeof(struct count) == 16, "count");
 _Static_assert(sizeof(struct event) == 80 + QUOTE_LEN + SAMPLE_MAX, "event");

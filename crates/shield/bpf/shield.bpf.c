@@ -159,7 +159,7 @@ static __always_inline enum reason judge(struct xdp_md *ctx, struct judgement *t
 	if (parsed == PARSED_ADDRESSES)
 		return NOT_UNDERSTOOD;
 	if (this->packet->fragment == LATER_FRAGMENT_OF)
-		return LATER_FRAGMENT;
+		return over_fragment_rate(this) ? RATE_UNKNOWN : LATER_FRAGMENT;
 	switch (this->class) {
 	case CLASS_NONE:
 		return NOT_PROTECTED;
@@ -228,6 +228,8 @@ int shield(struct xdp_md *ctx)
 	dropped = is_drop(reason) && !this.policy->observe;
 	if (is_drop(reason))
 		report(ctx, &this, reason, dropped);
+	if (this.packet->fragment == FIRST_FRAGMENT && !dropped)
+		remember_first_fragment(&this);
 
 	__u32 index = reason;
 

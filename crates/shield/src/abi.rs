@@ -293,9 +293,10 @@ pub const PINNED_MAPS: &[MapShape] = &[
         NO_PREALLOC,
     ),
     shape("sources", LRU_HASH, 16, size_of::<SourceAbi>(), 131_072, 0),
-    shape("refusals", ARRAY, 4, 8, 1 << 20, 0),
+    shape("refusals", ARRAY, 4, 16, 1 << 19, 0),
+    shape("first_fragments", LRU_HASH, 32, 8, 16384, 0),
     shape("ssh_sources", LRU_HASH, 32, 8, 16384, 0),
-    shape("common", ARRAY, 4, 8, 4, 0),
+    shape("common", ARRAY, 4, 8, 7, 0),
     shape("counts", PERCPU_ARRAY, 4, size_of::<CountAbi>(), 13, 0),
     shape("events", RINGBUF, 0, 0, 1_048_576, 0),
 ];

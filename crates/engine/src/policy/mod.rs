@@ -20,7 +20,7 @@ use sipward_signature::{ScanMode, Tables};
 use sipward_wire::{NotUnderstood, Packet, Transport, ip, tcp::TcpFlags};
 
 pub use self::config::{Limits, PolicyConfig, PortClass, Ports, Rate};
-use self::rate::{Gcra, RETRANSMITTERS, Sources};
+use self::rate::{Common, Gcra, OTHERS, Sources};
 use crate::{
     Command, Reason, Source, Time,
     bans::{Bans, Key},
@@ -35,8 +35,16 @@ use crate::{
 pub const SCAN_MAX: usize = 2_048;
 /// Bytes of payload that a first fragment must bring to be taken from a stranger.
 const FIRST_FRAGMENT_MIN: usize = 256;
-/// Connections to SSH that are remembered.
+/// Connections to SSH that are remembered, and senders of fragments.
 const MOST_CONNECTIONS: usize = 16_384;
+/// What follows no first fragment has a bucket of so many a second…
+const FRAGMENTS: Rate = Rate {
+    packets: 50,
+    per_seconds: 1,
+    burst: 200,
+};
+/// … and a later fragment follows a first one for as long as Linux waits for it.
+const FRAGMENTS_WAIT: u64 = 30_000_000_000;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +62,8 @@ pub struct Policy {
     sip: Gcra,
     responses: Gcra,
     unknown: Gcra,
-    retransmitters: Gcra,
+    others: Gcra,
+    fragments: Gcra,
     trusted_rate: Gcra,
     ssh: Gcra,
     tables: Tables,
@@ -63,9 +72,9 @@ pub struct Policy {
     holds: BTreeMap<IpNet, Time>,
     trusted: BTreeMap<Source, u64>,
     sources: Sources,
-    unknown_due: u64,
-    retransmitters_due: u64,
+    common: Common,
     connections: Lru<(Source, Option<IpAddr>), u64>,
+    first_fragments: Lru<(Source, Option<IpAddr>), u64>,
 }
 
 /// A packet as far as the policy looks at it.
@@ -94,6 +103,13 @@ enum Parsed<'a> {
     Nothing(Reason),
 }
 
+impl Seen<'_> {
+    /// Who sends to whom.
+    fn pair(&self) -> (Source, Option<IpAddr>) {
+        (Source::of(self.source), Some(self.destination))
+    }
+}
+
 impl Policy {
     /// A policy that has seen nothing yet. `seed` changes no verdict.
     #[must_use]
@@ -104,7 +120,8 @@ impl Policy {
             sip: Gcra::new(config.limits.sip),
             responses: Gcra::new(config.limits.responses),
             unknown: Gcra::new(config.limits.unknown),
-            retransmitters: Gcra::new(config.limits.unknown).times(RETRANSMITTERS),
+            others: Gcra::new(config.limits.unknown).times(OTHERS),
+            fragments: Gcra::new(FRAGMENTS),
             trusted_rate: Gcra::new(config.limits.trusted),
             ssh: Gcra::new(config.limits.ssh),
             tables,
@@ -113,9 +130,9 @@ impl Policy {
             holds: BTreeMap::new(),
             trusted: BTreeMap::new(),
             sources: Sources::new(key),
-            unknown_due: 0,
-            retransmitters_due: 0,
+            common: Common::default(),
             connections: Lru::new(MOST_CONNECTIONS, key),
+            first_fragments: Lru::new(MOST_CONNECTIONS, key),
         }
     }
 
@@ -163,14 +180,25 @@ impl Policy {
 
     /// Judges one packet: the first answer that fits is its reason.
     pub fn judge(&mut self, packet: &Packet<'_>, now: Time) -> Verdict {
-        let reason = match parse(packet) {
-            Parsed::Nothing(reason) => reason,
-            Parsed::Addresses(seen) if self.is_allowed(&seen) => Reason::Allowed,
-            Parsed::Addresses(seen) if self.is_banned(&seen, None, now) => Reason::Banned,
-            Parsed::Addresses(_) => Reason::NotUnderstood,
-            Parsed::All(seen) => return self.judge_parsed(&seen, now),
+        let (verdict, seen) = match parse(packet) {
+            Parsed::Nothing(reason) => return reason.into(),
+            Parsed::Addresses(seen) => (self.judge_addresses(&seen, now).into(), seen),
+            Parsed::All(seen) => (self.judge_parsed(&seen, now), seen),
         };
-        reason.into()
+        if seen.fragment == Fragment::First && !verdict.is_drop() {
+            *self.first_fragments.touch(seen.pair()) = clock(now);
+        }
+        verdict
+    }
+
+    fn judge_addresses(&self, seen: &Seen<'_>, now: Time) -> Reason {
+        if self.is_allowed(seen) {
+            Reason::Allowed
+        } else if self.is_banned(seen, None, now) {
+            Reason::Banned
+        } else {
+            Reason::NotUnderstood
+        }
     }
 
     fn judge_parsed(&mut self, seen: &Seen<'_>, now: Time) -> Verdict {
@@ -182,7 +210,7 @@ impl Policy {
             return Reason::Banned.into();
         }
         if seen.fragment == Fragment::Later {
-            return Reason::LaterFragment.into();
+            return self.judge_later_fragment(seen, now).into();
         }
         match class {
             None => Reason::NotProtected.into(),
@@ -235,39 +263,54 @@ impl Policy {
     /// Takes a token for a SIP packet, or names the bucket that has none left.
     fn over_sip_rate(&mut self, seen: &Seen<'_>, now: Time) -> Option<Reason> {
         let is_tcp = seen.protocol == ip::PROTOCOL_TCP;
-        // Acknowledgements without data are the transport's own.
-        let is_whole = seen.fragment == Fragment::Whole;
-        let is_bare = is_tcp && is_whole && seen.payload.is_empty();
-        if is_bare && !seen.tcp_flags.contains(TcpFlags::SYN) {
-            return None;
-        }
+        let is_within = is_tcp && !seen.tcp_flags.contains(TcpFlags::SYN);
+        let is_bare = is_within && seen.fragment == Fragment::Whole && seen.payload.is_empty();
         let key = Source::of(seen.source);
         if let Some(due) = self.trusted.get_mut(&key) {
-            return self.trusted_rate.is_over(due, now).then_some(Reason::Rate);
+            // Acknowledgements without data are the transport's own.
+            let is_over = !is_bare && self.trusted_rate.is_over(due, now);
+            return is_over.then_some(Reason::Rate);
         }
         if seen.fragment == Fragment::First && seen.payload.len() < FIRST_FRAGMENT_MIN {
             return Some(Reason::TinyFragment);
         }
         let source = self.sources.touch(key);
-        if !is_tcp && is_response_or_keep_alive(seen.payload) {
-            let over = self.responses.is_over(&mut source.responses_due, now);
-            return over.then_some(Reason::Rate);
-        }
-        if self.sip.is_over(&mut source.requests_due, now) {
+        let answers = is_bare || !is_tcp && is_response_or_keep_alive(seen.payload);
+        let is_over = if answers {
+            self.responses.is_over(&mut source.responses_due, now)
+        } else {
+            self.sip.is_over(&mut source.requests_due, now)
+        };
+        if is_over {
             return Some(Reason::Rate);
         }
-        // Data within a TCP connection was not sent from a forged address.
-        if is_tcp && !seen.payload.is_empty() {
+        let is_over = if is_within {
+            self.others.is_over(&mut self.common.segments_due, now)
+        } else if answers {
+            self.others.is_over(&mut self.common.answers_due, now)
+        } else {
+            self.unknown.is_over(&mut self.common.requests_due, now)
+        };
+        if !is_over {
             return None;
         }
-        if !self.unknown.is_over(&mut self.unknown_due, now) {
-            return None;
-        }
+        let again = &mut self.common.retransmissions_due;
         let is_refused = !self.sources.is_retransmission(key, seen.payload, now)
-            || self
-                .retransmitters
-                .is_over(&mut self.retransmitters_due, now);
+            || self.others.is_over(again, now);
         is_refused.then_some(Reason::RateUnknown)
+    }
+
+    /// A later fragment, to whatever port, follows a first one that has passed.
+    fn judge_later_fragment(&mut self, seen: &Seen<'_>, now: Time) -> Reason {
+        let passed = self.first_fragments.get(seen.pair());
+        let follows = passed.is_some_and(|at| clock(now).saturating_sub(*at) <= FRAGMENTS_WAIT);
+        if follows || self.trusted.contains_key(&Source::of(seen.source)) {
+            return Reason::LaterFragment;
+        }
+        match self.fragments.is_over(&mut self.common.fragments_due, now) {
+            true => Reason::RateUnknown,
+            false => Reason::LaterFragment,
+        }
     }
 
     fn is_over_ssh_rate(&mut self, seen: &Seen<'_>, now: Time) -> bool {
@@ -277,8 +320,7 @@ impl Policy {
         if !opens {
             return false;
         }
-        let key = (Source::of(seen.source), Some(seen.destination));
-        let due = self.connections.touch(key);
+        let due = self.connections.touch(seen.pair());
         self.ssh.is_over(due, now)
     }
 

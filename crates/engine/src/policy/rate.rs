@@ -7,17 +7,22 @@ use crate::{Source, Time, hash::HashKey, lru::Lru};
 
 /// Unknown sources remembered, as many as in the kernel.
 const MOST_SOURCES: usize = 131_072;
-/// Refused packets are remembered in as many places as in the kernel, 2 to the power of this; a
-/// later packet may take an earlier one's.
-const REFUSALS_BITS: u32 = 20;
-const MILLISECOND: u64 = 1_000_000;
-/// A retransmission comes after half a second at the earliest (T1, RFC 3261 section 17.1.1.2)…
-const RETRANSMISSION_MIN: u64 = 400 * MILLISECOND;
+/// Refused packets are remembered in as many places as in the kernel, 2 to the power of this…
+const REFUSALS_BITS: u32 = 19;
+/// … each of which has the last so many of those that share it.
+const REFUSALS_HELD: usize = 4;
+/// The upper bits of a refusal say which packet it was, the lower ones when, in ticks of so many
+/// bits of a nanosecond, 33.6 ms.
+const TICK_SHIFT: u32 = 25;
+const TICK_MASK: u32 = 0x3ff;
+/// A retransmission comes after half a second at the earliest (T1, RFC 3261 section 17.1.1.2): so
+/// many ticks are 403 to 436 ms…
+const RETRANSMISSION_MIN_TICKS: u32 = 13;
 /// … and until timer F ends it (section 17.1.2.2).
-const RETRANSMISSION_MAX: u64 = 32_000 * MILLISECOND;
-/// All that retransmit get so many times the rate of all unknown sources: forgers may send the
-/// same bytes over and over, too.
-pub(super) const RETRANSMITTERS: u64 = 10;
+const RETRANSMISSION_MAX: u64 = 32_000_000_000;
+/// What is not a first request gets so many times the rate of all unknown sources, each kind of it
+/// and what is sent again: forgers may send the same bytes over and over, too.
+pub(super) const OTHERS: u64 = 10;
 /// Bytes of a payload that tell it from others.
 const HASHED: usize = 256;
 
@@ -67,6 +72,22 @@ impl Gcra {
     }
 }
 
+/// The buckets that all unknown sources share, one for each kind of packet: when the next token of
+/// each is due.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Common {
+    /// Requests, and what opens a TCP connection.
+    pub requests_due: u64,
+    /// Responses and keep-alives.
+    pub answers_due: u64,
+    /// Segments within TCP connections.
+    pub segments_due: u64,
+    /// Later fragments that follow no first one.
+    pub fragments_due: u64,
+    /// What was refused, and is sent again.
+    pub retransmissions_due: u64,
+}
+
 /// What is remembered of an unknown source.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SourceRate {
@@ -80,15 +101,8 @@ pub(super) struct SourceRate {
 pub(super) struct Sources {
     sources: Lru<Source, SourceRate>,
     /// Empty until the first refusal.
-    refusals: Vec<Refusal>,
+    refusals: Vec<[u32; REFUSALS_HELD]>,
     key: HashKey,
-}
-
-/// Which packet, and when, in milliseconds of [`clock`].
-#[derive(Clone, Copy, Debug, Default)]
-struct Refusal {
-    which: u32,
-    at: u32,
 }
 
 impl Sources {
@@ -115,33 +129,34 @@ impl Sources {
             return true;
         }
         let hash = self.key.hash_one((source, payload_hash(payload)));
-        let milliseconds = (now / MILLISECOND) as u32;
-        let Some(refusal) = self.refusal(hash) else {
-            return false;
-        };
-        let age = milliseconds.wrapping_sub(refusal.at);
-        if refusal.which != hash as u32 || u64::from(age) > RETRANSMISSION_MAX / MILLISECOND {
-            *refusal = Refusal {
-                which: hash as u32,
-                at: milliseconds,
-            };
-            return false;
-        }
-        // Both times were rounded down, so an age of 400 may be 399.1.
-        if u64::from(age) <= RETRANSMISSION_MIN / MILLISECOND {
+        if !self.was_refused(hash, now) {
             return false;
         }
         self.touch(source).retransmitted_at = now;
         true
     }
 
-    /// The place of a refused packet: every hash has one.
-    fn refusal(&mut self, hash: u64) -> Option<&mut Refusal> {
+    /// Whether this packet was refused before and comes again in time; a new one is remembered.
+    fn was_refused(&mut self, hash: u64, now: u64) -> bool {
         if self.refusals.is_empty() {
-            self.refusals.resize(1 << REFUSALS_BITS, Refusal::default());
+            self.refusals.resize(1 << REFUSALS_BITS, Default::default());
         }
         let slot = hash >> (u64::BITS - REFUSALS_BITS);
-        self.refusals.get_mut(slot as usize)
+        let which = hash as u32 & !TICK_MASK;
+        let tick = (now >> TICK_SHIFT) as u32 & TICK_MASK;
+        // Every hash has a place.
+        let Some(held) = self.refusals.get_mut(slot as usize) else {
+            return false;
+        };
+        let age = |refusal: u32| tick.wrapping_sub(refusal) & TICK_MASK;
+        let in_time = |refusal: u32| u64::from(age(refusal)) <= RETRANSMISSION_MAX >> TICK_SHIFT;
+        let mut known = held.iter().filter(|refusal| *refusal & !TICK_MASK == which);
+        if let Some(refusal) = known.find(|refusal| in_time(**refusal)) {
+            return age(*refusal) >= RETRANSMISSION_MIN_TICKS;
+        }
+        held.rotate_right(1);
+        held[0] = which | tick;
+        false
     }
 }
 

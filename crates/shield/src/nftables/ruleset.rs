@@ -1,7 +1,7 @@
 //! The policy as text for `nft`: the same questions in the same order as the kernel program's.
 //!
 //! ```text
-//!  prerouting, raw ─► ipv4 / ipv6 ─► allowed? ─► banned? ─► later fragment? ─► port
+//!  prerouting, raw ─► ipv4 / ipv6 ─► allowed? ─► banned? ─► later fragment? follows? ─► port
 //!        sip: banned in scope sip? ─► trusted? ─► tiny fragment? ─► answer? request? ─► unknown
 //! ```
 //!
@@ -18,7 +18,9 @@ mod limits;
 
 use std::fmt::Write as _;
 
-use self::limits::{ANSWERS, Bucket, bare, strangers, take};
+use self::limits::{
+    ANSWERS, Bucket, bare, first_fragments, later_fragments, pair, strangers, take,
+};
 use super::{
     EVENTS_GROUP, TABLE, TAP_GROUP,
     sets::{Family, Purpose, Set, Shape},
@@ -35,14 +37,25 @@ pub const ENTRY: &str = "prerouting";
 const FIRST_FRAGMENT_V4: u32 = 20 + 8 + 256;
 /// The same over IPv6, where the length begins behind the first header: fragment header, UDP.
 const FIRST_FRAGMENT_V6: u32 = 8 + 8 + 256;
+/// What all families have a chain for.
+const COMMON_CHAINS: [&str; 6] = [
+    "unknown",
+    "unknown-answers",
+    "unknown-segments",
+    "fragments",
+    "refused",
+    "retransmitted",
+];
 /// What each family has its own chain for.
-const FAMILY_CHAINS: [&str; 15] = [
+const FAMILY_CHAINS: [&str; 17] = [
     "judge",
     "udp",
     "tcp",
     "sip-udp",
     "sip-tcp",
     "bare",
+    "acknowledged",
+    "fragments",
     "opaque",
     "tripwire",
     "ssh",
@@ -79,10 +92,12 @@ pub fn table() -> String {
             );
         };
         let address = format!("type {kind}");
+        let pair = format!("type {kind} . {kind}");
         set("requests", &address, 131_072, "");
         set("responses", &address, 131_072, "");
         set("trusted-rate", &address, 65_536, "");
-        set("ssh", &format!("type {kind} . {kind}"), 16_384, "");
+        set("ssh", &pair, 16_384, "");
+        set("first-fragments", &pair, 16_384, "timeout 30s;");
         set("limited", &address, 65_536, "timeout 2m;");
         set("told", &address, 65_536, "timeout 1s;");
         set("retransmitters", &address, 65_536, "timeout 32s;");
@@ -106,9 +121,7 @@ pub fn table() -> String {
 
 /// The chains that the policy fills, those without a hook.
 fn chains() -> Vec<String> {
-    let common = ["unknown", "refused", "retransmitted"]
-        .map(str::to_owned)
-        .into_iter();
+    let common = COMMON_CHAINS.map(str::to_owned).into_iter();
     let reasons = Reason::ALL.iter().map(|reason| reason.name().to_owned());
     let each = Family::ALL.into_iter().flat_map(|family| {
         let own = FAMILY_CHAINS.map(|name| format!("{name}{}", family.digit()));
@@ -271,6 +284,9 @@ fn verdict(reason: Reason, mode: Mode, rule: &mut impl FnMut(&str, &str)) {
         Mode::Protect | Mode::Observe => (passed(reason), "accept"),
     };
     rule(chain, &format!("counter name \"{counter}\""));
+    if reason == Reason::Clean || reason == Reason::NotProtected {
+        first_fragments(chain, rule);
+    }
     if reason == Reason::Tripwire {
         // As many as the kernel program tells of.
         let limit = "limit rate 1000/second burst 1024 packets";
@@ -299,7 +315,7 @@ fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &st
         Family::V4 => "ip frag-off & 0x1fff != 0",
         Family::V6 => "frag frag-off != 0",
     };
-    rule(&judge, &format!("{later} goto later-fragment"));
+    rule(&judge, &format!("{later} goto fragments{digit}"));
     rule(
         &judge,
         &format!("meta l4proto vmap {{ udp : goto udp{digit}, tcp : goto tcp{digit} }}"),
@@ -331,7 +347,7 @@ fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &st
 
     let connections = Bucket {
         set: "ssh",
-        key: format!("{source} . {}", family.destination()),
+        key: pair(family),
         rate: ssh,
         counted: false,
     };
@@ -380,16 +396,23 @@ fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &st
         }
         rule(&chain, &format!("{requests} goto {beyond}{digit}"));
         if protocol == "tcp" {
-            // Data within a connection was not sent from a forged address.
-            rule(&chain, "tcp flags & syn == 0 goto clean");
+            rule(&chain, "tcp flags & syn == 0 goto unknown-segments");
         }
         rule(&chain, "goto unknown");
     }
     bare(family, rule);
+    later_fragments(family, rule);
 
     let answers = bucket("responses", responses, false);
     rule(&chain("answers"), &format!("{answers} goto over{digit}"));
-    rule(&chain("answers"), "goto clean");
+    rule(&chain("answers"), "goto unknown-answers");
+    let acknowledged = chain("acknowledged");
+    rule(
+        &acknowledged,
+        &format!("{source} @trusted{digit} goto clean"),
+    );
+    rule(&acknowledged, &format!("{answers} goto over{digit}"));
+    rule(&acknowledged, "goto unknown-segments");
     let known = bucket("trusted-rate", trusted, false);
     rule(&chain("known"), &format!("{known} goto over{digit}"));
     rule(&chain("known"), "goto clean");

@@ -14,5 +14,6 @@ mod nested;
 mod policy;
 mod rates;
 mod releases;
+mod strangers;
 mod verdicts;
 mod walker;

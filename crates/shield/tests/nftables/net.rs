@@ -100,6 +100,28 @@ impl Net {
         seen.unwrap()
     }
 
+    /// Puts frames on the link as fast as it takes them and tells how many passed.
+    pub fn passed(&mut self, frames: &[Vec<u8>]) -> u64 {
+        let before = self.counts();
+        for frame in frames {
+            self.send(frame);
+        }
+        let (mut passed, mut judged) = (0, 0);
+        wait_until("the packets to be judged", Duration::from_secs(10), || {
+            let after = self.counts();
+            // Neighbour discovery is not protected.
+            let counted = Reason::ALL.iter().filter(|of| **of != Reason::NotProtected);
+            (passed, judged) = counted.fold((0, 0), |(passed, judged), reason| {
+                let (before, now) = (before.of(*reason), after.of(*reason));
+                let more = now.passed - before.passed;
+                (passed + more, judged + more + now.dropped - before.dropped)
+            });
+            judged >= frames.len() as u64
+        })
+        .unwrap();
+        passed
+    }
+
     /// Whether a datagram of this address reaches a program at port 5060.
     pub fn reaches(&self, source: &str) -> bool {
         let (sip, control) = self.pbx.enter(|| {

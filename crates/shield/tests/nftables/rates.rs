@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use sipward_shield::{Event, Reason, Shield as _};
-use sipward_testkit::{packet::Packet, process::wait_until};
+use sipward_shield::{Event, Rate, Reason, Shield as _};
+use sipward_testkit::{
+    packet::{Packet, flags},
+    process::wait_until,
+};
 
 use crate::{
     net::{Net, PBX, PBX6, Seen, phone, request, udp},
@@ -19,6 +22,19 @@ fn pass(net: &mut Net, packets: u32, packet: impl Fn(u32) -> Packet) -> u32 {
 /// What a limit of so many packets a second gives back meanwhile, at most.
 fn refilled(since: Instant, per_second: f64) -> u32 {
     (since.elapsed().as_secs_f64() * per_second).ceil() as u32
+}
+
+/// All strangers together get so many packets at once, and nothing back while a test runs.
+fn limit_strangers(net: &mut Net, burst: u32) {
+    net.shield(|shield| {
+        let mut policy = policy();
+        policy.limits.unknown = Rate {
+            packets: 1,
+            per_seconds: 3_600,
+            burst,
+        };
+        shield.set_policy(&policy).unwrap();
+    });
 }
 
 #[test]
@@ -117,13 +133,7 @@ fn all_strangers_together_are_limited_and_who_retransmits_is_served() {
     let Some(mut net) = Net::guarded() else {
         return;
     };
-    net.shield(|shield| {
-        let mut policy = policy();
-        policy.limits.unknown.packets = 1;
-        policy.limits.unknown.per_seconds = 3_600;
-        policy.limits.unknown.burst = 50;
-        shield.set_policy(&policy).unwrap();
-    });
+    limit_strangers(&mut net, 50);
     let forged = |number: u32| udp(&format!("203.0.113.{number}:5060"), PBX, &phone());
     assert_eq!(pass(&mut net, 60, forged), 50);
     let phone_behind = udp("198.51.100.7:5060", PBX, &phone()).build();
@@ -160,13 +170,7 @@ fn forgers_who_send_the_same_bytes_again_share_ten_times_the_limit() {
     let Some(mut net) = Net::guarded() else {
         return;
     };
-    net.shield(|shield| {
-        let mut policy = policy();
-        policy.limits.unknown.packets = 1;
-        policy.limits.unknown.per_seconds = 3_600;
-        policy.limits.unknown.burst = 5;
-        shield.set_policy(&policy).unwrap();
-    });
+    limit_strangers(&mut net, 5);
     let forged = |number: u32| udp(&format!("203.0.113.{number}:5060"), PBX, &phone());
     assert_eq!(pass(&mut net, 100, forged), 5);
     // The same bytes pass when they come again after 0.4 s, until the bucket is empty.
@@ -178,4 +182,93 @@ fn forgers_who_send_the_same_bytes_again_share_ten_times_the_limit() {
     wait_until("what was sent again", Duration::from_secs(20), all).unwrap();
     assert_eq!(passed, 50);
     assert_eq!(pass(&mut net, 100, forged), 0);
+}
+
+/// A source of its own for each number, and the PBX over the same version of IP.
+fn forged(number: u32) -> (String, &'static str) {
+    if number.is_multiple_of(2) {
+        (format!("203.0.113.{number}:5060"), PBX)
+    } else {
+        (format!("[2001:db8:{number:x}::7]:5060"), PBX6)
+    }
+}
+
+#[test]
+fn what_forged_sources_send_besides_requests_has_buckets_of_its_own() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    limit_strangers(&mut net, 5);
+    let answer = |number: u32| {
+        let (source, pbx) = forged(number);
+        udp(&source, pbx, b"SIP/2.0 200 OK\r\nCSeq: 1 OPTIONS\r\n\r\n")
+    };
+    let segment = |number: u32| {
+        let (source, pbx) = forged(number);
+        let packet = Packet::tcp(source, pbx);
+        match number % 4 {
+            0 | 3 => packet.tcp_flags(flags::ACK),
+            1 => packet.tcp_flags(flags::RST),
+            _ => packet.payload(&phone()),
+        }
+    };
+    // Ten times 5 each.
+    assert_eq!(pass(&mut net, 70, answer), 50);
+    assert_eq!(pass(&mut net, 70, segment), 50);
+    let request = |number: u32| udp(&forged(200 + number).0, forged(200 + number).1, &phone());
+    assert_eq!(pass(&mut net, 10, request), 5);
+    for packet in [answer(69), segment(68)] {
+        let again = || !net.seen(&packet.build()).dropped;
+        wait_until("what is sent again", Duration::from_secs(20), again).unwrap();
+    }
+    net.shield(|shield| shield.trust("203.0.113.250".parse().unwrap()).unwrap());
+    let ack = Packet::tcp("203.0.113.250:5060", PBX).tcp_flags(flags::ACK);
+    assert_eq!(pass(&mut net, 100, |_| ack.clone()), 100);
+}
+
+#[test]
+fn later_fragments_follow_a_first_one_and_what_follows_none_shares_a_small_bucket() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    let fragments = |source: &str, pbx: &str| udp(source, pbx, &[b'x'; 1_200]).fragments(400);
+    let forged: Vec<_> = (0..1_000)
+        .map(|number| forged(number * 2 % 250 + number % 2))
+        .map(|(source, pbx)| fragments(&source, pbx).remove(1))
+        .collect();
+    let began = Instant::now();
+    let passed = net.passed(&forged);
+    let most = 200 + u64::from(refilled(began, 50.0));
+    assert!((200..=most).contains(&passed), "{passed}");
+    let known = ["198.51.100.7:5060", "[2001:db8:7:7::1]:5060"];
+    for (source, pbx) in known.into_iter().zip([PBX, PBX6]) {
+        let all = fragments(source, pbx);
+        let clean = Seen {
+            dropped: false,
+            reason: Reason::Clean,
+        };
+        assert_eq!(net.seen(&all[0]), clean);
+        let later: Vec<_> = all[1..].iter().cycle().take(600).cloned().collect();
+        assert_eq!(net.passed(&later), 600, "{source}");
+    }
+    // A port that nobody protects, and a first fragment that is dropped.
+    let rows = [
+        ("198.51.100.8:5060", "192.0.2.1:9999", true),
+        ("198.51.100.9:5060", PBX, false),
+    ];
+    for (source, to, passes) in rows {
+        let size = if passes { 400 } else { 64 };
+        let all = udp(source, to, &[b'x'; 1_200]).fragments(size);
+        assert_eq!(net.seen(&all[0]).dropped, !passes);
+        let later: Vec<_> = all[1..].iter().cycle().take(600).cloned().collect();
+        let passed = net.passed(&later);
+        if passes {
+            assert_eq!(passed, 600, "{source}");
+        } else {
+            assert!(passed <= 1 + u64::from(refilled(began, 50.0)), "{passed}");
+        }
+    }
+    net.shield(|shield| shield.trust("198.51.100.9".parse().unwrap()).unwrap());
+    let tiny = udp("198.51.100.9:5060", PBX, &[b'x'; 1_200]).fragments(64);
+    assert_eq!(net.passed(&vec![tiny[1].clone(); 300]), 300);
 }

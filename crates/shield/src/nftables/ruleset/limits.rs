@@ -3,8 +3,15 @@
 use super::super::sets::Family;
 use crate::{Limits, Rate};
 
-/// As in the kernel program: all that retransmit get so many times the rate of all unknown sources.
-const RETRANSMITTERS: u32 = 10;
+/// As in the kernel program: what is not a first request gets so many times the rate of all unknown
+/// sources, each kind of it and what is sent again.
+const OTHERS: u32 = 10;
+/// All later fragments that follow no first one.
+const FRAGMENTS: Rate = Rate {
+    packets: 50,
+    per_seconds: 1,
+    burst: 200,
+};
 /// Seconds that a bucket is kept after it must be full again.
 const SPARE: u32 = 10;
 
@@ -27,17 +34,27 @@ pub const ANSWERS: [&str; 3] = [
 
 /// All unknown sources together, and what they are refused.
 pub fn strangers(limits: &Limits, rule: &mut impl FnMut(&str, &str)) {
-    let over = over(limits.unknown);
-    rule("unknown", &format!("{over} goto refused"));
-    rule("unknown", "goto clean");
-    // Forgers may send the same bytes again, too.
-    let over = self::over(Rate {
-        packets: limits.unknown.packets.saturating_mul(RETRANSMITTERS),
-        burst: limits.unknown.burst.saturating_mul(RETRANSMITTERS),
+    let others = Rate {
+        packets: limits.unknown.packets.saturating_mul(OTHERS),
+        burst: limits.unknown.burst.saturating_mul(OTHERS),
         ..limits.unknown
-    });
-    rule("retransmitted", &format!("{over} goto rate-unknown"));
-    rule("retransmitted", "goto clean");
+    };
+    let shared = [
+        ("unknown", limits.unknown, "refused"),
+        ("unknown-answers", others, "refused"),
+        ("unknown-segments", others, "refused"),
+        // Forgers may send the same bytes again, too.
+        ("retransmitted", others, "rate-unknown"),
+    ];
+    for (chain, rate, refused) in shared {
+        rule(chain, &format!("{} goto {refused}", over(rate)));
+        rule(chain, "goto clean");
+    }
+    rule(
+        "fragments",
+        &format!("{} goto rate-unknown", over(FRAGMENTS)),
+    );
+    rule("fragments", "goto later-fragment");
     for family in Family::ALL {
         let digit = family.digit();
         let nfproto = family.protocol();
@@ -75,11 +92,48 @@ pub fn strangers(limits: &Limits, rule: &mut impl FnMut(&str, &str)) {
     }
 }
 
+/// Later fragments, to whatever port, follow a first one that has passed.
+pub fn later_fragments(family: Family, rule: &mut impl FnMut(&str, &str)) {
+    let digit = family.digit();
+    let chain = format!("fragments{digit}");
+    let (source, pair) = (family.source(), pair(family));
+    rule(
+        &chain,
+        &format!("{pair} @first-fragments{digit} goto later-fragment"),
+    );
+    rule(
+        &chain,
+        &format!("{source} @trusted{digit} goto later-fragment"),
+    );
+    rule(&chain, "goto fragments");
+}
+
+/// Has what belongs to a first fragment that passes follow it.
+pub fn first_fragments(chain: &str, rule: &mut impl FnMut(&str, &str)) {
+    for family in Family::ALL {
+        let first = match family {
+            Family::V4 => "ip frag-off & 0x3fff == 0x2000",
+            Family::V6 => "meta nfproto ipv6 frag frag-off 0 frag more-fragments 1",
+        };
+        let (digit, pair) = (family.digit(), pair(family));
+        rule(
+            chain,
+            &format!("{first} update @first-fragments{digit} {{ {pair} }}"),
+        );
+    }
+}
+
+/// Who sends to whom.
+pub fn pair(family: Family) -> String {
+    format!("{} . {}", family.source(), family.destination())
+}
+
 /// Acknowledgements without data are the transport's own: a header of any length and nothing
 /// behind it. What has IPv4 options or IPv6 extensions is taken for data. One rule for each length,
 /// the usual one first: nft 1.0.6 takes a set of them, and crashes when it lists it.
 pub fn bare(family: Family, rule: &mut impl FnMut(&str, &str)) {
-    let chain = format!("bare{}", family.digit());
+    let digit = family.digit();
+    let chain = format!("bare{digit}");
     let (field, header) = match family {
         Family::V4 => ("ip length", 20),
         Family::V6 => ("ip6 length", 0),
@@ -89,7 +143,7 @@ pub fn bare(family: Family, rule: &mut impl FnMut(&str, &str)) {
         let length = header + 4 * words;
         rule(
             &chain,
-            &format!("tcp doff {words} {field} {length} goto clean"),
+            &format!("tcp doff {words} {field} {length} goto acknowledged{digit}"),
         );
     }
 }
