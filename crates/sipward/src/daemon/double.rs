@@ -39,6 +39,8 @@ pub struct State {
     /// What the signatures in force decide, packed.
     pub signatures: Vec<u32>,
     pub is_attached: bool,
+    /// How often the end of a ban was asked for.
+    pub lookups: usize,
     /// Another program stands on the interface.
     pub is_occupied: bool,
     generation: u32,
@@ -78,7 +80,8 @@ impl Shield for Double {
     }
 
     fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, Error> {
-        let state = self.state();
+        let mut state = self.state();
+        state.lookups += 1;
         Ok(state.bans.get(&(*target, scope)).map(|ban| ban.until))
     }
 

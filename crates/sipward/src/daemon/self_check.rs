@@ -10,7 +10,11 @@
 //!
 //! In observe mode nothing is dropped, and so nothing leaks.
 
-use std::{collections::VecDeque, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::IpAddr,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Protection, Scope, Time};
@@ -33,6 +37,9 @@ const GRACE: Duration = Duration::from_millis(100);
 const RECENT: Duration = Duration::from_secs(60);
 /// Bans that are looked up in one check, 5 ms' worth; more take turns.
 const BANS_AT_ONCE: usize = 5_000;
+/// Bans of which packets came through that are looked up between two checks: each once, for as many
+/// packets may leak as a flood has.
+const LEAKS_AT_ONCE: usize = 1_000;
 /// Ends that differ by less are the same: the two clocks drift.
 const SAME: Duration = Duration::from_secs(2);
 
@@ -50,6 +57,8 @@ pub struct SelfCheck {
     changed: Time,
     /// The ban that was looked up last, where more follow.
     looked_up: Option<Target>,
+    /// The bans of which packets came through since the last check.
+    leaking: BTreeSet<Target>,
     /// Bans put back since the last check, and the first of them.
     put_back: Option<(IpNet, usize)>,
 }
@@ -64,6 +73,7 @@ impl SelfCheck {
             fresh: VecDeque::new(),
             changed: now,
             looked_up: None,
+            leaking: BTreeSet::new(),
             put_back: None,
         }
     }
@@ -83,6 +93,11 @@ impl SelfCheck {
     fn is_settled(&mut self, target: &Target, at: Time) -> bool {
         self.forget(at);
         at > self.changed + GRACE && self.fresh.iter().all(|(_, fresh)| fresh != target)
+    }
+
+    /// Whether a ban that leaks is to be looked up.
+    fn leaks_first(&mut self, target: Target) -> bool {
+        self.leaking.len() < LEAKS_AT_ONCE && self.leaking.insert(target)
     }
 
     fn forget(&mut self, now: Time) {
@@ -117,6 +132,7 @@ impl Guard {
     /// Looks whether the program is on its interfaces and the bans are in the kernel, mends what
     /// is not, and tells the log.
     pub fn check_enforcement(&mut self) {
+        self.self_check.leaking.clear();
         let why = match self.reattach() {
             Ok(why) => why,
             Err(error) => Some(error.to_string()),
@@ -145,6 +161,9 @@ impl Guard {
         }
         self.self_check.leaked += 1;
         self.self_check.trouble = Some(clock::now());
+        if !self.self_check.leaks_first(target) {
+            return;
+        }
         self.put_back(&target, ban.until);
         self.tell_enforcement(&format!(
             "a packet of {} came through, which is banned",

@@ -67,6 +67,25 @@ fn what_a_ban_should_have_dropped_is_a_leak(scope: BanScope, packet: &Packet, ex
 }
 
 #[test]
+fn a_flood_that_leaks_is_counted_and_its_ban_looked_up_once_between_two_checks() {
+    let bench = Bench::new();
+    bench.shield.state().is_attached = true;
+    let mut guard = bench.guard();
+    guard.ban(&banned(BanScope::All)).unwrap();
+    let packet = udp("203.0.113.7", 5060);
+    for check in 1..=3 {
+        bench.shield.state().bans.clear();
+        bench.shield.state().lookups = 0;
+        for number in 1..=100 {
+            assert_eq!(leaks(&mut guard, &packet), (check - 1) * 100 + number);
+        }
+        assert_eq!(bench.shield.state().lookups, 1);
+        assert_eq!(bench.shield.state().bans.len(), 1);
+        guard.check_enforcement();
+    }
+}
+
+#[test]
 fn what_goes_out_or_comes_at_once_or_after_the_end_is_no_leak() {
     let bench = Bench::new();
     let mut guard = bench.guard();
