@@ -36,13 +36,14 @@ use sipward_shield::{
 };
 use sipward_signature::Profile;
 use sipward_testkit::{
+    cores,
     namespace::Namespace,
     packet::Packet,
     require::{Need, require},
 };
 use tempfile::TempDir;
 
-use common::{BPF_FS, INTERFACE, Road, Spread, configure, own_mounts, pin_to_one_core, register};
+use common::{BPF_FS, INTERFACE, Road, Spread, configure, own_mounts, register};
 
 /// Packets between two looks at the clock.
 const BURST: u32 = 64;
@@ -120,7 +121,7 @@ fn main() -> Result<()> {
     let quick = !asked("--bench") || asked("--quick");
     let effort = if quick { Effort::QUICK } else { Effort::FULL };
     own_mounts()?;
-    pin_to_one_core()?;
+    cores::pin_to_last()?;
 
     let folder = TempDir::new()?;
     let mut prefixes = prefixes(effort.prefixes);

@@ -6,10 +6,9 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use anyhow::{Result, ensure};
 
+use crate::cores;
 use crate::lab::{ATTACKER, Lab, PBX};
 use crate::link::PacketSocket;
 use crate::packet::Packet;
@@ -87,7 +86,8 @@ impl Flood {
     /// If the link is gone.
     pub fn send(self, lab: &Lab, time: Duration, per_second: u64) -> Result<u64> {
         let socket = PacketSocket::open(&lab.router, "pbx")?;
-        pin_to_last_core()?;
+        // The others are left to the PBX and its guard.
+        cores::pin_to_last()?;
         let templates = self.templates(lab)?;
         let mut frames: Vec<Vec<u8>> = templates
             .iter()
@@ -124,10 +124,9 @@ impl Flood {
     pub fn prepare(lab: &Lab) -> Result<()> {
         lab.router
             .run(&format!("ip route add blackhole {SOURCES_PREFIX}"))?;
-        // The kernel reads groups of 32.
-        let others = (1_u64 << last_core()?.min(32)) - 1;
+        let others = cores::mask_of_others()?;
         // Only a mount of sysfs made within the namespace shows its interfaces.
-        let script = format!("echo {others:x} > /sys/class/net/eth0/queues/rx-0/rps_cpus");
+        let script = format!("echo {others} > /sys/class/net/eth0/queues/rx-0/rps_cpus");
         let mut command = Command::new("ip");
         command.args(["netns", "exec", lab.pbx.name(), "sh", "-c", &script]);
         let finished = Process::run(&mut command, PATIENCE)?;
@@ -205,17 +204,6 @@ fn set_source(frame: &mut [u8], source: Ipv4Addr) {
     sum = (sum & 0xffff) + (sum >> 16);
     frame[IPV4_SOURCE..][..4].copy_from_slice(&source.octets());
     frame[IPV4_CHECKSUM..][..2].copy_from_slice(&(!(sum as u16)).to_be_bytes());
-}
-
-fn last_core() -> Result<usize> {
-    Ok(std::thread::available_parallelism()?.get() - 1)
-}
-
-/// The others are left to the PBX and its guard.
-fn pin_to_last_core() -> Result<()> {
-    let mut last = CpuSet::new();
-    last.set(last_core()?)?;
-    sched_setaffinity(Pid::from_raw(0), &last).context("binding the flood to one core")
 }
 
 #[cfg(test)]

@@ -9,9 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nix::{
     mount::{MsFlags, mount},
-    sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare},
+    sched::{CloneFlags, unshare},
     sys::socket::{setsockopt, sockopt},
-    unistd::Pid,
 };
 use sipward_shield::{Policy, Ports, Shield};
 use sipward_signature::{Profile, SignatureSet, Tables};
@@ -171,18 +170,4 @@ pub fn own_mounts() -> Result<()> {
         None::<&str>,
     )
     .with_context(|| format!("mounting {BPF_FS}"))
-}
-
-/// The last core that this process may use; the first one takes most interrupts.
-pub fn pin_to_one_core() -> Result<()> {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this)?;
-    let last = (0..CpuSet::count())
-        .rev()
-        .find(|core| allowed.is_set(*core).unwrap_or(false))
-        .context("no core to run on")?;
-    let mut one = CpuSet::new();
-    one.set(last)?;
-    sched_setaffinity(this, &one)?;
-    Ok(())
 }

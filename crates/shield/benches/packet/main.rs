@@ -24,12 +24,13 @@ mod report;
 use std::{env, time::Duration};
 
 use anyhow::{Context as _, Result};
-use common::{own_mounts, pin_to_one_core};
+use common::own_mounts;
 use lane::{Filter, Lane};
 use program::{print_many_signatures, programs_alone};
 use report::{print_lanes, print_programs, print_ratios, print_setting};
 use sipward_shield::XdpMode;
 use sipward_testkit::{
+    cores,
     namespace::Namespace,
     require::{Need, require},
 };
@@ -60,7 +61,7 @@ fn main() -> Result<()> {
         Effort::QUICK
     };
     own_mounts()?;
-    pin_to_one_core()?;
+    cores::pin_to_last()?;
 
     print_setting(&effort)?;
     let phones = Namespace::new("phones")?;
