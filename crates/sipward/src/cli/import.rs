@@ -4,6 +4,7 @@ use std::{
     io::{self, IsTerminal},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -80,6 +81,17 @@ struct Report {
     skipped: Vec<SkippedView>,
     signatures: SignaturesView,
     dry_run: bool,
+    seconds: SecondsView,
+}
+
+/// What the import took, the reading of the files included.
+#[derive(Debug, Default, Serialize)]
+struct SecondsView {
+    all: f64,
+    /// Until the kernel had the bans.
+    kernel: f64,
+    /// Until the ledger had them on disk.
+    ledger: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,6 +132,7 @@ struct Skips(BTreeMap<String, SkippedView>);
 
 impl Arguments {
     pub fn run(self) -> Result<Answer, Failure> {
+        let began = Instant::now();
         let config = Config::load_or_default(self.daemon.config.as_deref())?;
         let context = Context {
             now: Timestamp::now(),
@@ -157,6 +170,7 @@ impl Arguments {
             skipped: Vec::new(),
             signatures: SignaturesView::of(&adopted),
             dry_run: self.dry_run,
+            seconds: SecondsView::default(),
         };
         if !self.dry_run {
             let client = self.daemon.client();
@@ -185,6 +199,8 @@ impl Arguments {
                     })?;
                 report.banned += reply.banned;
                 report.already += reply.already;
+                report.seconds.kernel += seconds(reply.kernel_us);
+                report.seconds.ledger += seconds(reply.ledger_us);
                 bar.inc(count(batch.len()));
                 for skipped in reply.skipped {
                     skips.add(&skipped.why, address::show(&skipped.prefix));
@@ -193,6 +209,7 @@ impl Arguments {
             bar.finish_and_clear();
         }
         report.skipped = skips.0.into_values().collect();
+        report.seconds.all = began.elapsed().as_secs_f64();
         if self.json {
             return Ok(Answer {
                 notes,
@@ -388,6 +405,17 @@ fn text(report: &Report) -> String {
             table::count(count(report.already))
         )
     });
+    let SecondsView {
+        all,
+        kernel,
+        ledger,
+    } = report.seconds;
+    // Where it was worth a progress bar.
+    if !report.dry_run && report.banned > BATCH {
+        lines.push(format!(
+            "{all:.1} s, of which {kernel:.1} s for the kernel and {ledger:.1} s for the ledger"
+        ));
+    }
     for skipped in &report.skipped {
         lines.push(format!(
             "skipped {}: {}",
@@ -421,6 +449,10 @@ fn text(report: &Report) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn seconds(microseconds: u64) -> f64 {
+    Duration::from_micros(microseconds).as_secs_f64()
 }
 
 fn count(number: usize) -> u64 {

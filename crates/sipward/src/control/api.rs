@@ -439,6 +439,12 @@ pub struct ImportReply {
     pub already: usize,
     /// Whom nobody may ban.
     pub skipped: Vec<SkippedBan>,
+    /// Microseconds until the kernel had the bans.
+    #[serde(default)]
+    pub kernel_us: u64,
+    /// Microseconds until the ledger had them on disk.
+    #[serde(default)]
+    pub ledger_us: u64,
 }
 
 /// Whom an import may not ban.

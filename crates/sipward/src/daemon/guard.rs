@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
@@ -29,6 +29,13 @@ use crate::{
 
 /// Entries that wait for the ledger at most, where its disk is full; the oldest go.
 const MOST_PENDING: usize = 100_000;
+
+/// How long an order took where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OrderTime {
+    pub ledger: Duration,
+    pub kernel: Duration,
+}
 
 /// Everything that guards, owned by one task.
 pub struct Guard {
@@ -254,7 +261,7 @@ impl Guard {
 
     /// Carries out what somebody asked for: the ledger first, so that an acknowledged order
     /// survives whatever comes. Bans that the kernel refuses are taken back; the rest is in force.
-    pub(super) fn carry_out_order(&mut self) -> Result<(), Failure> {
+    pub(super) fn carry_out_order(&mut self) -> Result<OrderTime, Failure> {
         let mut commands = Vec::new();
         while let Some(command) = self.next_command() {
             commands.push(command);
@@ -266,10 +273,13 @@ impl Guard {
             .collect();
         // What waits is older than what is ordered now.
         self.write_ledger();
+        let began = Instant::now();
         let written = self.ledger.write(&entries);
+        let ledger = began.elapsed();
         if written.is_err() {
             self.pending.extend(entries);
         }
+        let began = Instant::now();
         let mut error = None;
         for same in commands.chunk_by(|a, b| a.ban().is_some() && b.ban().is_some()) {
             let bans: Vec<&Ban> = same.iter().filter_map(Command::ban).collect();
@@ -291,11 +301,13 @@ impl Guard {
                 }
             }
         }
+        let kernel = began.elapsed();
         self.write_ledger();
         if let Some(error) = error {
             return Err(error);
         }
-        written.map_err(|error| Failure {
+        let time = OrderTime { ledger, kernel };
+        written.map(|()| time).map_err(|error| Failure {
             text: format!("in force now, but it would not survive a reboot: {error}"),
             ..error
         })

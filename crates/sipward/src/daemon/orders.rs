@@ -129,7 +129,9 @@ impl Guard {
                 }),
             }
         }
-        self.carry_out_order()?;
+        let time = self.carry_out_order()?;
+        reply.kernel_us = microseconds(time.kernel);
+        reply.ledger_us = microseconds(time.ledger);
         tracing::info!("{} imported bans", reply.banned);
         Ok(reply)
     }
@@ -223,6 +225,10 @@ impl Guard {
         };
         prefixes.iter().find_map(refused).map_or(Ok(()), Err)
     }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl LiftReply {
