@@ -101,6 +101,17 @@ impl Tables {
         found
     }
 
+    /// What is to be told of a packet that [`Self::scan`] found `hit` in, of which `payload` is the
+    /// beginning at least: the walk ends at the first signature, and behind one for which nobody is
+    /// banned may stand a `certain` one.
+    pub fn gravest(&self, hit: u16, payload: &[u8], mode: ScanMode) -> u16 {
+        let only_certain = ScanMode {
+            trusted: true,
+            ..mode
+        };
+        self.scan(payload, only_certain).unwrap_or(hit)
+    }
+
     /// Calls `on_signature` for each signature that the walk completes, until it breaks.
     /// Where several end at the same byte it is the strongest.
     pub fn walk(
@@ -197,5 +208,25 @@ mod tests {
             tables.signature(slot).unwrap().name,
             "sipvicious-friendly-scanner"
         );
+    }
+
+    #[test]
+    fn of_two_that_a_packet_has_the_certain_one_is_told() {
+        let tables = SignatureSet::builtin()
+            .compile(Profile::Standard, &[])
+            .unwrap();
+        let named = |probe: &[u8]| {
+            let hit = tables.scan(probe, ScanMode::DATAGRAM).unwrap();
+            let gravest = tables.gravest(hit, probe, ScanMode::DATAGRAM);
+            [hit, gravest].map(|slot| tables.signature(slot).unwrap().name.as_str())
+        };
+        let both = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nTo: <sip:carol@chicago.com>\r\n\
+            User-Agent: friendly-scanner\r\n\r\n";
+        assert_eq!(
+            named(both),
+            ["rfc3261-host-to", "sipvicious-friendly-scanner"]
+        );
+        let one = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nTo: <sip:carol@chicago.com>\r\n\r\n";
+        assert_eq!(named(one), ["rfc3261-host-to"; 2]);
     }
 }

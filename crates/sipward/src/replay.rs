@@ -39,7 +39,7 @@ use sipward_engine::{
     Transport as SipTransport,
     policy::{Policy, Verdict},
 };
-use sipward_signature::Tables;
+use sipward_signature::{ScanMode, Tables};
 use sipward_wire::{LinkType, Packet, Transport, sip};
 
 use feed::{Entered, Filter, What};
@@ -315,7 +315,14 @@ impl Replay {
         }
         let ports = packet.ports();
         let tables = self.policy.tables();
-        let signature = verdict.signature.and_then(|slot| tables.signature(slot));
+        let mode = match transport(packet) {
+            SipTransport::Tcp => ScanMode::SEGMENT,
+            SipTransport::Udp => ScanMode::DATAGRAM,
+        };
+        let signature = verdict.signature.and_then(|hit| {
+            let gravest = tables.gravest(hit, payload, mode);
+            tables.signature(gravest)
+        });
         self.reporter.dropped(
             Source {
                 address: source,

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, mem, net::SocketAddr};
 
 use sipward_engine::{KernelDrop, Observation, Reason, SignatureHit, Time, Transport};
 use sipward_shield::Event;
-use sipward_signature::{CompiledSignature, Field, Tables};
+use sipward_signature::{CompiledSignature, Field, ScanMode, Tables};
 
 use super::guard::Guard;
 use crate::clock::Clocks;
@@ -95,6 +95,11 @@ impl KernelEvents {
             .signatures
             .iter()
             .find(|(generation, _)| *generation == hit.generation)?;
-        tables.signature(hit.slot)
+        let mode = if event.protocol == TCP {
+            ScanMode::SEGMENT
+        } else {
+            ScanMode::DATAGRAM
+        };
+        tables.signature(tables.gravest(hit.slot, &event.sample, mode))
     }
 }

@@ -114,6 +114,18 @@ fn target(signature: &Signature) -> Target {
         (Field::UserAgent, MatchKind::Regex) if pattern == "^smap( |/|$)" => {
             user_agents(&["smap", "smap 0.6", "smap/0.6"])
         }
+        (Field::From, MatchKind::Regex) if signature.name == "sipvicious-tag" => {
+            // What svmap, svwar and svcrack asked for, a byte 1, and a number.
+            let asked = [
+                "c000020113c4\u{1}3871296334",
+                "101\u{1}1044873290",
+                "100:145\u{1}93718204",
+            ];
+            asked
+                .iter()
+                .map(|asked| Mark::Tag(header, in_hexadecimal(asked)))
+                .collect()
+        }
         (_, MatchKind::Contains) => vec![Mark::Word(header, pattern)],
         (_, MatchKind::Exact) => vec![Mark::Uri(header, pattern)],
         (_, MatchKind::Prefix | MatchKind::Regex) => {
@@ -124,6 +136,10 @@ fn target(signature: &Signature) -> Target {
         signature: signature.name.clone(),
         marks,
     }
+}
+
+fn in_hexadecimal(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The request on its way to this driver, from an address that no other number has: of

@@ -17,29 +17,76 @@ use crate::guard;
 const ROUND_TRIP: Duration = Duration::from_millis(80);
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const SCANS: &[(&str, Scanner, &[&str])] = &[
-    ("svmap", Scanner::Svmap, &["192.0.2.0/30"]),
-    ("svmap -c", Scanner::Svmap, &["-c", "192.0.2.0/30"]),
-    ("svwar REGISTER", Scanner::Svwar, &["-e", "100-110", PBX]),
-    (
+/// A scan, and the signature for which its sender is banned.
+struct Scan {
+    name: &'static str,
+    scanner: Scanner,
+    arguments: &'static [&'static str],
+    banned_for: Option<&'static str>,
+}
+
+const fn scan(
+    name: &'static str,
+    scanner: Scanner,
+    arguments: &'static [&'static str],
+    banned_for: Option<&'static str>,
+) -> Scan {
+    Scan {
+        name,
+        scanner,
+        arguments,
+        banned_for,
+    }
+}
+
+/// What SIPVicious writes into its tags, in front of its User-Agent.
+const TAG: Option<&str> = Some("sipvicious-tag");
+/// svmap's display name, in front of both.
+const NAME: Option<&str> = Some("sipvicious-to");
+const USER_AGENT: Option<&str> = Some("sipvicious-friendly-scanner");
+
+const NETWORK: &str = "192.0.2.0/30";
+const EXTENSIONS: &[&str] = &["-e", "100-110", PBX];
+const PASSWORDS: &[&str] = &["-u", "100", "-r", "100-120", PBX];
+
+const STOCK: &[Scan] = &[
+    scan("svmap", Scanner::Svmap, &[NETWORK], NAME),
+    scan("svmap -c", Scanner::Svmap, &["-c", NETWORK], NAME),
+    scan("svwar REGISTER", Scanner::Svwar, EXTENSIONS, TAG),
+    scan(
+        "svwar -c",
+        Scanner::Svwar,
+        &["-c", "-e", "100-110", PBX],
+        TAG,
+    ),
+    scan(
         "svwar INVITE",
         Scanner::Svwar,
         &["-m", "INVITE", "-e", "100-110", PBX],
+        TAG,
     ),
-    (
+    scan(
         "svwar OPTIONS",
         Scanner::Svwar,
         &["-m", "OPTIONS", "-e", "100-110", PBX],
+        TAG,
     ),
-    (
-        "svcrack",
-        Scanner::Svcrack,
-        &["-u", "100", "-r", "100-120", PBX],
-    ),
+    scan("svcrack", Scanner::Svcrack, PASSWORDS, USER_AGENT),
+];
+
+/// Whose name most scanners have, nowadays.
+const GENUINE: &str = "Yealink SIP-T46S 66.86.0.15";
+
+const RENAMED: &[Scan] = &[
+    scan("svmap, renamed", Scanner::Svmap, &[NETWORK], TAG),
+    scan("svwar, renamed", Scanner::Svwar, EXTENSIONS, TAG),
+    // It hears nothing of its first question, so it never has a nonce to guess with; and for that
+    // one's tag nobody is banned.
+    scan("svcrack, renamed", Scanner::Svcrack, PASSWORDS, None),
 ];
 
 #[test]
-fn stock_scanners_reach_nothing_while_phones_register_and_call() {
+fn scanners_reach_nothing_by_their_own_names_or_a_phones_while_phones_register_and_call() {
     let needs = [
         Need::Root,
         Need::Asterisk,
@@ -60,17 +107,23 @@ fn stock_scanners_reach_nothing_while_phones_register_and_call() {
     let sent = Capture::start(&lab.phones, "eth0", "dst port 5060").unwrap();
 
     // Each scan from scratch: the ban of the one before would hide what the signature does.
-    for (name, scanner, arguments) in SCANS {
+    let scans = STOCK.iter().map(|scan| (scan, None));
+    let renamed = RENAMED.iter().map(|scan| (scan, Some(GENUINE)));
+    for (scan, user_agent) in scans.chain(renamed) {
+        let name = scan.name;
         let counter = PacketCounter::new(&lab.pbx, ATTACKER, 5060).unwrap();
         let filter = format!("src host {ATTACKER} and dst port 5060");
         let capture = Capture::start(&lab.pbx, "eth0", &filter).unwrap();
         let scans = Capture::start(&lab.attacker, "eth0", &filter).unwrap();
 
-        let mut command = scanner.command(&lab.attacker);
-        let scan = Process::spawn(command.args(*arguments)).unwrap();
+        let mut command = match user_agent {
+            None => scan.scanner.command(&lab.attacker),
+            Some(user_agent) => scan.scanner.renamed(&lab.attacker, user_agent).unwrap(),
+        };
+        let running = Process::spawn(command.args(scan.arguments)).unwrap();
         let phone = Phones::one(phones, Driver::ChanSip.address(), Task::Call);
         phone.start(&lab.phones).unwrap().finish(PATIENCE).unwrap();
-        let scan = scan.finish(PATIENCE).unwrap();
+        let said = running.finish(PATIENCE).unwrap();
 
         let packets = scans.stop().unwrap().len();
         let reached = capture.stop().unwrap().len();
@@ -81,22 +134,23 @@ fn stock_scanners_reach_nothing_while_phones_register_and_call() {
         assert!(
             packets > 0,
             "{name} sent nothing: {}{}",
-            scan.stdout,
-            scan.stderr
+            said.stdout,
+            said.stderr
         );
         assert_eq!((reached, counter.packets().unwrap()), (0, 0), "{name}");
         assert!(
-            !scan.stdout.contains("Asterisk"),
+            !said.stdout.contains("Asterisk"),
             "{name} learned: {}",
-            scan.stdout
+            said.stdout
         );
-        assert!(
-            guard.bans("203.0.113.7/32").unwrap(),
-            "{name}: {}",
-            guard.log()
-        );
-        let unban = guard.ask(&["unban", ATTACKER]).unwrap();
-        assert!(unban.status.success(), "{}", unban.stderr);
+        let bans = guard.json(&["bans"]).unwrap();
+        let banned_for = bans.as_array().unwrap().first();
+        let banned_for = banned_for.map(|ban| ban["signature"].as_str().unwrap());
+        assert_eq!(banned_for, scan.banned_for, "{name}: {}", guard.log());
+        if banned_for.is_some() {
+            let unban = guard.ask(&["unban", ATTACKER]).unwrap();
+            assert!(unban.status.success(), "{}", unban.stderr);
+        }
     }
     let sent = sent.stop().unwrap().len() as u64;
     assert_eq!(

@@ -89,6 +89,22 @@ fn is_uri(draft: &Draft) -> bool {
     matches!(draft.mark, Mark::Uri(..))
 }
 
+fn is_tag(draft: &Draft) -> bool {
+    matches!(draft.mark, Mark::Tag(..))
+}
+
+/// Writes the marked tag behind an address of any form.
+fn tag(draft: &mut Draft, dice: &mut Dice, name: &str) {
+    let address = dice.pick(&[
+        "<sip:visitor@{source}>",
+        "\"x\" <sip:visitor@{source}>",
+        "\"a b\"<sip:visitor@{source};lr>",
+        "x <sip:visitor@{source};transport=udp>",
+        "<sip:100@{source}>;x=y",
+    ]);
+    draft.marked().value = format!("{address}{name}{}", draft.written).into_bytes();
+}
+
 fn is_user_agent_with_blank(draft: &Draft) -> bool {
     is_user_agent(draft) && draft.written.contains(' ')
 }
@@ -207,6 +223,25 @@ const FORM: &[Mutation] = &[
         address(draft, &text);
     })
     .only(is_uri),
+    both("another address before the tag", |draft, dice| {
+        tag(draft, dice, ";tag=");
+    })
+    .only(is_tag),
+    both("the tag's name in any case", |draft, dice| {
+        let name = dice.any_case(";tag=");
+        tag(draft, dice, &name);
+    })
+    .only(is_tag),
+    both("a parameter behind the tag", |draft, dice| {
+        tag(draft, dice, ";tag=");
+        draft.marked().value.extend(b";x=y");
+    })
+    .only(is_tag),
+    pjsip("blanks around the tag's name", |draft, dice| {
+        let [first, second, third] = [(); 3].map(|()| dice.blanks(3));
+        tag(draft, dice, &format!(";{first}tag{second}={third}"));
+    })
+    .only(is_tag),
     both("a name and a fold before the URI", |draft, dice| {
         let text = format!("\"x\"\n{}<{}>", dice.blanks(4), draft.written);
         address(draft, &text);

@@ -23,6 +23,8 @@ pub enum Mark {
     Word(&'static str, String),
     /// The URI of this header: `From`, `To` or `Contact`.
     Uri(&'static str, String),
+    /// The tag of this header: `From`.
+    Tag(&'static str, String),
 }
 
 /// A signature and the marks that it finds.
@@ -244,6 +246,10 @@ impl Variation {
                 }
                 found == *uri
             }
+            Mark::Tag(header, tag) => {
+                let value = lower(header).replace([' ', '\t'], "");
+                value.contains(&format!(";tag={}", tag.to_ascii_lowercase()))
+            }
         }
     }
 
@@ -265,14 +271,17 @@ impl Mark {
     pub(super) fn header(&self) -> &'static str {
         match self {
             Self::UserAgent(_) => "User-Agent",
-            Self::Word(header, _) | Self::Uri(header, _) => header,
+            Self::Word(header, _) | Self::Uri(header, _) | Self::Tag(header, _) => header,
         }
     }
 
     /// What it is looked for.
     pub(super) fn text(&self) -> &str {
         match self {
-            Self::UserAgent(text) | Self::Word(_, text) | Self::Uri(_, text) => text,
+            Self::UserAgent(text)
+            | Self::Word(_, text)
+            | Self::Uri(_, text)
+            | Self::Tag(_, text) => text,
         }
     }
 
@@ -282,6 +291,7 @@ impl Mark {
             Self::UserAgent(_) => written.to_owned(),
             Self::Word(..) => self.tagged(&format!("\"{written}\" <sip:visitor@{{source}}>")),
             Self::Uri(..) => self.tagged(&format!("<{written}>")),
+            Self::Tag(..) => format!("<sip:visitor@{{source}}>;tag={written}"),
         }
     }
 

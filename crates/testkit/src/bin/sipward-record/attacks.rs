@@ -109,7 +109,7 @@ const SCANS: &[Scan] = &[
         Scanner::Svwar,
         &["-c", "-e", "100-250", PBX],
         None,
-        ENUMERATION,
+        SIGNATURE,
     ),
     (
         "svcrack",
@@ -123,7 +123,7 @@ const SCANS: &[Scan] = &[
         Scanner::Svcrack,
         &["-c", "-u", "100", "-r", "100-160", PBX],
         None,
-        GUESSING,
+        SIGNATURE,
     ),
     (
         "sipsak",
@@ -161,6 +161,8 @@ fn scanners(driver: Driver) -> Vec<Scenario> {
         let (scanner, arguments, user_agent) = (*scanner, *arguments, *user_agent);
         let mut banned = ban(ATTACKER, by);
         match *by {
+            // Without a User-Agent its first request is dropped and bans nobody.
+            SIGNATURE if *name == "svcrack-compact" => banned.packet = Some(3),
             SIGNATURE if scanner != Scanner::Nmap => banned.packet = Some(1),
             GUESSING => banned.refused = Some(6),
             PROBING => banned.answers = Some(20),
@@ -169,7 +171,7 @@ fn scanners(driver: Driver) -> Vec<Scenario> {
         }
         let (line, says) = match user_agent {
             None => (1, "unmodified"),
-            Some(_) => (2, "with the User-Agent of a phone"),
+            Some(_) => (2, "with the User-Agent and tags of a phone"),
         };
         let scenario = attack(line, name, driver);
         // Its users are not all attackers: what it sends is dropped, and it is not banned.
