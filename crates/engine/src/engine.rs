@@ -20,6 +20,7 @@ use crate::{
     observation::Observation,
     outcomes::WaitingAttempt,
     protected::{Protected, ProtectedPrefix},
+    site::Site,
     source::Source,
     sources::SourceState,
     traffic::{OwnRequests, canonical},
@@ -60,6 +61,7 @@ pub struct Engine {
     pub(crate) statistics: Statistics,
     pub(crate) key: HashKey,
     pub(crate) sources: Lru<Source, SourceState>,
+    pub(crate) site: Site,
     pub(crate) accounts: Accounts,
     pub(crate) campaigns: Lru<IpNet, prefix_campaign::State>,
     pub(crate) nonces: Nonces,
@@ -133,6 +135,7 @@ impl Engine {
         Self {
             key,
             sources: Lru::new(config.sources, key),
+            site: Site::default(),
             accounts: Accounts::new(key),
             campaigns: Lru::new(MOST_PREFIXES, key),
             nonces: Nonces::new(key),

@@ -31,6 +31,7 @@ mod outcomes;
 pub mod policy;
 mod protected;
 mod reason;
+mod site;
 mod source;
 mod sources;
 mod tally;

@@ -11,6 +11,7 @@ use crate::{
     engine::Engine,
     judge::Judgement,
     observation::Message,
+    site::is_address,
     sources::Outstanding,
     tally::Seen,
     text::escape,
@@ -253,6 +254,11 @@ impl Engine {
             (_, _) => by,
         };
         let account = request.credentials.as_ref().map(|c| c.username.clone());
+        if let (TrustedBy::Registration, Some(host), Some(account)) =
+            (by, &request.registrar, &account)
+        {
+            self.site.registered(host, account, self.now);
+        }
         self.succeed_as(&request, by, account.as_ref(), registered_for);
     }
 
@@ -489,8 +495,31 @@ impl Engine {
     /// An identity was refused, or did not follow a challenge.
     fn identity_refused(&mut self, transaction: &Transaction) {
         let identity = transaction.request.identity.hash;
-        let seen = self.seen(transaction, "no login");
+        let what = match self.bare_address(&transaction.request) {
+            Some(name) => format!("no login, at the bare address; phones here use {name}"),
+            None => "no login".to_owned(),
+        };
+        let seen = self.seen(transaction, &what);
         self.identity_not_followed(&seen, identity);
+    }
+
+    /// Notes that a stranger registers with the bare address where the site's phones use a name, and
+    /// says which, safe to show.
+    fn bare_address(&mut self, request: &Request) -> Option<String> {
+        let is_bare = request.registrar.as_deref().is_some_and(is_address);
+        let address = request.client.ip();
+        let memory = self.config.trust.memory;
+        if !is_bare
+            || self.config.extension_enumeration.bare_address == 0
+            || self.is_exempt(request.client)
+            || self.trust.succeeded_within(address, memory, self.now)
+        {
+            return None;
+        }
+        let name = escape(self.site.name(self.now)?).to_string();
+        let state = self.sources.touch(Source::of(address));
+        state.suspect().enumeration.asked_bare_address();
+        Some(name)
     }
 
     /// The same, whoever saw it.

@@ -306,6 +306,7 @@ impl Engine {
             claimant,
             identity,
             target: line.uri.user_name().map(|user| self.name(user)),
+            registrar: (line.method == Method::Register).then(|| shortened(line.uri.host, NAME)),
             credentials: credentials.map(Box::new),
             device: self.key.of(&[
                 user_agent.unwrap_or_default(),

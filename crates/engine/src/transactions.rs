@@ -47,6 +47,8 @@ pub(crate) struct Request {
     pub identity: Name,
     /// The user part of the request URI.
     pub target: Option<Name>,
+    /// The host of the request URI of a REGISTER.
+    pub registrar: Option<Box<[u8]>>,
     pub credentials: Option<Box<Credentials>>,
     /// Hash of User-Agent and user of Contact: what stays the same on one device.
     pub device: u64,

@@ -28,6 +28,17 @@ impl Limits {
             in_day: self.in_day.saturating_add(by),
         }
     }
+
+    /// Both limits lowered by as many, but to no less than half.
+    #[must_use]
+    pub(crate) fn lowered(self, by: u32) -> Self {
+        let lowered = |limit: u32| limit.saturating_sub(by).max(limit.div_ceil(2));
+        Self {
+            window: self.window,
+            in_window: lowered(self.in_window),
+            in_day: lowered(self.in_day),
+        }
+    }
 }
 
 /// How far a count is from firing.

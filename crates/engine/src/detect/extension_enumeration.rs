@@ -12,6 +12,10 @@
 //! digest, else From), never the number that it dials. Each identity that logged in from here
 //! within 7 days raises the limits by one: an office has many phones.
 //!
+//! Where the site's phones log in by a name (`site.rs`), whoever registers with the bare address, as
+//! those do who found it by trying addresses, and never logged in, may be given fewer. By itself that
+//! is never enough: the limits stay at half at least.
+//!
 //! Beside it the hold: 30 identities challenged, unanswered for at least a second, and none ever
 //! succeeded: the kernel drops what the source sends until an answer succeeds or 4 s pass. A
 //! second is more than any round trip, so sixty phones that boot at once are not held. Where the
@@ -38,6 +42,9 @@ pub struct Config {
     pub enabled: bool,
     /// Different identities.
     pub limits: Limits,
+    /// By how much the limits are lowered for a source that registers with the bare address, where
+    /// the site's phones use a name. 0: not at all.
+    pub bare_address: u32,
     /// How long credentials may take after a challenge.
     pub follow: Duration,
     /// Outstanding identities at which the source is held.
@@ -58,6 +65,7 @@ impl Default for Config {
                 in_window: 6,
                 in_day: 20,
             },
+            bare_address: 0,
             follow: Duration::from_secs(4),
             hold_at: 30,
             hold_reaction: Duration::from_secs(1),
@@ -69,9 +77,16 @@ impl Default for Config {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     refused: Distinct,
+    /// It registered with the bare address where the site's phones use a name.
+    bare_address: bool,
 }
 
 impl State {
+    /// The source asked the bare address.
+    pub fn asked_bare_address(&mut self) {
+        self.bare_address = true;
+    }
+
     /// Counts an identity; `logged_in` is how many logged in from here lately.
     pub fn refuse(
         &mut self,
@@ -82,7 +97,7 @@ impl State {
         now: Time,
     ) -> Tally {
         self.refused.note(identity, proven, now);
-        let limits = config.limits.raised(logged_in);
+        let limits = self.limits(config).raised(logged_in);
         let fired = self.refused.reaches(limits, now).map(|proof| {
             let count = self.refused.count(limits.window, now);
             Fired::new(
@@ -97,6 +112,14 @@ impl State {
     }
 
     pub fn progress(&self, config: &Config, now: Time) -> Progress {
-        self.refused.progress(config.limits, now)
+        self.refused.progress(self.limits(config), now)
+    }
+
+    fn limits(&self, config: &Config) -> Limits {
+        if self.bare_address {
+            config.limits.lowered(config.bare_address)
+        } else {
+            config.limits
+        }
     }
 }

@@ -62,6 +62,8 @@ pub struct Job {
     pub method: &'static str,
     pub user: String,
     pub target: String,
+    /// The host of the request URI.
+    pub host: &'static str,
     pub login: Login,
     pub username: Option<String>,
     pub acknowledges: bool,
@@ -84,6 +86,7 @@ impl Job {
             method,
             user: user.to_owned(),
             target: String::new(),
+            host: "198.51.100.1",
             login: Login::Never,
             username: None,
             acknowledges: true,
@@ -571,8 +574,8 @@ impl Scene {
 
 fn uri(job: &Job) -> String {
     match job.target.as_str() {
-        "" => "sip:198.51.100.1".to_owned(),
-        target => format!("sip:{target}@198.51.100.1"),
+        "" => format!("sip:{}", job.host),
+        target => format!("sip:{target}@{}", job.host),
     }
 }
 

@@ -81,6 +81,8 @@ detectors! {
         window: Window = limits.window;
         /// Different identities within a day.
         per_day: u32 = limits.in_day;
+        /// How many fewer for a source that registers with the bare address, where phones use a name.
+        bare_address: u32 = bare_address, at least 0;
         /// How long credentials may take after a challenge.
         follow: Span = follow;
         /// Outstanding identities at which the source is held.
