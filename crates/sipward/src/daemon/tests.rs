@@ -219,6 +219,24 @@ fn a_flood_that_the_kernel_counted_becomes_a_ban() {
     assert_eq!(why.bans[0].detector.as_deref(), Some("rate-exceeded"));
 }
 
+/// The kernel's walk ends at the first.
+#[test]
+fn a_likely_signature_in_front_hides_no_certain_one() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let both = scan("203.0.113.7", "rfc3261-host-to");
+    let one = Event {
+        sample: b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nTo: <sip:bob@biloxi.com>\r\n\r\n".to_vec(),
+        ..scan("203.0.113.8", "rfc3261-host-to")
+    };
+    bench.shield.state().events.extend([both, one]);
+    turn(&mut guard);
+    assert_eq!(bench.enforced(), [net("203.0.113.7/32")]);
+    let bans = guard.bans(BansQuery::default()).unwrap();
+    let name = "sipvicious-friendly-scanner";
+    assert_eq!(bans[0].signature.as_deref(), Some(name));
+}
+
 #[test]
 fn what_a_signature_hits_is_counted_shown_and_remembered() {
     let name = "sipvicious-friendly-scanner";
