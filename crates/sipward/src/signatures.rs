@@ -282,7 +282,7 @@ mod tests {
     use test_case::test_case;
 
     use super::{compile, load, try_feed};
-    use crate::{config, feeds};
+    use crate::{config, feeds::tests::take_for_test};
 
     fn signatures(overrides: &str) -> config::Signatures {
         toml::from_str(overrides).unwrap()
@@ -350,7 +350,7 @@ mod tests {
         };
         let (builtin, _) = compile(&config::Signatures::default()).unwrap();
         let file = |name: &str| folder.path().join(name);
-        let take = |name: &str, text: &str| feeds::take_for_test(folder.path(), name, text);
+        let take = |name: &str, text: &str| take_for_test(folder.path(), name, text);
         take("a", &feed(["a.scanner".to_owned()]));
         take("b", "");
         fs::write(file("b.toml"), b"[[signature]]\nname = \xff\n").unwrap();

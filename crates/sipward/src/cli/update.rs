@@ -218,7 +218,8 @@ impl Taken {
             ));
         }
         if updated.more {
-            notes.push("the list has more pages than one update may ask for".to_owned());
+            notes.push("the list has more pages than one update may ask for: the next one, in 2 minutes, goes on there"
+                    .to_owned());
         }
         let spared = self.spared();
         if spared > 0 {

@@ -25,7 +25,7 @@ use crate::{
         server::{Task, call},
     },
     exit::Failure,
-    feeds::{self, Plan, Update, Updated},
+    feeds::{self, Had, Plan, Update, Updated},
     signatures,
 };
 
@@ -159,13 +159,13 @@ impl Keeper {
         };
         let before = self.plan(folder, feed).clone();
         match (&before.error, &tried) {
-            (Some(_), Ok(())) => tracing::info!("feed {name}: it is there again"),
+            (Some(_), Ok(_)) => tracing::info!("feed {name}: it is there again"),
             (Some(same), Err(why)) if same == why => {}
             (_, Err(why)) => {
                 let why = escape(why.as_bytes());
                 tracing::warn!("feed {name}: {why}; the list before stays");
             }
-            (None, Ok(())) => {}
+            (None, Ok(_)) => {}
         }
         let plan = feeds::put_off(before, feed, tried, clock::now(), chance());
         self.plans.insert(name.clone(), plan.clone());
@@ -177,7 +177,7 @@ impl Keeper {
     }
 
     /// Has a list's signatures and bans in force.
-    async fn bring(&self, updated: Updated, lasts: Duration) -> Result<(), Failure> {
+    async fn bring(&self, updated: Updated, lasts: Duration) -> Result<Had, Failure> {
         if updated.changed {
             swap_signatures(&self.tasks).await?;
         }
@@ -199,7 +199,7 @@ impl Keeper {
                 all.spared,
             );
         }
-        Ok(())
+        Ok(if updated.more { Had::Part } else { Had::All })
     }
 
     async fn ban(

@@ -115,7 +115,11 @@ impl Part<'_> {
     fn of(self, uri: &Uri) -> Result<Uri, String> {
         let whole = match self {
             Self::Whole => return Ok(uri.clone()),
-            Self::Page(name) => format!("{}/{name}", uri.to_string().trim_end_matches('/')),
+            Self::Page(name) => {
+                // The server chose it, and nothing else of the address.
+                let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+                format!("{}/{name}", uri.to_string().trim_end_matches('/'))
+            }
             Self::Signature => {
                 let whole = uri.to_string();
                 match whole.split_once('?') {

@@ -12,7 +12,7 @@ use super::store;
 /// Requests for one list at most …
 pub const MOST: usize = 11;
 /// … within this time.
-const WITHIN: Duration = Duration::from_secs(120);
+pub const WITHIN: Duration = Duration::from_secs(120);
 /// The book of all lists, in the folder of feeds.
 const FILE: &str = "requests.json";
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sipward_engine::Time;
 
-use super::Plan;
+use super::{Plan, requests::WITHIN};
 use crate::{clock, config};
 
 /// The first wait after a failure, where the list is not asked for more often anyway.
@@ -19,19 +19,29 @@ pub fn due(plan: &Plan, feed: &config::Feed, now: Time) -> Time {
     at_most(plan.next.map(clock::time), feed.every.duration(), now)
 }
 
+/// How much of a list came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Had {
+    /// All of it.
+    All,
+    /// As much as may be asked for at once.
+    Part,
+}
+
 /// The plan after a try: what was wrong with it, if anything was, and when the next one is. `chance`
 /// is any number.
 #[must_use]
 pub fn put_off(
     plan: Plan,
     feed: &config::Feed,
-    tried: Result<(), String>,
+    tried: Result<Had, String>,
     now: Time,
     chance: u16,
 ) -> Plan {
     let every = feed.every.duration();
     let (failures, error, next) = match tried {
-        Ok(()) => (0, None, after_success(now, every, chance)),
+        Ok(Had::All) => (0, None, after_success(now, every, chance)),
+        Ok(Had::Part) => (0, None, after_success(now, every.min(WITHIN), chance)),
         Err(why) => {
             let failures = plan.failures.saturating_add(1);
             (
@@ -80,7 +90,7 @@ mod tests {
     use sipward_engine::Time;
     use test_case::test_case;
 
-    use super::{after_failure, after_success, at_most, put_off};
+    use super::{Had, after_failure, after_success, at_most, put_off};
     use crate::{clock, config, feeds::Plan};
 
     const NOW: Time = Time::from_secs(1_795_348_085);
@@ -145,7 +155,9 @@ mod tests {
         assert_eq!((once.failures, next(&once)), (1, 60));
         assert_eq!((twice.failures, next(&twice)), (2, 120));
         assert_eq!(twice.error.as_deref(), Some("it is not there"));
-        let had = put_off(twice, &feed, Ok(()), NOW, 0);
-        assert_eq!((had.failures, next(&had), had.error), (0, 6 * HOUR, None));
+        let had = put_off(twice, &feed, Ok(Had::All), NOW, 0);
+        assert_eq!((had.failures, next(&had), &had.error), (0, 6 * HOUR, &None));
+        let part = put_off(had, &feed, Ok(Had::Part), NOW, 0);
+        assert_eq!((part.failures, next(&part)), (0, 120));
     }
 }

@@ -1,6 +1,6 @@
 //! What the folder of feeds holds of each list: `NAME.toml`, its signatures; `NAME.netset`, its
 //! addresses; `NAME.json`, the [`Record`] without which the others are not in force; `NAME.plan`,
-//! the daemon's [`Plan`].
+//! the daemon's [`Plan`]; `NAME.part`, the addresses of a list that takes several updates.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -20,6 +20,7 @@ use crate::{clock, config};
 /// What the files of a list end in.
 pub const SIGNATURES: &str = "toml";
 pub const ADDRESSES: &str = "netset";
+pub const PART: &str = "part";
 const RECORD: &str = "json";
 const PLAN: &str = "plan";
 /// Whoever changes what others may change as well holds it.
@@ -41,6 +42,9 @@ pub struct Record {
     pub signatures: usize,
     /// Which version it is.
     pub validators: Validators,
+    /// Of a list in pages: the one at which the next update goes on.
+    #[serde(default)]
+    pub goes_on: Option<String>,
     /// When it was there last, changed or not.
     pub confirmed: Timestamp,
     /// For how long what it says is in force from then on.

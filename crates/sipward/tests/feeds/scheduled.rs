@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    thread,
     time::Duration,
 };
 
@@ -37,6 +38,7 @@ struct Asked {
     /// Of those, whom it did not answer.
     in_vain: AtomicUsize,
     addresses: AtomicUsize,
+    silent: AtomicUsize,
 }
 
 impl Asked {
@@ -68,6 +70,12 @@ impl Asked {
             "/addresses" => {
                 self.addresses.fetch_add(1, Relaxed);
                 ok(out, format!("198.51.100.99\n0.0.0.0/0\n{PBX}\n").as_bytes())
+            }
+            "/silent" => {
+                self.silent.fetch_add(1, Relaxed);
+                loop {
+                    thread::park();
+                }
             }
             other => panic!("{other}"),
         }
@@ -202,6 +210,35 @@ fn a_list_is_had_in_its_time_lapses_when_it_is_not_and_comes_back() {
         1,
         "six hours have not passed"
     );
+}
+
+#[test]
+fn nobody_waits_for_a_server_that_says_nothing() {
+    if !require(&[Need::Root]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let (asked, pbx) = (Arc::new(Asked::default()), listen(&lab));
+    let port = asked.serve(&lab);
+    let mut guard = start(
+        &lab,
+        &format!(
+            "[[signatures.feed]]\nurl = \"http://127.0.0.1:{port}/silent\"\nname = \"silent\"\n"
+        ),
+    );
+    until("the server to be asked", || asked.silent.load(Relaxed) > 0);
+    assert!(!arrives(&lab, &pbx, "friendly-scanner", ATTACKER));
+    let banned = format!("{ATTACKER}/32");
+    until("the ban of the scanner", || guard.bans(&banned).unwrap());
+    let silent = feed(&guard, "silent");
+    assert_eq!(
+        silent["next"],
+        Value::Null,
+        "it is waited for all the time: {silent}"
+    );
+    assert_eq!(silent["error"], Value::Null, "{silent}");
+    let stopped = guard.stop().unwrap();
+    assert!(stopped.status.success(), "{}", stopped.stderr);
 }
 
 #[test]

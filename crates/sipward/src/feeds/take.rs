@@ -1,0 +1,271 @@
+//! Taking a list in: what is asked for, what is believed, and what then takes the place of the list
+//! before. Whatever fails changes nothing.
+
+use std::{fs, io, path::Path};
+
+use ipnet::IpNet;
+use sipward_feed::List;
+
+use super::{
+    Key, OPEN, Update, Updated, Validators, entries,
+    fetch::{Fetched, Part, Source, fetch},
+    is_open, requests,
+    store::{self, Record, record},
+};
+use crate::{clock, config, ledger::Ledger, signatures};
+
+/// What is said instead of a twelfth request.
+const TOO_OFTEN: &str = "asked for 11 times within 2 minutes, and APIBAN allows no more: it can be \
+                         asked for again in 2 minutes";
+
+/// Takes a list in, where the daemon could have it in force beside what `config` names.
+///
+/// # Errors
+/// One line: what is wrong. The list before stays.
+pub fn update(
+    asked: &Update<'_>,
+    folder: &Path,
+    config: &config::Signatures,
+) -> Result<Updated, String> {
+    if asked.terms.promote && is_open(asked.from, &asked.terms) {
+        return Err(OPEN.to_owned());
+    }
+    let before = record(folder, asked.name).filter(|before| before.from == asked.from);
+    let same = before
+        .as_ref()
+        .filter(|before| !asked.force && before.terms == asked.terms);
+    let known = same.map(|before| before.validators.clone());
+    let known = known.unwrap_or_default();
+    let begins = match same.and_then(|before| before.goes_on.as_deref()) {
+        Some(page) => Part::Page(page),
+        None => Part::Whole,
+    };
+    let fetched = pages(asked, folder, begins, &known)?;
+    let record = Record {
+        from: asked.from.to_owned(),
+        terms: asked.terms.clone(),
+        subscribed: config.feeds.iter().any(|feed| feed.name() == asked.name),
+        entries: before.as_ref().map_or(0, |before| before.entries),
+        signatures: before.as_ref().map_or(0, |before| before.signatures),
+        validators: known,
+        goes_on: None,
+        confirmed: clock::timestamp(clock::now()),
+        keep_seconds: asked.keep.as_secs(),
+    };
+    match fetched {
+        Some(pages) if pages.goes_on.is_some() => go_on(asked.name, folder, pages, record),
+        Some(pages) => take(asked, folder, config, pages, record),
+        None => confirm(asked.name, folder, &record),
+    }
+}
+
+/// Nothing has changed: signatures stay, and bans begin anew.
+fn confirm(name: &str, folder: &Path, record: &Record) -> Result<Updated, String> {
+    let _held = store::hold(folder).map_err(|error| cannot_write(folder, &error))?;
+    store::write_record(folder, name, record).map_err(|error| cannot_write(folder, &error))?;
+    Ok(Updated {
+        name: name.to_owned(),
+        signatures: record.signatures,
+        prefixes: addresses(folder, name, store::ADDRESSES),
+        ..Updated::default()
+    })
+}
+
+/// The addresses in a file of a list; none where it is not there.
+fn addresses(folder: &Path, name: &str, ending: &str) -> Vec<IpNet> {
+    let text = fs::read(store::path(folder, name, ending)).unwrap_or_default();
+    sipward_feed::read(&text).map_or_else(|_| Vec::new(), |list| list.prefixes)
+}
+
+fn netset(prefixes: &[IpNet]) -> String {
+    prefixes
+        .iter()
+        .map(|prefix| format!("{prefix}\n"))
+        .collect()
+}
+
+/// The list goes on: the one before stays, and what came of this one waits for the rest.
+fn go_on(name: &str, folder: &Path, pages: Pages, before: Record) -> Result<Updated, String> {
+    let record = Record {
+        goes_on: pages.goes_on,
+        // They are of the first page.
+        validators: Validators::default(),
+        ..before
+    };
+    let write = || {
+        let _held = store::hold(folder)?;
+        let part = store::path(folder, name, store::PART);
+        store::replace(&part, &netset(&pages.list.prefixes))?;
+        store::write_record(folder, name, &record)
+    };
+    write().map_err(|error| cannot_write(folder, &error))?;
+    Ok(Updated {
+        name: name.to_owned(),
+        changed: true,
+        signatures: record.signatures,
+        more: true,
+        prefixes: pages.list.prefixes,
+        ..Updated::default()
+    })
+}
+
+fn take(
+    asked: &Update<'_>,
+    folder: &Path,
+    config: &config::Signatures,
+    pages: Pages,
+    before: Record,
+) -> Result<Updated, String> {
+    let Pages {
+        list, validators, ..
+    } = pages;
+    if list.is_empty() {
+        return Err("nothing in it says anything".to_owned());
+    }
+    if !asked.force && sipward_feed::shrinks(before.entries, list.len()) {
+        return Err(format!(
+            "{} entries, {} before: it may be broken; --force takes it all the same",
+            list.len(),
+            before.entries
+        ));
+    }
+    let logged_in = if asked.terms.promote {
+        let state_dir = folder.parent().unwrap_or(folder);
+        Some(Ledger::user_agents_in(state_dir).map_err(|failure| failure.text)?)
+    } else {
+        None
+    };
+    let entries = entries::of(asked.name, &list, logged_in.as_deref())?;
+    let file = store::path(folder, asked.name, store::SIGNATURES);
+    let text = entries.taken.to_toml().map_err(|error| error.to_string())?;
+    signatures::try_feed(config, &file, &text).map_err(|error| error.to_string())?;
+
+    let record = Record {
+        entries: list.len(),
+        signatures: entries.taken.iter().len(),
+        validators,
+        ..before
+    };
+    let netset = netset(&list.prefixes);
+    let write = || {
+        let _held = store::hold(folder)?;
+        store::replace(&file, &text)?;
+        store::replace(&store::path(folder, asked.name, store::ADDRESSES), &netset)?;
+        store::write_record(folder, asked.name, &record)
+    };
+    write().map_err(|error| cannot_write(folder, &error))?;
+    Ok(Updated {
+        name: asked.name.to_owned(),
+        changed: true,
+        signatures: record.signatures,
+        promoted: entries.promoted,
+        refused: entries.refused,
+        refused_first: entries.refused_first,
+        unread: list.unread.count,
+        more: false,
+        prefixes: list.prefixes,
+    })
+}
+
+fn cannot_write(folder: &Path, error: &io::Error) -> String {
+    format!("cannot write to {}: {error}", folder.display())
+}
+
+/// The next update takes the list anew, whatever the server says of it.
+pub fn forget(folder: &Path, name: &str) {
+    let Some(record) = record(folder, name) else {
+        return;
+    };
+    let record = Record {
+        validators: Validators::default(),
+        ..record
+    };
+    // Where nothing can be written, nothing was taken.
+    let _ = store::write_record(folder, name, &record);
+}
+
+/// A list with all pages that one update may ask for, and those that the updates before had.
+struct Pages {
+    list: List,
+    /// None of a list that takes several updates.
+    validators: Validators,
+    /// The page that follows.
+    goes_on: Option<String>,
+}
+
+/// The list from one of its pages on; none where nothing has changed.
+fn pages(
+    asked: &Update<'_>,
+    folder: &Path,
+    begins: Part<'_>,
+    known: &Validators,
+) -> Result<Option<Pages>, String> {
+    let source = Source::new(asked.from, asked.ca_file, asked.longest)?;
+    let cannot = |error: io::Error| cannot_write(folder, &error);
+    let most = if source.is_web() {
+        requests::left(folder, asked.from, clock::now()).map_err(cannot)?
+    } else {
+        requests::MOST
+    };
+    let ask = |part: Part<'_>, known: &Validators| {
+        if source.is_web() && !requests::take(folder, asked.from, clock::now()).map_err(cannot)? {
+            return Err(TOO_OFTEN.to_owned());
+        }
+        fetch(&source, part, known)
+    };
+    let (bytes, validators) = match ask(begins, known)? {
+        Fetched::NotModified => return Ok(None),
+        Fetched::Body { bytes, validators } => (bytes, validators),
+    };
+    if let Some(key) = &asked.terms.key {
+        prove(key, &bytes, &source)?;
+    }
+    let mut list = sipward_feed::read(&bytes).map_err(|error| error.to_string())?;
+    let mut next = list.next.take();
+    if next.is_some() && asked.terms.key.is_some() {
+        return Err("a list of several pages has no signature of its whole".to_owned());
+    }
+    for _ in 1..most {
+        let Some(page) = next.take() else { break };
+        let Fetched::Body { bytes, .. } = ask(Part::Page(&page), &Validators::default())? else {
+            break;
+        };
+        let read = sipward_feed::read(&bytes).map_err(|error| error.to_string())?;
+        list.prefixes.extend(read.prefixes);
+        next = read.next.filter(|next| *next != page);
+    }
+    if next.is_some() && most < requests::MOST {
+        // A list cut short by what was asked before is not what the server has.
+        return Err(TOO_OFTEN.to_owned());
+    }
+    if begins != Part::Whole {
+        list.prefixes
+            .extend(addresses(folder, asked.name, store::PART));
+        list.prefixes.sort();
+        list.prefixes.dedup();
+    }
+    if list.len() > sipward_feed::MOST_ENTRIES {
+        return Err(sipward_feed::Error::TooMany.to_string());
+    }
+    let in_one = begins == Part::Whole && next.is_none();
+    Ok(Some(Pages {
+        list,
+        validators: if in_one {
+            validators
+        } else {
+            Validators::default()
+        },
+        goes_on: next,
+    }))
+}
+
+/// Has the list's signature fetched, and believes it or not.
+fn prove(key: &Key, bytes: &[u8], source: &Source) -> Result<(), String> {
+    let unsigned = |why: String| format!("its signature (.minisig) does not hold: {why}");
+    match fetch(source, Part::Signature, &Validators::default()).map_err(unsigned)? {
+        Fetched::Body {
+            bytes: signature, ..
+        } => key.verify(bytes, &signature).map_err(unsigned),
+        Fetched::NotModified => Err(unsigned("it is not there".to_owned())),
+    }
+}
