@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use test_case::test_case;
 
 use crate::{
-    server::{ok, serve},
+    server::{has_it, not_modified, ok, serve},
     update,
 };
 
@@ -44,7 +44,15 @@ fn only_what_no_genuine_device_sends_is_more_than_evidence(
     list: &'static str,
     promoted: &[(&str, &str)],
 ) {
-    let port = serve(None, Box::new(move |_, out| ok(out, list.as_bytes())));
+    let port = serve(
+        None,
+        Box::new(move |head, out| {
+            if has_it(head) {
+                return not_modified(out);
+            }
+            ok(out, list.as_bytes())
+        }),
+    );
     let from = format!("http://127.0.0.1:{port}/list");
     let state = TempDir::new().unwrap();
     let run = update(state.path(), &from, &[]);
