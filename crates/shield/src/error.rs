@@ -20,12 +20,19 @@ pub enum Error {
     NoInterface(String),
     /// Another XDP program stands on the interface.
     #[error(
-        "interface {interface}: another XDP program is attached (`ip link show {interface}` shows its id); sipward never evicts it"
+        "interface {interface}: another XDP program is attached: {by}; sipward never evicts it"
     )]
     Occupied {
         /// The interface.
         interface: String,
+        /// The program, as [`crate::xdp::occupant`] tells it.
+        by: String,
     },
+    /// The interface has no Ethernet frames, which are all that the program reads.
+    #[error(
+        "interface {0}: its frames are not Ethernet's, as those of tun and ppp are not, and XDP cannot judge them: take --backend nftables"
+    )]
+    NotEthernet(String),
     /// The interface refuses the mode that was asked for.
     #[error("interface {interface} refuses {mode} XDP ({reason}): {hint}")]
     Attach {

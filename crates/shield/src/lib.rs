@@ -10,6 +10,7 @@ mod cover;
 mod delegate;
 mod entries;
 mod error;
+mod interfaces;
 mod listed;
 mod maps;
 pub mod nftables;
@@ -22,6 +23,7 @@ mod types;
 pub mod xdp;
 
 pub use error::Error;
+pub use interfaces::LinkWatch;
 pub use raw::RawSender;
 pub use simulator::{Judgement, Simulator};
 pub use sys::probe;

@@ -9,7 +9,8 @@
 //! all that was in it.
 
 mod events;
-mod netlink;
+mod interfaces;
+pub(crate) mod netlink;
 mod nflog;
 mod ruleset;
 mod sets;
@@ -29,6 +30,7 @@ use sipward_signature::Tables;
 
 use self::{
     events::Seen,
+    interfaces::Interfaces,
     netlink::{Change, Message, Socket},
     nflog::Listener,
     ruleset::{BANS_MAX, ENTRY, LAYOUT, TAP_CHAINS},
@@ -56,7 +58,7 @@ const EVENTS_AT_ONCE: usize = 1024;
 pub struct Nftables {
     socket: RefCell<Socket>,
     events: Listener,
-    interfaces: Vec<String>,
+    interfaces: Interfaces,
     /// Rules of each chain, as we have made them; none while nothing is attached.
     rules: Option<BTreeMap<String, usize>>,
     sets: BTreeSet<Set>,
@@ -77,18 +79,7 @@ impl Nftables {
     /// Another sipward uses it; a kernel without nf_tables or nfnetlink_log; no `nft`; no
     /// permission (CAP_NET_ADMIN).
     pub fn open(interfaces: &[String]) -> Result<Self, Error> {
-        for name in interfaces {
-            if crate::sys::interface_index(name).is_none() {
-                return Err(Error::NoInterface(name.clone()));
-            }
-            // nft would read these as its own; `*` stands for many interfaces.
-            if name.contains(['"', '\\', '*']) {
-                return Err(Error::Nftables {
-                    what: format!("the name of interface {name:?} cannot be written in a rule"),
-                    source: io::ErrorKind::InvalidInput.into(),
-                });
-            }
-        }
+        let interfaces = Interfaces::named(interfaces)?;
         let mut socket = Socket::open().map_err(failed(CANNOT))?;
         let chains = chains(&mut socket).map_err(failed(CANNOT))?;
         // Who listens owns the table.
@@ -96,7 +87,7 @@ impl Nftables {
         let mut table = Self {
             socket: RefCell::new(socket),
             events,
-            interfaces: interfaces.to_vec(),
+            interfaces,
             rules: None,
             sets: BTreeSet::new(),
             policy: None,
@@ -180,9 +171,16 @@ impl Nftables {
         Ok(rules)
     }
 
-    fn is_attached(&self) -> bool {
+    fn has_rules(&self) -> bool {
         let wanted = self.rules.as_ref();
         wanted.is_some_and(|wanted| self.own_rules().is_ok_and(|found| found == *wanted))
+    }
+
+    /// Has the packets of the interfaces judged, as these are called now.
+    fn enter(&mut self) -> Result<(), Error> {
+        run_nft(&ruleset::entry(self.interfaces.look()))?;
+        self.rules = Some(self.own_rules()?);
+        Ok(())
     }
 
     /// Makes the whole table anew, with all that was in it; it judges packets last of all.
@@ -229,9 +227,7 @@ impl Nftables {
             ));
         }
         self.transact(messages)?;
-        run_nft(&ruleset::entry(&self.interfaces))?;
-        self.rules = Some(self.own_rules()?);
-        Ok(())
+        self.enter()
     }
 
     fn transact(&mut self, messages: Vec<(Change, Message)>) -> Result<(), Error> {
@@ -456,13 +452,12 @@ impl Shield for Nftables {
     }
 
     fn interfaces(&self) -> Result<Vec<GuardedInterface>, Error> {
-        let attached = self.is_attached();
-        let guarded = |name: &String| GuardedInterface {
-            name: name.clone(),
-            mode: None,
-            attached,
-        };
-        Ok(self.interfaces.iter().map(guarded).collect())
+        let has_rules = self.has_rules();
+        let mut guarded = self.interfaces.guarded();
+        for interface in &mut guarded {
+            interface.attached &= has_rules;
+        }
+        Ok(guarded)
     }
 
     fn drain_events(&mut self, sink: &mut dyn FnMut(Event)) -> usize {
@@ -479,14 +474,20 @@ impl Shield for Nftables {
     }
 
     fn attach(&mut self) -> Result<Vec<String>, Error> {
-        run_nft(&ruleset::entry(&self.interfaces))?;
-        self.rules = Some(self.own_rules()?);
+        self.enter()?;
         Ok(std::mem::take(&mut self.notes))
     }
 
     fn reattach(&mut self) -> Result<Vec<String>, Error> {
-        if self.rules.is_none() || self.is_attached() {
+        if self.rules.is_none() {
             return Ok(Vec::new());
+        }
+        if self.has_rules() {
+            if self.interfaces.are_called_so() {
+                return Ok(Vec::new());
+            }
+            self.enter()?;
+            return Ok(vec![format!("the rules are for {} now", self.interfaces)]);
         }
         self.rebuild()?;
         Ok(vec![format!(

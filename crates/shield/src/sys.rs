@@ -114,7 +114,8 @@ pub fn detach_pinned_link(pin: &Path) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut request).map(drop)
 }
 
-fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
+/// What is pinned there, whatever it is.
+pub fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let mut request = PathRequest {
         path: path.as_ptr().addr() as u64,

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use sipward_signature::Tables;
 
+use crate::interfaces::{Present, Wanted};
+
 /// Nanoseconds of the kernel's boot clock (`CLOCK_BOOTTIME`), which goes on in suspend, so that a
 /// ban lapses at the right moment with the daemon dead or the machine asleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -267,12 +269,30 @@ pub enum XdpMode {
 /// An interface that is guarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardedInterface {
-    /// Its name.
+    /// Its name, the wanted one where it is not there.
     pub name: String,
-    /// How the program is attached; none where nftables guards.
+    /// The name that is to be guarded; another than [`Self::name`] once that was changed.
+    pub wanted: String,
+    /// Whether there is such an interface.
+    pub is_present: bool,
+    /// How the program is attached; none where it is not, and where nftables guards.
     pub mode: Option<XdpMode>,
-    /// False when the link was severed, or another program stands in its place.
+    /// Whether what comes in there is judged; false where nothing can.
     pub attached: bool,
+}
+
+impl GuardedInterface {
+    /// Not guarded so far.
+    pub(crate) fn of(wanted: &Wanted, present: Option<Present>) -> Self {
+        let is_present = present.is_some();
+        Self {
+            name: present.map_or_else(|| wanted.name.clone(), |present| present.name),
+            wanted: wanted.name.clone(),
+            is_present,
+            mode: None,
+            attached: false,
+        }
+    }
 }
 
 /// What enforces bans, limits and signatures: [`crate::xdp::Xdp`] on interfaces,

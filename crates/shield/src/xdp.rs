@@ -1,27 +1,35 @@
 //! The program on real interfaces. Maps and links are pinned, so that protection outlives the
 //! daemon; a later start adopts what fits and replaces the rest without a gap.
 
+mod occupant;
+mod pins;
+
 use std::{
     error::Error as StdError,
-    ffi::CStr,
-    fs, io,
     os::fd::{AsFd as _, BorrowedFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use aya::{
     Ebpf,
-    maps::MapInfo,
     programs::{
         links::{FdLink, PinnedLink},
         xdp::{XdpLink, XdpMode as AyaMode},
     },
 };
 
+use self::{
+    occupant::Occupants,
+    pins::{
+        discard_misfits, in_pin, pinned_links, prepare, remove_pins, remove_pins_without_links,
+        take_off,
+    },
+};
+pub use self::{occupant::occupant, pins::remove_leftovers};
 use crate::{
     Error, GuardedInterface, XdpMode,
-    abi::{LAYOUT, MapShape, PINNED_MAPS},
     delegate::shield_by_maps,
+    interfaces::{self, Present, Wanted},
     maps::Maps,
     program,
     sys::{self, XdpLinkState},
@@ -32,7 +40,6 @@ use crate::{
 const GENERIC_IS_BETTER: &[&str] = &["veth", "bridge", "802.1Q VLAN Support"];
 
 const BPF_FS: &str = "/sys/fs/bpf";
-const BPF_FS_C: &CStr = c"/sys/fs/bpf";
 /// Begins the name of a link's pin; the interface's index and the mode follow.
 const LINK: &str = "link-";
 
@@ -42,7 +49,7 @@ pub struct Options {
     /// The folder of the pins, on a BPF file system; made where it is not there. No name in it
     /// may have a dot: the BPF file system answers EPERM.
     pub pin_dir: PathBuf,
-    /// The interfaces to guard.
+    /// The interfaces to guard; one that is not there is guarded once it is.
     pub interfaces: Vec<Interface>,
 }
 
@@ -60,12 +67,15 @@ pub struct Xdp {
     ebpf: Ebpf,
     maps: Maps,
     pins: PathBuf,
-    wanted: Vec<Interface>,
+    wanted: Vec<Wanted>,
+    modes: Vec<Option<XdpMode>>,
     links: Vec<Link>,
+    occupants: Occupants,
     notes: Vec<String>,
 }
 
 struct Link {
+    /// Its name when the program was put on it.
     interface: String,
     mode: XdpMode,
     state: XdpLinkState,
@@ -100,13 +110,8 @@ impl Xdp {
     /// by the same maps until then. If that never comes and there is none, no pin stays behind.
     ///
     /// # Errors
-    /// See [`Error`]; an interface that does not exist is one.
+    /// See [`Error`].
     pub fn open(options: &Options) -> Result<Self, Error> {
-        for interface in &options.interfaces {
-            if sys::interface_index(&interface.name).is_none() {
-                return Err(Error::NoInterface(interface.name.clone()));
-            }
-        }
         sys::probe()?;
         let pins = prepare(&options.pin_dir)?;
         let mut notes = Vec::new();
@@ -120,8 +125,18 @@ impl Xdp {
             ebpf,
             maps,
             pins,
-            wanted: options.interfaces.clone(),
+            wanted: options
+                .interfaces
+                .iter()
+                .map(|interface| Wanted::named(&interface.name))
+                .collect(),
+            modes: options
+                .interfaces
+                .iter()
+                .map(|interface| interface.mode)
+                .collect(),
             links: Vec::new(),
+            occupants: Occupants::default(),
             notes,
         })
     }
@@ -132,24 +147,34 @@ impl Xdp {
         self.maps.events().as_fd()
     }
 
+    /// The interfaces that are wanted and there, under their present names.
+    fn present(&mut self) -> Vec<(Interface, u32)> {
+        self.wanted.iter_mut().for_each(Wanted::look);
+        let modes = self.wanted.iter().zip(&self.modes);
+        modes
+            .filter_map(|(wanted, mode)| {
+                let Present { index, name } = wanted.present(&self.wanted)?;
+                Some((Interface { name, mode: *mode }, index))
+            })
+            .collect()
+    }
+
     /// Puts the new program into the links of an earlier start that guard a wanted interface in the
     /// wanted mode, and returns the pins of the others, with the interface if there still is one.
-    fn adopt_links(&mut self) -> Result<Vec<Unwanted>, Error> {
-        let wanted = self.wanted.clone();
+    fn adopt_links(&mut self, wanted: &[(Interface, u32)]) -> Result<Vec<Unwanted>, Error> {
         let mut unwanted = Vec::new();
         for (pin, mode) in pinned_links(&self.pins)? {
-            let name = sys::pinned_link_state(&pin)
-                .ok()
-                .and_then(|state| sys::interface_name(state.ifindex));
+            let state = sys::pinned_link_state(&pin).ok();
             let interface = wanted
                 .iter()
-                .find(|interface| Some(&interface.name) == name.as_ref())
+                .find(|(_, index)| state.is_some_and(|state| state.ifindex == *index))
+                .map(|(interface, _)| interface)
                 .filter(|interface| wanted_mode(interface).is_none_or(|wanted| wanted == mode));
             let Some(interface) = interface else {
                 unwanted.push(Unwanted {
                     pin,
                     mode,
-                    interface: name,
+                    interface: state.and_then(|state| sys::interface_name(state.ifindex)),
                 });
                 continue;
             };
@@ -179,29 +204,50 @@ impl Xdp {
         self.keep(interface, mode, held, pin, adopted)
     }
 
-    /// Mends a link that no longer guards; the mended one comes last.
-    fn mend(&mut self, index: usize) -> Result<Option<String>, Error> {
-        let Some(link) = self.links.get(index).filter(|link| !link.is_attached()) else {
-            return Ok(None);
+    /// Puts the program on an interface where it is missing.
+    fn mend(&mut self, interface: &Interface, ifindex: u32) -> Result<Option<String>, Error> {
+        let name = &interface.name;
+        let on = |link: &Link| link.state.ifindex == ifindex;
+        let Some(at) = self.links.iter().position(on) else {
+            self.attach_to(interface)?;
+            return Ok(Some(format!("{name}: is there, and guarded")));
         };
-        let (name, mode, pin) = (link.interface.clone(), link.mode, link.pin.clone());
-        if sys::interface_index(&name).is_none() {
+        if self.links[at].is_attached() {
             return Ok(None);
         }
-        let note = if link.is_on_interface() {
+        let (mode, pin) = (self.links[at].mode, self.links[at].pin.clone());
+        let note = if self.links[at].is_on_interface() {
             self.update(name.clone(), mode, pin, false)?;
             format!("{name}: another program stood in the place of the shield, which is back")
         } else {
             take_off(&pin)?;
-            let mode = Some(mode);
             self.attach_to(&Interface {
                 name: name.clone(),
-                mode,
+                mode: Some(mode),
             })?;
             format!("{name}: the shield had been taken off, and is back")
         };
-        self.links.swap_remove(index);
+        // The mended one is the last.
+        self.links.swap_remove(at);
         Ok(Some(note))
+    }
+
+    /// Lets go of interfaces that are gone, or whose name another one bears.
+    fn release(&mut self, present: &[(Interface, u32)]) -> Result<Vec<String>, Error> {
+        let is_wanted = |link: &mut Link| {
+            present
+                .iter()
+                .any(|(_, index)| *index == link.state.ifindex)
+        };
+        let mut notes = Vec::new();
+        for link in self.links.extract_if(.., |link| !is_wanted(link)) {
+            take_off(&link.pin)?;
+            notes.push(format!(
+                "{}: the one before is no longer guarded",
+                link.interface
+            ));
+        }
+        Ok(notes)
     }
 
     /// Attaches to an interface that no link of an earlier start guards as it should. One that
@@ -229,6 +275,11 @@ impl Xdp {
     }
 
     fn attach_to(&mut self, interface: &Interface) -> Result<(), Error> {
+        let ifindex = sys::interface_index(&interface.name)
+            .ok_or_else(|| Error::NoInterface(interface.name.clone()))?;
+        if interfaces::Link::of(ifindex).is_ok_and(|link| !link.is_ethernet) {
+            return Err(Error::NotEthernet(interface.name.clone()));
+        }
         let first = wanted_mode(interface).unwrap_or(XdpMode::Native);
         let (link, mode) = match self.create_link(&interface.name, first) {
             Ok(link) => (link, first),
@@ -236,18 +287,14 @@ impl Xdp {
             Err(Error::Attach { reason, .. })
                 if interface.mode.is_none() && first == XdpMode::Native =>
             {
+                let link = self.create_link(&interface.name, XdpMode::Generic)?;
                 self.notes
                     .push(format!("{}: no native XDP ({reason})", interface.name));
-                (
-                    self.create_link(&interface.name, XdpMode::Generic)?,
-                    XdpMode::Generic,
-                )
+                (link, XdpMode::Generic)
             }
             Err(error) => return Err(error),
         };
         let failed = |error: &(dyn StdError + 'static)| refused(&interface.name, mode, error);
-        let ifindex = sys::interface_index(&interface.name)
-            .ok_or_else(|| Error::NoInterface(interface.name.clone()))?;
         let pin = self
             .pins
             .join(format!("{LINK}{ifindex}-{}", mode_name(mode)));
@@ -265,10 +312,12 @@ impl Xdp {
             XdpMode::Native => AyaMode::Driver,
             XdpMode::Generic => AyaMode::Skb,
         };
+        let occupants = &mut self.occupants;
         let id = program.attach(interface, aya_mode).map_err(|error| {
             match program::os_error(&error) {
                 Some(libc::EEXIST | libc::EBUSY) => Error::Occupied {
                     interface: interface.to_owned(),
+                    by: occupants.on(interface).to_owned(),
                 },
                 Some(libc::ENODEV) => Error::NoInterface(interface.to_owned()),
                 Some(libc::EPERM) => Error::NotPermitted,
@@ -309,12 +358,13 @@ impl Drop for Xdp {
 
 shield_by_maps!(Xdp {
     fn attach(&mut self) -> Result<Vec<String>, Error> {
-        let unwanted = self.adopt_links()?;
-        for interface in self.wanted.clone() {
-            if self.links.iter().any(|link| link.interface == interface.name) {
+        let present = self.present();
+        let unwanted = self.adopt_links(&present)?;
+        for (interface, ifindex) in &present {
+            if self.links.iter().any(|link| link.state.ifindex == *ifindex) {
                 continue;
             }
-            if let Err(error) = self.attach_anew(&interface, &unwanted) {
+            if let Err(error) = self.attach_anew(interface, &unwanted) {
                 for link in self.links.drain(..).filter(|link| !link.adopted) {
                     take_off(&link.pin)?;
                 }
@@ -331,24 +381,34 @@ shield_by_maps!(Xdp {
     }
 
     fn interfaces(&self) -> Result<Vec<GuardedInterface>, Error> {
-        let guarded = |link: &Link| GuardedInterface {
-            name: link.interface.clone(),
-            mode: Some(link.mode),
-            attached: link.is_attached(),
+        let guarded = |wanted: &Wanted| {
+            let present = wanted.present(&self.wanted);
+            let link = present.as_ref().and_then(|present| {
+                self.links.iter().find(|link| link.state.ifindex == present.index)
+            });
+            GuardedInterface {
+                mode: link.map(|link| link.mode),
+                attached: link.is_some_and(Link::is_attached),
+                ..GuardedInterface::of(wanted, present)
+            }
         };
-        Ok(self.links.iter().map(guarded).collect())
+        Ok(self.wanted.iter().map(guarded).collect())
     }
 
     fn reattach(&mut self) -> Result<Vec<String>, Error> {
-        let mut mended = Vec::new();
+        let present = self.present();
+        let mut notes = Vec::new();
         let mut refused = None;
-        for index in 0..self.links.len() {
-            match self.mend(index) {
-                Ok(note) => mended.extend(note),
+        for (interface, ifindex) in &present {
+            match self.mend(interface, *ifindex) {
+                Ok(note) => notes.extend(note),
                 Err(error) => refused = Some(error),
             }
         }
-        refused.map_or(Ok(mended), Err)
+        // Last, so that no interface is without the program that has only changed its name.
+        notes.extend(self.release(&present)?);
+        notes.append(&mut self.notes);
+        refused.map_or(Ok(notes), Err)
     }
 
     fn detach(&mut self) -> Result<(), Error> {
@@ -358,24 +418,6 @@ shield_by_maps!(Xdp {
         remove_pins(&self.pins)
     }
 });
-
-/// Takes away what a sipward that is no longer running has left behind. Returns whether there was
-/// anything.
-///
-/// # Errors
-/// A pin that cannot be removed.
-pub fn remove_leftovers(pin_dir: &Path) -> Result<bool, Error> {
-    let pins = pin_dir.join(format!("layout-{LAYOUT}"));
-    if !pins.is_dir() {
-        return Ok(false);
-    }
-    let links = pinned_links(&pins)?;
-    for (pin, _) in &links {
-        take_off(pin)?;
-    }
-    remove_pins(&pins)?;
-    Ok(!links.is_empty())
-}
 
 /// An interface that does not take the program, with what the administrator may try.
 fn refused(interface: &str, mode: XdpMode, error: &(dyn StdError + 'static)) -> Error {
@@ -400,75 +442,6 @@ fn refused(interface: &str, mode: XdpMode, error: &(dyn StdError + 'static)) -> 
     }
 }
 
-/// Where nothing is attached, nobody reads the maps; a failure is left for the next start to meet.
-fn remove_pins_without_links(pins: &Path) {
-    if pinned_links(pins).is_ok_and(|links| links.is_empty()) {
-        let _ = remove_pins(pins);
-    }
-}
-
-/// Removes the pinned maps and the folder, if it is then empty.
-fn remove_pins(pins: &Path) -> Result<(), Error> {
-    for map in PINNED_MAPS {
-        remove(&pins.join(map.name))?;
-    }
-    // Somebody else's file in it is left, and the folder with it.
-    let _ = fs::remove_dir(pins);
-    if let Some(parent) = pins.parent() {
-        let _ = fs::remove_dir(parent);
-    }
-    Ok(())
-}
-
-/// Makes the folder of the pins for this layout, on a BPF file system that is mounted where it
-/// is not yet.
-fn prepare(pin_dir: &Path) -> Result<PathBuf, Error> {
-    if pin_dir.starts_with(BPF_FS) && !sys::is_bpf_fs(Path::new(BPF_FS)).is_ok_and(|is| is) {
-        sys::mount_bpf_fs(BPF_FS_C).map_err(in_pin(Path::new(BPF_FS)))?;
-    }
-    let pins = pin_dir.join(format!("layout-{LAYOUT}"));
-    fs::create_dir_all(&pins).map_err(in_pin(&pins))?;
-    if !sys::is_bpf_fs(&pins).map_err(in_pin(&pins))? {
-        // Undone on a best effort: the error that counts is the wrong file system.
-        let _ = fs::remove_dir(&pins);
-        return Err(in_pin(pin_dir)(io::Error::other(
-            "not on a BPF file system",
-        )));
-    }
-    Ok(pins)
-}
-
-/// Removes pinned maps that are not of the shape that the program has: aya would adopt them as
-/// they are. The program that still uses them keeps them until its link is switched over.
-fn discard_misfits(pins: &Path, notes: &mut Vec<String>) -> Result<(), Error> {
-    let misfit = PINNED_MAPS.iter().find_map(|shape| {
-        let pin = pins.join(shape.name);
-        pin.exists()
-            .then(|| MapInfo::from_pin(&pin))
-            .and_then(|info| match info {
-                Ok(info) if fits(&info, shape) => None,
-                Ok(_) => Some(format!("{}: another shape", pin.display())),
-                Err(error) => Some(format!("{}: {error}", pin.display())),
-            })
-    });
-    let Some(misfit) = misfit else {
-        return Ok(());
-    };
-    notes.push(format!("{misfit}: all pinned maps are made anew"));
-    for shape in PINNED_MAPS {
-        remove(&pins.join(shape.name))?;
-    }
-    Ok(())
-}
-
-fn fits(info: &MapInfo, shape: &MapShape) -> bool {
-    info.map_type().is_ok_and(|kind| kind as u32 == shape.kind)
-        && info.key_size() == shape.key_size
-        && info.value_size() == shape.value_size
-        && info.max_entries() == shape.max_entries
-        && info.map_flags() == shape.flags
-}
-
 /// The mode that an interface has to have; `None`: native where the driver can.
 fn wanted_mode(interface: &Interface) -> Option<XdpMode> {
     interface.mode.or_else(|| {
@@ -479,52 +452,9 @@ fn wanted_mode(interface: &Interface) -> Option<XdpMode> {
     })
 }
 
-/// The pinned links and the modes that their names tell; the kernel does not.
-fn pinned_links(pins: &Path) -> Result<Vec<(PathBuf, XdpMode)>, Error> {
-    let mut links = Vec::new();
-    for entry in fs::read_dir(pins).map_err(in_pin(pins))? {
-        let pin = entry.map_err(in_pin(pins))?.path();
-        let name = pin
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        let Some(rest) = name.strip_prefix(LINK) else {
-            continue;
-        };
-        let mode = [XdpMode::Native, XdpMode::Generic]
-            .into_iter()
-            .find(|mode| rest.ends_with(mode_name(*mode)));
-        links.extend(mode.map(|mode| (pin.clone(), mode)));
-    }
-    links.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(links)
-}
-
 const fn mode_name(mode: XdpMode) -> &'static str {
     match mode {
         XdpMode::Native => "native",
         XdpMode::Generic => "generic",
     }
-}
-
-/// Takes the program of a pinned link off its interface, and its pin away. The kernel lets go of a
-/// link some time after its last pin and descriptor are gone, and until then the interface takes no
-/// other: on a busy machine an attach right after it was refused.
-fn take_off(pin: &Path) -> Result<(), Error> {
-    match sys::detach_pinned_link(pin) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(in_pin(pin)(error)),
-        Ok(()) | Err(_) => remove(pin),
-    }
-}
-
-fn remove(pin: &Path) -> Result<(), Error> {
-    match fs::remove_file(pin) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(in_pin(pin)(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn in_pin(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Pin { path, source }
 }

@@ -17,15 +17,17 @@ use std::{
 
 use aya::maps::{Array, Map, MapData};
 use sipward_shield::{
-    Ban, BootTime, Error, Policy, Ports, Scope, Shield as _, Target, XdpMode,
+    Ban, BootTime, Error, GuardedInterface, Policy, Ports, Scope, Shield as _, Target, XdpMode,
     xdp::{Interface, Options, Xdp},
 };
 use sipward_testkit::{
     namespace::Namespace,
+    process::wait_until,
     require::{Need, require},
 };
 
 const PBX: &str = "192.0.2.1:5060";
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A PBX's machine and a neighbour, and a folder for pins that goes with the test.
 struct Net {
@@ -60,6 +62,22 @@ impl Net {
     fn open(&self, mode: Option<XdpMode>) -> Result<Xdp, Error> {
         self.open_at(self.pin_dir.clone(), "wan", mode)
             .map(|(xdp, _)| xdp)
+    }
+
+    fn interfaces(&self, xdp: &mut Xdp) -> Vec<GuardedInterface> {
+        self.pbx.enter(|| xdp.interfaces().unwrap())
+    }
+
+    /// Looks at the interfaces again, as upon an event.
+    fn reattach(&self, xdp: &mut Xdp) -> Vec<String> {
+        self.pbx.enter(|| xdp.reattach().unwrap())
+    }
+
+    /// Pinned links.
+    fn links(&self) -> usize {
+        let pins = fs::read_dir(self.pin_dir.join("layout-1")).unwrap();
+        let names = pins.map(|pin| pin.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("link-")).count()
     }
 
     /// Opens again, and what that noted.
@@ -234,21 +252,21 @@ fn ban_and_unban(pin_dir: PathBuf) {
 #[test]
 fn the_mode_is_what_was_asked_for_and_generic_on_veth_by_default() {
     let Some(net) = Net::new() else { return };
-    let modes = |xdp: &Xdp| {
-        let list = xdp.interfaces().unwrap();
+    let modes = |xdp: &mut Xdp| {
+        let list = net.interfaces(xdp);
         list.into_iter()
             .map(|guarded| (guarded.name, guarded.mode, guarded.attached))
             .collect::<Vec<_>>()
     };
-    let xdp = net.open(None).unwrap();
+    let mut xdp = net.open(None).unwrap();
     assert_eq!(
-        modes(&xdp),
+        modes(&mut xdp),
         [("wan".to_owned(), Some(XdpMode::Generic), true)]
     );
     drop(xdp);
     let mut xdp = net.open(Some(XdpMode::Native)).unwrap();
     assert_eq!(
-        modes(&xdp),
+        modes(&mut xdp),
         [("wan".to_owned(), Some(XdpMode::Native), true)]
     );
     ban(&mut xdp);
@@ -269,8 +287,8 @@ fn native_that_was_asked_for_and_cannot_be_is_an_error() {
         "interface br0 refuses native XDP (Operation not supported (os error 95)): its driver has \
          no native XDP; take --xdp-mode generic"
     );
-    let (xdp, _) = net.open_at(net.pin_dir.clone(), "br0", None).unwrap();
-    assert_eq!(xdp.interfaces().unwrap()[0].mode, Some(XdpMode::Generic));
+    let (mut xdp, _) = net.open_at(net.pin_dir.clone(), "br0", None).unwrap();
+    assert_eq!(net.interfaces(&mut xdp)[0].mode, Some(XdpMode::Generic));
 }
 
 #[test]
@@ -315,7 +333,7 @@ fn a_start_that_fails_leaves_an_earlier_one_guarding() {
             .any(|note| note.starts_with("wan: no longer guarded")),
         "{notes:?}"
     );
-    assert!(net.reaches());
+    wait_until("the link to go with its pin", PATIENCE, || net.reaches()).unwrap();
 }
 
 #[test]
@@ -326,8 +344,14 @@ fn a_foreign_program_is_never_evicted() {
     for mode in [None, Some(XdpMode::Generic), Some(XdpMode::Native)] {
         let error = net.open(mode).err().unwrap();
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
+        let link = net.pbx.run("ip -details link show wan").unwrap();
+        let id = link.split("prog/xdp id ").nth(1).unwrap();
+        let id = id.split_whitespace().next().unwrap();
+        let pin = foreign_pins.join("layout-1/link-");
+        let whose = format!("shield (id {id}), pinned at \"{}", pin.display());
+        assert!(error.to_string().contains(&whose), "{error}: {whose}");
     }
-    assert!(foreign.interfaces().unwrap()[0].attached);
+    assert!(net.interfaces(&mut foreign)[0].attached);
     ban(&mut foreign);
     assert!(!net.reaches());
     foreign.detach().unwrap();
@@ -363,16 +387,31 @@ fn where_one_of_two_interfaces_is_taken_the_other_is_left_alone() {
 }
 
 #[test]
-fn an_interface_that_is_not_there_is_named_and_nothing_is_left_behind() {
+fn an_interface_that_is_not_there_is_awaited_and_leaves_nothing_behind() {
     let Some(net) = Net::new() else { return };
-    let error = net
-        .open_at(net.pin_dir.clone(), "wlan7", None)
-        .err()
-        .unwrap();
-    assert_eq!(
-        error.to_string(),
-        "no interface \"wlan7\" here: `ip link` lists them"
-    );
+    let (mut xdp, _) = net.open_at(net.pin_dir.clone(), "late0", None).unwrap();
+    let only = |xdp: &mut Xdp| net.interfaces(xdp).remove(0);
+    assert!(!only(&mut xdp).is_present && !only(&mut xdp).attached);
+    assert_eq!(net.reattach(&mut xdp), [""; 0]);
+    net.pbx.run("ip link add late0 type bridge").unwrap();
+    assert!(only(&mut xdp).is_present && !only(&mut xdp).attached);
+    assert_eq!(net.reattach(&mut xdp), ["late0: is there, and guarded"]);
+    assert!(only(&mut xdp).attached);
+    assert_eq!(net.links(), 1);
+    net.pbx.run("ip link del late0").unwrap();
+    net.reattach(&mut xdp);
+    assert!(!only(&mut xdp).attached);
+    assert_eq!(net.links(), 0);
+    drop(xdp);
+    assert!(!net.pin_dir.exists());
+}
+
+#[test]
+fn what_has_no_ethernet_frames_is_refused() {
+    let Some(net) = Net::new() else { return };
+    net.pbx.run("ip tuntap add dev tun0 mode tun").unwrap();
+    let error = net.open_at(net.pin_dir.clone(), "tun0", None).err();
+    assert!(matches!(error, Some(Error::NotEthernet(_))), "{error:?}");
     assert!(!net.pin_dir.exists());
 }
 
@@ -382,32 +421,54 @@ fn a_link_that_was_severed_is_seen_and_replaced() {
     let mut xdp = net.open(None).unwrap();
     ban(&mut xdp);
     net.pbx.run("ip link del wan").unwrap();
-    assert!(!xdp.interfaces().unwrap()[0].attached);
+    assert!(!net.interfaces(&mut xdp)[0].attached);
     net.wire();
     assert!(net.reaches());
     drop(xdp);
-    let xdp = net.open(None).unwrap();
-    assert!(xdp.interfaces().unwrap()[0].attached);
+    let mut xdp = net.open(None).unwrap();
+    assert!(net.interfaces(&mut xdp)[0].attached);
     assert!(!net.reaches());
 }
 
 #[test]
-fn a_renamed_interface_is_let_go() {
+fn a_renamed_interface_is_guarded_on_until_another_one_has_its_name() {
     let Some(net) = Net::new() else { return };
     let mut xdp = net.open(None).unwrap();
     ban(&mut xdp);
     net.pbx.run("ip link set wan down").unwrap();
     net.pbx.run("ip link set wan name outside").unwrap();
     net.pbx.run("ip link set outside up").unwrap();
-    assert!(xdp.interfaces().unwrap()[0].attached);
+    let only = |xdp: &mut Xdp| net.interfaces(xdp).remove(0);
+    assert_eq!(only(&mut xdp).name, "outside");
+    assert!(only(&mut xdp).attached);
+    assert_eq!(net.reattach(&mut xdp), [""; 0]);
+    assert!(!net.reaches());
     drop(xdp);
-    let (_xdp, notes) = net.open_at(net.pin_dir.clone(), "outside", None).unwrap();
+    // Under the name that it has now.
+    let (mut xdp, notes) = net.open_at(net.pin_dir.clone(), "outside", None).unwrap();
     assert!(
         notes
             .iter()
             .any(|note| note.starts_with("outside: adopted"))
     );
     assert!(!net.reaches());
+
+    net.pbx.run("ip link set outside down").unwrap();
+    net.pbx.run("ip link set outside name wan").unwrap();
+    net.pbx.run("ip link set wan up").unwrap();
+    assert_eq!(only(&mut xdp).name, "wan");
+    net.pbx.run("ip link add outside type bridge").unwrap();
+    assert!(!only(&mut xdp).attached);
+    assert_eq!(
+        net.reattach(&mut xdp),
+        [
+            "outside: is there, and guarded",
+            "outside: the one before is no longer guarded"
+        ]
+    );
+    assert!(only(&mut xdp).attached);
+    assert_eq!(net.links(), 1);
+    wait_until("the link to go with its pin", PATIENCE, || net.reaches()).unwrap();
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod guard;
 mod hep;
 mod hits;
 mod kernel_events;
+mod links;
 mod locks;
 mod logs;
 mod machine;

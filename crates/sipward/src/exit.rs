@@ -132,6 +132,7 @@ impl From<sipward_shield::Error> for Failure {
             Shield::NotPermitted
             | Shield::NoBpf(_)
             | Shield::Occupied { .. }
+            | Shield::NotEthernet(_)
             | Shield::Attach { .. }
             | Shield::Load(_)
             | Shield::Map { .. }

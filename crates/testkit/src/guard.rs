@@ -22,13 +22,16 @@ use crate::process::{Finished, Process, wait_until};
 const START: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// The daemon on a namespace's `eth0`, and the folders that outlive it, as on a machine.
+/// The daemon on a namespace's `eth0`, or on what its configuration names, and the folders that
+/// outlive it, as on a machine.
 #[derive(Debug)]
 pub struct Guard<'a> {
     program: PathBuf,
     namespace: &'a Namespace,
     folder: TempDir,
     pin_dir: PathBuf,
+    /// Whether its configuration names them.
+    has_interfaces: bool,
     process: Option<Process>,
 }
 
@@ -42,7 +45,8 @@ impl<'a> Guard<'a> {
         Self::start_with(program, namespace, "")
     }
 
-    /// As [`Guard::start`], with more lines of configuration: tables, or keys of the first one.
+    /// As [`Guard::start`], with more lines of configuration: tables, or keys of the first one,
+    /// `interfaces` among them.
     ///
     /// # Errors
     /// As [`Guard::start`].
@@ -52,6 +56,7 @@ impl<'a> Guard<'a> {
             namespace,
             folder: TempDir::new()?,
             pin_dir: Path::new("/sys/fs/bpf").join(namespace.name()),
+            has_interfaces: more.contains("interfaces = "),
             process: None,
         };
         guard.configure(more)?;
@@ -99,8 +104,10 @@ impl<'a> Guard<'a> {
     /// If it cannot be started.
     pub fn launch(&mut self) -> Result<()> {
         let mut command = self.command("run");
-        command.args(["--interface", "eth0", "--state-dir"]);
-        command.arg(self.state()).arg("--config");
+        if !self.has_interfaces {
+            command.args(["--interface", "eth0"]);
+        }
+        command.arg("--state-dir").arg(self.state()).arg("--config");
         command.arg(self.folder.path().join("sipward.toml"));
         self.process = Some(Process::spawn(&mut command)?);
         Ok(())

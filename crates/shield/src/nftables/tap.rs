@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     TAP_GROUP,
+    interfaces::Interfaces,
     netlink::Socket,
     nflog::Listener,
     ruleset::{self, TAP_CHAINS},
@@ -20,7 +21,7 @@ const ADDRESSES: usize = 12;
 
 /// The tap of the nftables backend. It outlives its rules, which [`Frames::mend`] makes again.
 pub struct Tap {
-    interfaces: Vec<String>,
+    interfaces: Interfaces,
     name: String,
     listener: Listener,
     frame: Vec<u8>,
@@ -37,7 +38,7 @@ impl Tap {
     pub fn open(interfaces: &[String], ports: &TapPorts) -> Result<Self, Error> {
         let listener = Listener::open(TAP_GROUP).map_err(busy_or(TAP_GROUP))?;
         let mut tap = Self {
-            interfaces: interfaces.to_vec(),
+            interfaces: Interfaces::named(interfaces)?,
             name: interfaces.join(", "),
             listener,
             frame: Vec::new(),
@@ -63,17 +64,18 @@ impl Frames for Tap {
     }
 
     fn mend(&mut self, ports: &TapPorts) -> Result<bool, Error> {
-        if Self::rules_now()? == self.rules {
+        if Self::rules_now()? == self.rules && self.interfaces.are_called_so() {
             return Ok(false);
         }
         self.set_ports(ports)?;
+        self.name = self.interfaces.to_string();
         self.listener.lost = 0;
         self.statistics = TapStatistics::default();
         Ok(true)
     }
 
     fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Error> {
-        run_nft(&ruleset::tap(&self.interfaces, ports))?;
+        run_nft(&ruleset::tap(self.interfaces.look(), ports))?;
         self.rules = Self::rules_now()?;
         Ok(())
     }

@@ -66,9 +66,11 @@ pub(super) fn text(status: &Status) -> String {
         } else {
             ", NOT ATTACHED"
         };
+        let note = interface.note.as_deref();
+        let note = note.map_or_else(String::new, |note| format!(": {note}"));
         line(
             "interface",
-            format!("{} ({}{gone})", interface.name, interface.how()),
+            format!("{} ({}{gone}){note}", interface.name, interface.how()),
         );
     }
     let leaked = table::count(status.enforcement.leaked_packets);

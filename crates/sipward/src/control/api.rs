@@ -84,10 +84,13 @@ pub struct SignatureView {
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// `native` or `generic`; null where nftables guards.
+    /// `native` or `generic`; null where nftables guards, or nothing does.
     pub xdp_mode: Option<String>,
-    /// False where the program, or a rule, is no longer there.
+    /// False where the program, a rule, or the interface itself is not there.
     pub attached: bool,
+    /// What is unusual about it: it is not there, it was renamed, another program keeps us away.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 impl Interface {
@@ -96,7 +99,8 @@ impl Interface {
     pub fn how(&self) -> String {
         match &self.xdp_mode {
             Some(mode) => format!("{mode} XDP"),
-            None => "nftables".to_owned(),
+            None if self.attached => "nftables".to_owned(),
+            None => "not guarded".to_owned(),
         }
     }
 }

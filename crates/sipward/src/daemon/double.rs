@@ -136,6 +136,8 @@ impl Shield for Double {
         let attached = self.state().is_attached;
         Ok(vec![GuardedInterface {
             name: "eth0".to_owned(),
+            wanted: "eth0".to_owned(),
+            is_present: true,
             mode: Some(XdpMode::Native),
             attached,
         }])
@@ -154,9 +156,13 @@ impl Shield for Double {
 
     fn reattach(&mut self) -> Result<Vec<String>, Error> {
         let mut state = self.state();
+        if state.is_attached {
+            return Ok(Vec::new());
+        }
         if state.is_occupied {
             return Err(Error::Occupied {
                 interface: "eth0".to_owned(),
+                by: "xdp_pass (id 7)".to_owned(),
             });
         }
         state.is_attached = true;

@@ -3,7 +3,7 @@
 //! The order of the start is a promise; what fails leaves everything before it as it was:
 //!
 //! 1. the configuration is read and checked, signatures included;
-//! 2. each interface exists, and the kernel offers BPF, or nftables, and to us;
+//! 2. each interface of the command line exists, and the kernel offers BPF, or nftables, and to us;
 //! 3. no other sipward guards an interface of these, and this one holds them;
 //! 4. the state folder is held, the ledger opened, the folder of pins held;
 //! 5. signals wait for the loop, and the control socket is bound; who asks now waits for the
@@ -38,6 +38,7 @@ use super::{
     backend::{self, Guarding},
     default_interfaces,
     hep::HepListener,
+    links::Links,
     locks::{FolderLock, InterfaceLock},
     logs::Logs,
     notify,
@@ -116,6 +117,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
     let _held: Vec<InterfaceLock> = interfaces
         .iter()
+        .filter(|name| exists(name))
         .map(|name| InterfaceLock::take(name))
         .collect::<Result<_, _>>()?;
 
@@ -152,6 +154,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         options,
         events,
         taps,
+        links: Links::watch()?,
         hep,
         beside,
         signatures,
@@ -174,6 +177,7 @@ struct Daemon<'a> {
     options: &'a Options,
     events: AsyncFd<OwnedFd>,
     taps: Taps,
+    links: Links,
     hep: HepListener,
     beside: Beside,
     /// Tells those who fetch lists of each new configuration.
@@ -218,6 +222,7 @@ enum Wake {
     Reload,
     Task(Task),
     Events,
+    Links,
     Logs,
     Look,
     Check,
@@ -254,6 +259,10 @@ impl Daemon<'_> {
                     self.taps.check(&mut self.guard);
                     self.logs.check();
                 }
+                Wake::Links => {
+                    self.guard.check_interfaces();
+                    self.taps.mend(self.guard.config());
+                }
                 Wake::Logs => self.logs.wake(),
                 Wake::Tidy => self.guard.tidy(),
                 Wake::Events | Wake::Time => {}
@@ -282,6 +291,7 @@ impl Daemon<'_> {
             _ = self.signals.interrupt.recv() => Wake::Stop,
             _ = self.signals.hangup.recv() => Wake::Reload,
             Some(task) = self.tasks.recv() => Wake::Task(task),
+            () = self.links.changed() => Wake::Links,
             _ = ticks.look.tick() => Wake::Look,
             _ = ticks.check.tick() => Wake::Check,
             _ = ticks.tidy.tick() => Wake::Tidy,
@@ -382,7 +392,8 @@ impl Daemon<'_> {
     }
 }
 
-/// The interfaces to guard; each exists.
+/// The interfaces to guard. One that somebody has just typed exists; one of the configuration may
+/// come later, as a tunnel or a bridge does at boot.
 fn interfaces(options: &Options, config: &Config) -> Result<Vec<String>, Failure> {
     if config.interfaces.is_empty() {
         let found = default_interfaces();
@@ -394,16 +405,17 @@ fn interfaces(options: &Options, config: &Config) -> Result<Vec<String>, Failure
         }
         return Ok(found);
     }
-    let missing = |name: &&String| if_nametoindex(name.as_str()).is_err();
-    let Some(name) = config.interfaces.iter().find(missing) else {
-        return Ok(config.interfaces.clone());
-    };
-    let failure = Failure::from(sipward_shield::Error::NoInterface(name.clone()));
-    Err(if options.interfaces.is_empty() {
-        of_configuration(failure)
-    } else {
-        failure
-    })
+    for name in config.interfaces.iter().filter(|name| !exists(name)) {
+        if options.interfaces.contains(name) {
+            return Err(sipward_shield::Error::NoInterface(name.clone()).into());
+        }
+        tracing::warn!("no interface {name:?} here (`ip link` lists them): it is awaited");
+    }
+    Ok(config.interfaces.clone())
+}
+
+fn exists(interface: &str) -> bool {
+    if_nametoindex(interface).is_ok()
 }
 
 /// Holds the folder of pins. One that cannot be made is the loader's to complain of.

@@ -6,6 +6,7 @@
 //! | a packet of a banned source behind the shield        | counted; the ban put back     |
 //! | a ban that the kernel no longer has, or has shorter  | put back                      |
 //! | the program gone from an interface                   | put back, where that is free  |
+//! | an interface that has come, or come back             | guarded at once               |
 //! | another program in its place                         | put back                      |
 //!
 //! In observe mode nothing is dropped, and so nothing leaks.
@@ -18,7 +19,7 @@ use std::{
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Protection, Scope, Time};
-use sipward_shield::{BootTime, Direction, TapFrame};
+use sipward_shield::{BootTime, Direction, GuardedInterface, TapFrame};
 use sipward_wire::{Packet, Transport};
 
 use super::guard::{Guard, kernel_ban, scope};
@@ -59,6 +60,8 @@ pub struct SelfCheck {
     looked_up: Option<Target>,
     /// The bans of which packets came through since the last check.
     leaking: BTreeSet<Target>,
+    /// Why an interface that is there is not guarded.
+    refused: Option<String>,
     /// Bans put back since the last check, and the first of them.
     put_back: Option<(IpNet, usize)>,
 }
@@ -74,8 +77,14 @@ impl SelfCheck {
             changed: now,
             looked_up: None,
             leaking: BTreeSet::new(),
+            refused: None,
             put_back: None,
         }
+    }
+
+    /// Why an interface that is there is not guarded.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// The kernel was told of a ban.
@@ -113,10 +122,10 @@ impl Guard {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn enforcement(&self) -> Result<Enforcement, Failure> {
-        let lost = self.lost_interfaces()?;
+        let unguarded = self.unguarded()?;
         let now = clock::now();
         let recent = |at: Time| now.since(at) < RECENT;
-        let state = if !lost.is_empty() {
+        let state = if !unguarded.is_empty() {
             EnforcementState::Detached
         } else if self.self_check.trouble.is_some_and(recent) {
             EnforcementState::Leaking
@@ -133,13 +142,7 @@ impl Guard {
     /// is not, and tells the log.
     pub fn check_enforcement(&mut self) {
         self.self_check.leaking.clear();
-        let why = match self.reattach() {
-            Ok(why) => why,
-            Err(error) => Some(error.to_string()),
-        };
-        if why.is_some() {
-            self.self_check.trouble = Some(clock::now());
-        }
+        self.check_interfaces();
         self.look_up_bans();
         let put_back = self.self_check.put_back.take().map(|(prefix, count)| {
             format!("{count} bans were missing in the kernel and are back, that of {prefix} first")
@@ -147,7 +150,16 @@ impl Guard {
         if let Some(put_back) = &put_back {
             tracing::warn!("{put_back}");
         }
-        self.tell_enforcement(&why.unwrap_or_else(|| "bans were missing".to_owned()));
+        self.tell_enforcement("bans were missing");
+    }
+
+    /// Puts the program on each interface where it is missing: on one that has come, too.
+    pub fn check_interfaces(&mut self) {
+        let why = match self.reattach() {
+            Ok(why) => why,
+            Err(error) => Some(error.to_string()),
+        };
+        self.tell_enforcement(why.as_deref().unwrap_or("an interface has come or gone"));
     }
 
     /// Counts a frame of a banned source, which should not have come through.
@@ -193,22 +205,40 @@ impl Guard {
 
     /// Puts the program back where it is missing. Returns what was found, if anything was.
     fn reattach(&mut self) -> Result<Option<String>, Failure> {
-        let lost = self.lost_interfaces()?;
-        if lost.is_empty() {
-            return Ok(None);
+        let unguarded = self.unguarded()?;
+        let reattached = self.shield.reattach();
+        self.self_check.refused = reattached.as_ref().err().map(ToString::to_string);
+        let mut missing = Vec::new();
+        let mut absent = Vec::new();
+        for interface in unguarded {
+            let list = if interface.is_present {
+                &mut missing
+            } else {
+                &mut absent
+            };
+            list.push(interface.name);
         }
-        let mended = self.shield.reattach()?;
-        for note in &mended {
+        if !missing.is_empty() {
+            self.self_check.trouble = Some(clock::now());
+        }
+        for note in reattached? {
             tracing::warn!("{note}");
         }
-        let lost = lost.join(", ");
-        Ok(Some(format!("the shield was missing on {lost}")))
+        let found = [
+            ("the shield was missing on ", missing),
+            ("there is no interface ", absent),
+        ];
+        let found: Vec<String> = found
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(what, names)| what.to_owned() + &names.join(", "))
+            .collect();
+        Ok((!found.is_empty()).then(|| found.join("; ")))
     }
 
-    fn lost_interfaces(&self) -> Result<Vec<String>, Failure> {
+    fn unguarded(&self) -> Result<Vec<GuardedInterface>, Failure> {
         let interfaces = self.shield.interfaces()?.into_iter();
-        let lost = interfaces.filter(|interface| !interface.attached);
-        Ok(lost.map(|interface| interface.name).collect())
+        Ok(interfaces.filter(|interface| !interface.attached).collect())
     }
 
     /// Looks the next bans up in the kernel, and puts back those that are missing there.

@@ -9,11 +9,11 @@ use std::{
 };
 
 use sipward_engine::Time;
-use sipward_shield::{Frames, Tap, TapPorts, nftables};
+use sipward_shield::{Error, Frames, Tap, TapPorts, nftables};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Guard, packets::tap_ports};
-use crate::exit::Failure;
+use crate::{config::Config, exit::Failure};
 
 /// Frames in one turn at most: signals and the control socket wait no longer than these take.
 const FRAMES: usize = 256;
@@ -25,6 +25,8 @@ const WARN: Duration = Duration::from_secs(60);
 /// The taps.
 pub struct Taps {
     taps: Vec<Waking>,
+    /// Interfaces that are not there yet.
+    awaited: Vec<String>,
     /// Frames that taps lost which are no more.
     lost_before: u64,
     warned: Option<Instant>,
@@ -49,14 +51,20 @@ impl Waking {
 }
 
 impl Taps {
-    /// Opens a tap on each interface.
+    /// Opens a tap on each interface that is there; on the others once they are.
     ///
     /// # Errors
     /// One cannot be opened.
     pub fn open(interfaces: &[String], ports: &TapPorts) -> Result<Self, Failure> {
-        let open = |name: &String| Waking::on(Box::new(Tap::open(name, ports)?));
-        let taps = interfaces.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self::of(taps))
+        let mut taps = Self::of(Vec::new());
+        for name in interfaces {
+            match Tap::open(name, ports) {
+                Ok(tap) => taps.taps.push(Waking::on(Box::new(tap))?),
+                Err(Error::NoInterface(name)) => taps.awaited.push(name),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(taps)
     }
 
     /// Opens the tap behind the table of nftables, which must be there.
@@ -77,6 +85,7 @@ impl Taps {
     fn of(taps: Vec<Waking>) -> Self {
         Self {
             taps,
+            awaited: Vec::new(),
             lost_before: 0,
             warned: None,
             warned_of: 0,
@@ -132,21 +141,9 @@ impl Taps {
         }
     }
 
-    /// Mends taps whose interface went away and is back, or whose rules are gone, counts what was
-    /// lost, and warns of it now and then.
+    /// Mends taps, counts what was lost, and warns of it now and then.
     pub fn check(&mut self, guard: &mut Guard) {
-        let ports = tap_ports(guard.config());
-        for waking in &mut self.taps {
-            // Without an interface there is nothing to see; the next check tries again.
-            if let Ok(true) = waking.tap.mend(&ports) {
-                self.lost_before += std::mem::take(&mut waking.lost);
-                match ready(&*waking.tap) {
-                    Ok(ready) => waking.ready = ready,
-                    Err(error) => tracing::error!("{error}"),
-                }
-                tracing::info!("the packets of {} are read again", waking.tap.interface());
-            }
-        }
+        self.mend(guard.config());
         for waking in &mut self.taps {
             match waking.tap.statistics() {
                 Ok(statistics) => waking.lost = statistics.lost,
@@ -166,6 +163,33 @@ impl Taps {
             );
             self.warned = Some(Instant::now());
             self.warned_of = lost;
+        }
+    }
+
+    /// Mends taps whose interface went away and is back, or whose rules are gone, and opens those of
+    /// interfaces that have come.
+    pub fn mend(&mut self, config: &Config) {
+        let ports = tap_ports(config);
+        for waking in &mut self.taps {
+            // Without an interface there is nothing to see; the next check tries again.
+            if let Ok(true) = waking.tap.mend(&ports) {
+                self.lost_before += std::mem::take(&mut waking.lost);
+                match ready(&*waking.tap) {
+                    Ok(ready) => waking.ready = ready,
+                    Err(error) => tracing::error!("{error}"),
+                }
+                tracing::info!("the packets of {} are read again", waking.tap.interface());
+            }
+        }
+        for name in std::mem::take(&mut self.awaited) {
+            match Tap::open(&name, &ports) {
+                Ok(tap) => match Waking::on(Box::new(tap)) {
+                    Ok(waking) => self.taps.push(waking),
+                    Err(error) => tracing::error!("{error}"),
+                },
+                // Not there yet, or nothing that we could read; the next look tries again.
+                Err(_) => self.awaited.push(name),
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Detector};
-use sipward_shield::{Reason, XdpMode};
+use sipward_shield::{GuardedInterface, Reason, XdpMode};
 
 use super::{guard::Guard, reconcile};
 use crate::{
@@ -30,15 +30,9 @@ impl Guard {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn status(&self) -> Result<Status, Failure> {
-        let interfaces: Vec<Interface> = self
-            .shield
-            .interfaces()?
-            .into_iter()
-            .map(|interface| Interface {
-                name: interface.name,
-                xdp_mode: interface.mode.map(|mode| xdp_mode(mode).to_owned()),
-                attached: interface.attached,
-            })
+        let interfaces = self.shield.interfaces()?.into_iter();
+        let interfaces = interfaces
+            .map(|interface| self.interface(interface))
             .collect();
         let counters = self.shield.counters()?;
         let dropped = |reason| counters.of(reason).dropped;
@@ -122,6 +116,27 @@ impl Guard {
                 ..kernel.view(ban)
             })
             .collect())
+    }
+
+    fn interface(&self, interface: GuardedInterface) -> Interface {
+        let note = if !interface.is_present {
+            Some("there is none of this name; it is guarded as soon as it appears".to_owned())
+        } else if !interface.attached {
+            self.self_check.refused().map(str::to_owned)
+        } else if interface.name != interface.wanted {
+            let wanted = interface.wanted;
+            Some(format!(
+                "was {wanted} when its guard began; an interface that is called {wanted} again takes its place"
+            ))
+        } else {
+            None
+        };
+        Interface {
+            name: interface.name,
+            xdp_mode: interface.mode.map(|mode| xdp_mode(mode).to_owned()),
+            attached: interface.attached,
+            note,
+        }
     }
 
     pub(super) fn kernel(&self) -> Result<Kernel, Failure> {

@@ -275,6 +275,7 @@ mod tests {
             name: "eth0".to_owned(),
             xdp_mode: mode,
             attached: true,
+            note: None,
         };
         let guarded = if guard == Guard::Nobody {
             vec![]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
 #![allow(clippy::print_stdout, reason = "the table")]
 
+mod attaching;
 mod rejection;
 mod scenarios;
 mod stage;

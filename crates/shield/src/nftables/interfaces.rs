@@ -1,0 +1,78 @@
+//! The interfaces that rules name: those that are wanted, under the names that they have now.
+
+use std::{fmt, io};
+
+use crate::{Error, GuardedInterface, interfaces::Wanted};
+
+/// Interfaces, and how they are called in the rules.
+#[derive(Clone, Debug)]
+pub struct Interfaces {
+    wanted: Vec<Wanted>,
+    written: Vec<String>,
+}
+
+impl Interfaces {
+    /// Interfaces of these names; they need not be there.
+    ///
+    /// # Errors
+    /// A name that no rule can have.
+    pub fn named(names: &[String]) -> Result<Self, Error> {
+        if let Some(name) = names.iter().find(|name| !can_be_written(name)) {
+            return Err(Error::Nftables {
+                what: format!("the name of interface {name:?} cannot be written in a rule"),
+                source: io::ErrorKind::InvalidInput.into(),
+            });
+        }
+        Ok(Self {
+            wanted: names.iter().map(|name| Wanted::named(name)).collect(),
+            written: Vec::new(),
+        })
+    }
+
+    /// The names for rules that are written now: of each interface the wanted one, so that it is
+    /// guarded from its first packet on when it comes, and the one that it was given since.
+    pub fn look(&mut self) -> &[String] {
+        self.wanted.iter_mut().for_each(Wanted::look);
+        self.written = self.names();
+        &self.written
+    }
+
+    /// Whether the rules written last have all names that count now.
+    pub fn are_called_so(&mut self) -> bool {
+        self.wanted.iter_mut().for_each(Wanted::look);
+        self.names() == self.written
+    }
+
+    /// The interfaces, attached where the rules have their names.
+    pub fn guarded(&self) -> Vec<GuardedInterface> {
+        let guarded = |wanted: &Wanted| {
+            let present = wanted.present(&self.wanted);
+            let mut guarded = GuardedInterface::of(wanted, present);
+            guarded.attached = guarded.is_present && self.written.contains(&guarded.name);
+            guarded
+        };
+        self.wanted.iter().map(guarded).collect()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let renamed = |wanted: &Wanted| {
+            let present = wanted.present(&self.wanted)?;
+            (present.name != wanted.name && can_be_written(&present.name)).then_some(present.name)
+        };
+        let wanted = self.wanted.iter().map(|wanted| wanted.name.clone());
+        wanted
+            .chain(self.wanted.iter().filter_map(renamed))
+            .collect()
+    }
+}
+
+impl fmt::Display for Interfaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names().join(", "))
+    }
+}
+
+/// `nft` would read these as its own; `*` stands for many interfaces.
+fn can_be_written(name: &str) -> bool {
+    !name.contains(['"', '\\', '*'])
+}

@@ -1,0 +1,148 @@
+//! The folder of the pins: what outlives the daemon, and what of it fits.
+
+use std::{
+    ffi::CStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::maps::MapInfo;
+
+use super::{BPF_FS, LINK, mode_name};
+use crate::{
+    Error, XdpMode,
+    abi::{LAYOUT, MapShape, PINNED_MAPS},
+    sys,
+};
+
+const BPF_FS_C: &CStr = c"/sys/fs/bpf";
+
+/// Takes away what a sipward that is no longer running has left behind. Returns whether there was
+/// anything.
+///
+/// # Errors
+/// A pin that cannot be removed.
+pub fn remove_leftovers(pin_dir: &Path) -> Result<bool, Error> {
+    let pins = pin_dir.join(format!("layout-{LAYOUT}"));
+    if !pins.is_dir() {
+        return Ok(false);
+    }
+    let links = pinned_links(&pins)?;
+    for (pin, _) in &links {
+        take_off(pin)?;
+    }
+    remove_pins(&pins)?;
+    Ok(!links.is_empty())
+}
+
+/// Where nothing is attached, nobody reads the maps; a failure is left for the next start to meet.
+pub(super) fn remove_pins_without_links(pins: &Path) {
+    if pinned_links(pins).is_ok_and(|links| links.is_empty()) {
+        let _ = remove_pins(pins);
+    }
+}
+
+/// Removes the pinned maps and the folder, if it is then empty.
+pub(super) fn remove_pins(pins: &Path) -> Result<(), Error> {
+    for map in PINNED_MAPS {
+        remove(&pins.join(map.name))?;
+    }
+    // Somebody else's file in it is left, and the folder with it.
+    let _ = fs::remove_dir(pins);
+    if let Some(parent) = pins.parent() {
+        let _ = fs::remove_dir(parent);
+    }
+    Ok(())
+}
+
+/// Makes the folder of the pins for this layout, on a BPF file system that is mounted where it
+/// is not yet.
+pub(super) fn prepare(pin_dir: &Path) -> Result<PathBuf, Error> {
+    if pin_dir.starts_with(BPF_FS) && !sys::is_bpf_fs(Path::new(BPF_FS)).is_ok_and(|is| is) {
+        sys::mount_bpf_fs(BPF_FS_C).map_err(in_pin(Path::new(BPF_FS)))?;
+    }
+    let pins = pin_dir.join(format!("layout-{LAYOUT}"));
+    fs::create_dir_all(&pins).map_err(in_pin(&pins))?;
+    if !sys::is_bpf_fs(&pins).map_err(in_pin(&pins))? {
+        // Undone on a best effort: the error that counts is the wrong file system.
+        let _ = fs::remove_dir(&pins);
+        return Err(in_pin(pin_dir)(io::Error::other(
+            "not on a BPF file system",
+        )));
+    }
+    Ok(pins)
+}
+
+/// Removes pinned maps that are not of the shape that the program has: aya would adopt them as
+/// they are. The program that still uses them keeps them until its link is switched over.
+pub(super) fn discard_misfits(pins: &Path, notes: &mut Vec<String>) -> Result<(), Error> {
+    let misfit = PINNED_MAPS.iter().find_map(|shape| {
+        let pin = pins.join(shape.name);
+        pin.exists()
+            .then(|| MapInfo::from_pin(&pin))
+            .and_then(|info| match info {
+                Ok(info) if fits(&info, shape) => None,
+                Ok(_) => Some(format!("{}: another shape", pin.display())),
+                Err(error) => Some(format!("{}: {error}", pin.display())),
+            })
+    });
+    let Some(misfit) = misfit else {
+        return Ok(());
+    };
+    notes.push(format!("{misfit}: all pinned maps are made anew"));
+    for shape in PINNED_MAPS {
+        remove(&pins.join(shape.name))?;
+    }
+    Ok(())
+}
+
+fn fits(info: &MapInfo, shape: &MapShape) -> bool {
+    info.map_type().is_ok_and(|kind| kind as u32 == shape.kind)
+        && info.key_size() == shape.key_size
+        && info.value_size() == shape.value_size
+        && info.max_entries() == shape.max_entries
+        && info.map_flags() == shape.flags
+}
+
+/// The pinned links and the modes that their names tell; the kernel does not.
+pub(super) fn pinned_links(pins: &Path) -> Result<Vec<(PathBuf, XdpMode)>, Error> {
+    let mut links = Vec::new();
+    for entry in fs::read_dir(pins).map_err(in_pin(pins))? {
+        let pin = entry.map_err(in_pin(pins))?.path();
+        let name = pin
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let Some(rest) = name.strip_prefix(LINK) else {
+            continue;
+        };
+        let mode = [XdpMode::Native, XdpMode::Generic]
+            .into_iter()
+            .find(|mode| rest.ends_with(mode_name(*mode)));
+        links.extend(mode.map(|mode| (pin.clone(), mode)));
+    }
+    links.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(links)
+}
+
+/// Takes the program of a pinned link off its interface, and its pin away. The kernel lets go of a
+/// link some time after its last pin and descriptor are gone, and until then the interface takes no
+/// other: on a busy machine an attach right after it was refused.
+pub(super) fn take_off(pin: &Path) -> Result<(), Error> {
+    match sys::detach_pinned_link(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(in_pin(pin)(error)),
+        Ok(()) | Err(_) => remove(pin),
+    }
+}
+
+fn remove(pin: &Path) -> Result<(), Error> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(in_pin(pin)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+pub(super) fn in_pin(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Pin { path, source }
+}

@@ -1,0 +1,271 @@
+//! Interfaces come late, go down, change their names, go, and are made anew: what comes in there is
+//! judged all the same, and `status` tells where.
+
+use std::{
+    fs,
+    net::UdpSocket,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use sipward_testkit::{
+    guard::Guard,
+    lab::{ATTACKER, ATTACKER_V6, Lab, PBX, PBX_V6, PHONES, PHONES_V6},
+    process::wait_until,
+    require::{Need, require},
+};
+use test_case::test_case;
+
+use crate::stage::Backend;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Within which an interface that comes is guarded.
+const PROMISED: Duration = Duration::from_secs(2);
+/// On the interface that comes late.
+const LATE: &str = "198.18.0.1";
+const LATE_PHONE: &str = "198.18.0.2";
+const LATE_ATTACKER: &str = "198.18.0.3";
+
+struct Scene<'a> {
+    lab: &'a Lab,
+    guard: Guard<'a>,
+    backend: Backend,
+}
+
+impl Scene<'_> {
+    /// The interface that `status` lists at this place.
+    fn interface(&self, at: usize) -> Value {
+        let status = self.guard.json(&["status"]).unwrap();
+        status["interfaces"][at].clone()
+    }
+
+    fn assert_guarded(&self, at: usize, name: &str) {
+        let interface = self.interface(at);
+        let mode = match self.backend {
+            Backend::Native => Value::from("native"),
+            Backend::Generic => Value::from("generic"),
+            Backend::Nftables => Value::Null,
+        };
+        assert_eq!(interface["name"], name);
+        assert_eq!(interface["attached"], true, "{interface}");
+        assert_eq!(interface["xdp_mode"], mode);
+    }
+
+    /// Waits until an interface is guarded; the promise is a time.
+    fn wait_until_guarded(&self, at: usize) -> Duration {
+        let begun = Instant::now();
+        wait_until("the interface to be guarded", PATIENCE, || {
+            self.interface(at)["attached"] == true
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.guard.log()));
+        begun.elapsed()
+    }
+
+    /// Of a banned attacker and a phone, only the phone's packets come through; over both versions
+    /// of IP.
+    fn assert_judged(&self) {
+        for (pbx, phone, attacker) in [(PBX, PHONES, ATTACKER), (PBX_V6, PHONES_V6, ATTACKER_V6)] {
+            let pbx = self.lab.pbx.enter(|| UdpSocket::bind((pbx, 5060)).unwrap());
+            let to = pbx.local_addr().unwrap();
+            let send = |from: &str| {
+                let socket = UdpSocket::bind((from, 5060)).unwrap();
+                socket.send_to(from.as_bytes(), to).unwrap();
+            };
+            self.lab.attacker.enter(|| send(attacker));
+            self.lab.phones.enter(|| send(phone));
+            assert_eq!(senders(&pbx, phone), [phone]);
+        }
+    }
+
+    /// The same on the interface that comes late.
+    fn assert_late_judged(&self) {
+        let pbx = self
+            .lab
+            .pbx
+            .enter(|| UdpSocket::bind((LATE, 5060)).unwrap());
+        self.lab.router.enter(|| {
+            for from in [LATE_ATTACKER, LATE_PHONE] {
+                let socket = UdpSocket::bind((from, 5060)).unwrap();
+                socket.send_to(from.as_bytes(), (LATE, 5060)).unwrap();
+            }
+        });
+        assert_eq!(senders(&pbx, LATE_PHONE), [LATE_PHONE]);
+    }
+
+    /// Gives `eth0` the addresses and routes of the laboratory again.
+    fn set_up(&self) {
+        let Lab { pbx, router, .. } = self.lab;
+        for (address, gateway, net) in
+            [(PBX, "192.0.2.254", "24"), (PBX_V6, "2001:db8:2::fe", "64")]
+        {
+            // What `ip link set down` leaves is there already.
+            let _ = pbx.address("eth0", &format!("{address}/{net}"));
+            let _ = router.address("pbx", &format!("{gateway}/{net}"));
+            let _ = pbx.route("default", gateway);
+        }
+    }
+
+    /// How many links are pinned.
+    fn links(&self) -> usize {
+        let Ok(pin) = self.guard.pin("link-") else {
+            return 0;
+        };
+        let pins = fs::read_dir(pin.parent().unwrap()).unwrap();
+        let names = pins.map(|pin| pin.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("link-")).count()
+    }
+
+    /// A program for each interface, and no other.
+    fn assert_links(&self, interfaces: usize) {
+        let expected = match self.backend {
+            Backend::Native | Backend::Generic => interfaces,
+            Backend::Nftables => 0,
+        };
+        wait_until("links of what is gone to go", PATIENCE, || {
+            self.links() == expected
+        })
+        .unwrap();
+        let listed = self.lab.pbx.run("ip -details link show").unwrap();
+        assert_eq!(listed.matches("prog/xdp").count(), expected, "{listed}");
+    }
+}
+
+/// Whose datagrams have arrived when that of `last` has.
+fn senders(pbx: &UdpSocket, last: &str) -> Vec<String> {
+    pbx.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 64];
+    let mut senders = Vec::new();
+    while senders.last().is_none_or(|sender| sender != last) {
+        let length = pbx.recv(&mut buffer).expect("what is not banned arrives");
+        senders.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+    }
+    senders
+}
+
+#[test_case(Backend::Native; "xdp native")]
+#[test_case(Backend::Generic; "xdp generic")]
+#[test_case(Backend::Nftables; "nftables")]
+fn interfaces_are_guarded_whatever_becomes_of_them(backend: Backend) {
+    if !require(&[Need::Root, Need::Program("ip"), Need::Program("nft")]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let configuration = format!(
+        "interfaces = [\"eth0\", \"late0\"]\n{}",
+        backend.configuration()
+    );
+    let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
+    let mut scene = Scene {
+        guard: Guard::start_with(program, &lab.pbx, &configuration).unwrap(),
+        lab: &lab,
+        backend,
+    };
+    for address in [ATTACKER, ATTACKER_V6, LATE_ATTACKER] {
+        let said = scene.guard.ask(&["ban", address, "--for", "1h"]).unwrap();
+        assert!(said.status.success(), "{}", said.stderr);
+    }
+    scene.assert_guarded(0, "eth0");
+    scene.assert_judged();
+    scene.assert_links(1);
+
+    // One that is not there, and comes.
+    let status = scene.guard.ask(&["status"]).unwrap();
+    assert_eq!(status.status.code(), Some(1), "{}", status.stdout);
+    let note = scene.interface(1)["note"].clone();
+    let is_awaited = |note: &Value| note.as_str().unwrap().contains("as soon as it appears");
+    assert!(is_awaited(&note), "{note}");
+    lab.pbx.veth("late0", &lab.router, "late").unwrap();
+    let late = scene.wait_until_guarded(1);
+    scene.assert_guarded(1, "late0");
+    lab.pbx.address("late0", &format!("{LATE}/24")).unwrap();
+    for address in [LATE_PHONE, LATE_ATTACKER] {
+        lab.router
+            .address("late", &format!("{address}/24"))
+            .unwrap();
+    }
+    scene.assert_late_judged();
+    scene.assert_links(2);
+
+    // Down and up.
+    lab.pbx.run("ip link set eth0 down").unwrap();
+    scene.assert_guarded(0, "eth0");
+    lab.pbx.run("ip link set eth0 up").unwrap();
+    scene.set_up();
+    scene.assert_guarded(0, "eth0");
+    scene.assert_judged();
+
+    // Another name, and the old one again.
+    for (from, to) in [("eth0", "outside"), ("outside", "eth0")] {
+        lab.pbx.run(&format!("ip link set {from} down")).unwrap();
+        lab.pbx
+            .run(&format!("ip link set {from} name {to}"))
+            .unwrap();
+        let renamed = scene.wait_until_guarded(0);
+        scene.assert_guarded(0, to);
+        assert!(renamed < PROMISED, "{renamed:?}");
+        let note = scene.interface(0)["note"].clone();
+        assert_eq!(note.is_null(), to == "eth0", "{note}");
+        lab.pbx.run(&format!("ip link set {to} up")).unwrap();
+        if to == "eth0" {
+            scene.set_up();
+            scene.assert_judged();
+        } else {
+            lab.pbx.address(to, "2001:db8:2::1/64").unwrap();
+            lab.pbx.route("default", "192.0.2.254").unwrap();
+            lab.pbx.route("default", "2001:db8:2::fe").unwrap();
+            scene.assert_judged();
+        }
+    }
+    scene.assert_links(2);
+
+    // Gone, and made anew.
+    lab.pbx.run("ip link del eth0").unwrap();
+    wait_until("its absence to be told", PATIENCE, || {
+        scene.interface(0)["attached"] == false
+    })
+    .unwrap();
+    assert!(is_awaited(&scene.interface(0)["note"]));
+    let state = || scene.guard.json(&["status"]).unwrap()["enforcement"]["state"].clone();
+    assert_eq!(state(), "detached");
+    scene.assert_links(1);
+    scene.assert_late_judged();
+    lab.pbx.veth("eth0", &lab.router, "pbx").unwrap();
+    let anew = scene.wait_until_guarded(0);
+    scene.assert_guarded(0, "eth0");
+    scene.set_up();
+    scene.assert_judged();
+    scene.assert_links(2);
+    wait_until("the tap to read it again", PATIENCE, || {
+        state() != "detached"
+    })
+    .unwrap();
+
+    // Another one under its name.
+    lab.pbx.run("ip link set eth0 down").unwrap();
+    lab.pbx.run("ip link set eth0 name old0").unwrap();
+    lab.router
+        .run("ip link set pbx name old")
+        .unwrap_or_default();
+    lab.pbx.run("ip address flush dev old0").unwrap();
+    lab.pbx.veth("eth0", &lab.router, "pbx2").unwrap();
+    let other = scene.wait_until_guarded(0);
+    wait_until("the one before to be let go", PATIENCE, || {
+        scene.interface(0)["name"] == "eth0"
+    })
+    .unwrap();
+    scene.assert_guarded(0, "eth0");
+    scene.assert_links(2);
+    println!(
+        "{}: guarded after it came late {late:.1?}, anew {anew:.1?}, in the place of another \
+         {other:.1?}",
+        backend.name()
+    );
+    for took in [late, anew, other] {
+        assert!(took < PROMISED, "{took:?}");
+    }
+
+    scene.guard.stop().unwrap();
+    scene.assert_links(0);
+    assert_eq!(lab.pbx.run("nft list tables").unwrap(), "");
+}
