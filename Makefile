@@ -31,6 +31,7 @@ bench: install-build-deps
 	tools/install-test-deps packages fail2ban
 	cargo bench --quiet -p sipward-shield --bench packet -- $(ARGS)
 	cargo bench --quiet -p sipward-shield --bench prefixes -- $(ARGS)
+	cargo bench --quiet -p sipward --bench import -- $(ARGS)
 	cargo bench --quiet -p sipward --bench replay -- $(ARGS)
 	cargo bench --quiet -p sipward --bench log -- $(ARGS)
 

@@ -20,6 +20,7 @@ pub mod namespace;
 pub mod packet;
 pub mod pcap;
 pub mod phone;
+pub mod prefixes;
 pub mod process;
 pub mod recording;
 pub mod require;
