@@ -8,6 +8,8 @@
 mod bans;
 mod common;
 mod evasions;
+#[path = "../common/limits.rs"]
+mod limits;
 mod listed;
 mod nested;
 #[path = "../common/policy.rs"]

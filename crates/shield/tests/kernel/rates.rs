@@ -11,7 +11,7 @@ use sipward_shield::{
 use sipward_signature::Profile;
 use sipward_testkit::packet::{Packet, flags};
 
-use crate::common::*;
+use crate::{common::*, limits};
 
 pub fn limited(limits: impl FnOnce(&mut Limits)) -> Policy {
     let mut policy = policy();
@@ -82,6 +82,45 @@ fn a_stranger_has_a_burst_of_requests_and_another_of_responses() {
         .payload(&request("Snom"))
         .build();
     assert_eq!(judge(&mut simulator, &other), (PASS, Reason::Clean));
+}
+
+#[test]
+fn each_class_of_packets_has_its_limit_over_ipv4_and_ipv6() {
+    for v6 in [false, true] {
+        let Some(mut simulator) = simulator(Profile::Standard) else {
+            return;
+        };
+        simulator.set_policy(&limits::bursts()).unwrap();
+        simulator.trust(limits::trusted(v6)).unwrap();
+        for row in limits::rows(v6) {
+            for (number, frame) in row.frames.iter().enumerate() {
+                let expected = if number < row.passing {
+                    (PASS, Reason::Clean)
+                } else {
+                    (DROP, Reason::Rate)
+                };
+                let seen = judge(&mut simulator, frame);
+                assert_eq!(seen, expected, "{}, IPv6: {v6}, {number}", row.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bucket_gives_back_what_its_rate_says() {
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let frame = phone().build();
+    let began = Instant::now();
+    let mut passed = 0;
+    // The default: 5 a second, 120 at once.
+    while passed < 130 {
+        passed += usize::from(judge(&mut simulator, &frame).0 == PASS);
+        let most = 121 + (began.elapsed().as_secs_f64() * 5.0) as usize;
+        assert!(passed <= most, "{passed}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{passed}");
+    }
 }
 
 #[test]

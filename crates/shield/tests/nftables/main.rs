@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
+#[path = "../common/limits.rs"]
+mod limits;
 mod net;
 #[path = "../common/policy.rs"]
 mod policy;

@@ -9,6 +9,7 @@ use sipward_testkit::{
 };
 
 use crate::{
+    limits,
     net::{Net, PBX, PBX6, Seen, phone, request, udp},
     policy::policy,
 };
@@ -91,6 +92,23 @@ fn a_source_has_its_burst_and_what_it_sends_beyond_is_told_once_a_second() {
     let began = Instant::now();
     let passed = pass(&mut net, 200, stranger);
     assert!(passed <= 120 + refilled(began, 5.0), "{passed}");
+}
+
+#[test]
+fn each_class_of_packets_has_its_limit_over_ipv4_and_ipv6() {
+    for v6 in [false, true] {
+        let Some(mut net) = Net::guarded() else {
+            return;
+        };
+        net.shield(|shield| {
+            shield.set_policy(&limits::bursts()).unwrap();
+            shield.trust(limits::trusted(v6)).unwrap();
+        });
+        for row in limits::rows(v6) {
+            let passed = net.passed(&row.frames);
+            assert_eq!(passed, row.passing as u64, "{}, IPv6: {v6}", row.name);
+        }
+    }
 }
 
 #[test]
