@@ -11,6 +11,18 @@ use crate::namespace::Namespace;
 use crate::pcap;
 use crate::process::Process;
 
+/// A counter of a namespace's IP stack by its name in `nstat`, `UdpInDatagrams` for example.
+///
+/// # Errors
+/// If there is none of this name.
+pub fn kernel_counter(namespace: &Namespace, name: &str) -> Result<u64> {
+    let said = namespace.run(&format!("nstat --zeros --ignore {name}"))?;
+    let mut lines = said.lines().map(str::split_whitespace);
+    let number = lines.find_map(|mut words| (words.next()? == name).then(|| words.next())?);
+    let number = number.with_context(|| format!("nstat has no {name}"))?;
+    Ok(number.parse()?)
+}
+
 /// An iptables rule of the namespace's own that counts packets and does nothing else.
 #[derive(Debug)]
 pub struct PacketCounter<'a> {

@@ -26,6 +26,11 @@ const UNKNOWN: fn(Backend, Duration) -> RangeInclusive<u32> = |_, took| burst(12
 /// A burst of 10, and what 3 a minute give back.
 const SSH: fn(Backend, Duration) -> RangeInclusive<u32> = |_, took| burst(10, 0.05, took);
 
+/// A burst of 200, and what 50 a second give back.
+const FRAGMENTS: fn(Backend, Duration) -> RangeInclusive<u32> = |_, took| burst(200, 50.0, took);
+/// A burst of 100, and what 10 a second give back.
+const ANSWERS: fn(Backend, Duration) -> RangeInclusive<u32> = |_, took| burst(100, 10.0, took);
+
 fn burst(packets: u32, per_second: f64, took: Duration) -> RangeInclusive<u32> {
     packets..=packets + (took.as_secs_f64() * per_second).ceil() as u32
 }
@@ -36,7 +41,7 @@ macro_rules! scenarios {
     };
 }
 
-pub const SCENARIOS: [Scenario; 27] = scenarios! {
+pub const SCENARIOS: [Scenario; 31] = scenarios! {
     "a phone never seen before", ONE, |stage| stage.phone("203.0.113.7:5060", 5060);
     "the same over IPv6", ONE, |stage| stage.phone("[2001:db8:7::7]:5060", 5060);
     "a banned address, any port", NONE, |stage| {
@@ -119,6 +124,29 @@ pub const SCENARIOS: [Scenario; 27] = scenarios! {
         let packet = from("203.0.113.17:5061", 5060, &request("friendly-scanner"));
         stage.send(&vec![packet; 5])
     };
+    "100 requests in three fragments each", |_, _| 100..=100, |stage| {
+        let text = [&request("Snom D785/10.1.64")[..], &[b'x'; 900]].concat();
+        let packet = from("203.0.113.19:5060", 5060, &text);
+        let fragments = packet.fragments(480);
+        let all = fragments.iter().cycle().take(300).cloned();
+        stage.send_frames(&all.collect::<Vec<_>>())
+    };
+    "1,000 later fragments that follow none (50 a second, burst 200)", FRAGMENTS, |stage| {
+        let later = |number: u32| {
+            let source = format!("203.0.113.{}:5060", 100 + number % 100);
+            from(&source, 5060, &[b'x'; 800]).fragments(400).remove(1)
+        };
+        stage.send_fragments(&(0..1_000).map(later).collect::<Vec<_>>())
+    };
+    "300 answers of forged addresses (all strangers: 10 a second, burst 100)", ANSWERS, |stage| {
+        stage.reload("[limits.unknown]\nrate = \"1/s\"\nburst = 10\n");
+        let answer = |number: u32| {
+            let source = format!("203.0.{}.{}:5060", number / 100, number % 100);
+            from(&source, 5060, b"SIP/2.0 200 OK\r\nCSeq: 1 OPTIONS\r\n\r\n")
+        };
+        stage.send(&(0..300).map(answer).collect::<Vec<_>>())
+    };
+    "a phone meanwhile", ONE, |stage| stage.phone("203.0.113.20:5060", 5060);
     "a banned address, the daemon killed", NONE, |stage| {
         stage.guard.kill();
         stage.phone("203.0.113.10:5060", FREE)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sipward_testkit::{
-    count::PacketCounter,
+    count::{PacketCounter, kernel_counter},
     guard::Guard,
     lab::{Lab, PBX, PBX_V6, PHONES},
     packet::Packet,
@@ -83,6 +83,7 @@ pub struct Outcome {
 
 pub struct Stage<'a> {
     pub guard: Guard<'a>,
+    configuration: String,
     lab: &'a Lab,
     sockets: Vec<UdpSocket>,
     control: UdpSocket,
@@ -111,6 +112,7 @@ impl<'a> Stage<'a> {
         });
         Self {
             guard,
+            configuration,
             lab,
             sockets,
             control,
@@ -119,19 +121,24 @@ impl<'a> Stage<'a> {
 
     /// Sends these datagrams and counts those that a program of the PBX receives.
     pub fn send(&self, packets: &[Packet]) -> Outcome {
+        self.send_frames(&packets.iter().map(Packet::build).collect::<Vec<_>>())
+    }
+
+    /// The same with what needs not be whole datagrams.
+    pub fn send_frames(&self, frames: &[Vec<u8>]) -> Outcome {
         self.drain();
         let began = Instant::now();
         let mut passed = 0;
         // No more at once than a socket holds.
-        for some in packets.chunks(50) {
-            for packet in some {
-                self.lab.inject(&packet.build()).unwrap();
+        for some in frames.chunks(50) {
+            for frame in some {
+                self.lab.inject(frame).unwrap();
             }
             self.catch_up();
             passed += self.drain();
         }
         Outcome {
-            sent: u32::try_from(packets.len()).unwrap(),
+            sent: u32::try_from(frames.len()).unwrap(),
             passed,
             took: began.elapsed(),
         }
@@ -155,6 +162,32 @@ impl<'a> Stage<'a> {
             passed: u32::try_from(counter.packets().unwrap()).unwrap(),
             took: began.elapsed(),
         }
+    }
+
+    /// Counts the fragments that the PBX's kernel begins to put together.
+    pub fn send_fragments(&self, frames: &[Vec<u8>]) -> Outcome {
+        let began = Instant::now();
+        let before = self.fragments();
+        for frame in frames {
+            self.lab.inject(frame).unwrap();
+        }
+        self.catch_up();
+        Outcome {
+            sent: u32::try_from(frames.len()).unwrap(),
+            passed: self.fragments() - before,
+            took: began.elapsed(),
+        }
+    }
+
+    fn fragments(&self) -> u32 {
+        let begun = kernel_counter(&self.lab.pbx, "IpReasmReqds").unwrap();
+        u32::try_from(begun).unwrap()
+    }
+
+    /// Puts more lines of configuration in force.
+    pub fn reload(&mut self, more: &str) {
+        let configuration = format!("{}{more}", self.configuration);
+        self.guard.reload(&configuration).unwrap();
     }
 
     /// A phone registers, with a server that takes any password.

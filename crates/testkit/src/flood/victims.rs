@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Flood;
 use crate::asterisk::Driver;
+use crate::count::kernel_counter;
 use crate::lab::{Lab, PHONES};
 use crate::phone::{Phones, Task};
 
@@ -137,8 +138,5 @@ fn frames(lab: &Lab) -> Result<u64> {
 
 /// UDP datagrams that the PBX's kernel has put into a socket.
 fn datagrams(lab: &Lab) -> Result<u64> {
-    let said = lab.pbx.run("nstat --zeros --ignore UdpInDatagrams")?;
-    let line = said.lines().find(|line| line.starts_with("UdpInDatagrams"));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    Ok(number.context("nstat counts no datagrams")?.parse()?)
+    kernel_counter(&lab.pbx, "UdpInDatagrams")
 }
