@@ -196,6 +196,9 @@ const FLOOD: u32 = 300_000;
 /// An emulated machine is slower than that, and a packet is waited for no longer than 32 s.
 const IN_TIME: Duration = Duration::from_secs(10);
 
+/// Behind the link header and twelve bytes of the IPv4 header.
+const IPV4_SOURCE: usize = 14 + 12;
+
 #[test]
 fn a_flood_does_not_make_it_forget_what_strangers_will_send_again() {
     let Some(mut simulator) = simulator(Profile::Standard) else {
@@ -219,14 +222,19 @@ fn a_flood_does_not_make_it_forget_what_strangers_will_send_again() {
         assert_eq!(judge(&mut simulator, stranger), (DROP, Reason::RateUnknown));
     }
     let refused = Instant::now();
-    for number in (0..FLOOD).take_while(|_| refused.elapsed() < IN_TIME) {
-        let source = std::net::Ipv4Addr::from(0x0b00_0000 + number);
-        simulator.run(&frame(source)).unwrap();
+    let mut forged = frame([0, 0, 0, 0].into());
+    let mut sent = 0;
+    while sent < FLOOD && refused.elapsed() < IN_TIME {
+        // Nobody here looks at checksums.
+        forged[IPV4_SOURCE..][..4].copy_from_slice(&(0x0b00_0000 + sent).to_be_bytes());
+        simulator.time(&forged, 1).unwrap();
+        sent += 1;
     }
     thread::sleep(T1.saturating_sub(refused.elapsed()));
     let passed = strangers
         .iter()
         .filter(|stranger| judge(&mut simulator, stranger).0 == PASS);
     // Four that came later may have taken a place; then the phone sends again.
-    assert!(passed.count() >= 19);
+    let passed = passed.count();
+    assert!(passed >= 19, "{passed} of 20 after {sent} packets");
 }
