@@ -1,8 +1,13 @@
-//! `sipward signatures lint` of the guide's own script.
+//! `sipward signatures lint`: of the guide's own script, and of what the ledger says was never hit.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use serde_json::Value;
+use sipward::{
+    clock,
+    ledger::{Entry, Ledger},
+};
+use tempfile::TempDir;
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/guide-rules.sh");
 
@@ -113,4 +118,41 @@ fn each_finding_is_a_line_with_the_pattern_the_reason_and_the_mend() {
         let line = line.replace("line-08", "line-8");
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
+}
+
+#[test]
+fn what_the_ledger_has_seen_no_hit_of_for_ninety_days_is_noted_and_is_no_fault() {
+    let days = |n: u64| clock::now() - Duration::from_secs(n * 86_400);
+    let folder = TempDir::new().unwrap();
+    let looked_for = |name: &str, since| Entry::LookFor(name.to_owned(), days(since));
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    ledger
+        .write(&[
+            looked_for("iwar", 91),
+            looked_for("gulp", 89),
+            looked_for("sipcli", 200),
+            Entry::Hits("sipcli".to_owned(), 7, days(95)),
+            looked_for("sipsak", 200),
+            Entry::Hits("sipsak".to_owned(), 7, days(1)),
+        ])
+        .unwrap();
+    drop(ledger);
+    let config = folder.path().join("sipward.toml");
+    std::fs::write(&config, "").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sipward"))
+        .args(["signatures", "lint", "--json", "--state-dir"])
+        .args([folder.path(), "--config".as_ref(), &config])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "a note is no fault");
+    let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let mut noted: Vec<[&str; 3]> = findings
+        .iter()
+        .map(|one| ["signature", "severity", "message"].map(|key| one[key].as_str().unwrap()))
+        .collect();
+    noted.sort_unstable();
+    assert_eq!(noted[0], ["iwar", "note", "never hit in 90 days"]);
+    assert_eq!(noted[1][..2], ["sipcli", "note"]);
+    assert!(noted[1][2].starts_with("not hit in 90 days, the last time on "));
+    assert_eq!(noted.len(), 2);
 }

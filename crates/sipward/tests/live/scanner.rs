@@ -53,6 +53,7 @@ fn a_scanner_is_dropped_banned_and_explained_and_a_phone_is_heard() {
     let ban = &place.bans()[0];
     assert_eq!(ban["detector"], "scanner-signature");
     assert_eq!(ban["signature"], "sipvicious-friendly-scanner");
+    assert_eq!(ban["signature_hits"], 1);
     assert_eq!(
         (&ban["origin"], &ban["scope"]),
         (&"local".into(), &"sip".into()),
@@ -78,6 +79,11 @@ fn a_scanner_is_dropped_banned_and_explained_and_a_phone_is_heard() {
 
     let status = place.json("status");
     assert_eq!(status["packets"]["dropped"]["signature"], 1);
+    let hits = &status["signatures"][0];
+    assert_eq!(
+        (&hits["name"], &hits["packets"]),
+        (&"sipvicious-friendly-scanner".into(), &1.into())
+    );
     assert_eq!(status["bans"], 1);
 
     let unbanned = place.sipward(&format!("unban {ATTACKER}"));
