@@ -16,8 +16,7 @@ use sipward_testkit::{
 
 /// Long enough for five retransmissions of a stranger.
 const TIME: Duration = Duration::from_secs(15);
-/// The faster, the likelier a place in the table of refusals is taken before a phone sends again. At
-/// this rate all of five retransmissions within the time are forgotten once in 10,000 runs.
+/// What a machine with other work takes in, too; `make floods` sends as fast as a core can.
 const PER_SECOND: u64 = 100_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 

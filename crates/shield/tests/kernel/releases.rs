@@ -15,7 +15,7 @@ use nix::{
 use sipward_testkit::require::{self, Need};
 
 /// Software emulation of a debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 const INIT: &str = r"#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
