@@ -1,5 +1,5 @@
 //! The few system calls that no library offers: what a link is attached to, whether bpf(2) works
-//! at all, and which driver an interface has.
+//! at all, which driver an interface has, and whether the clock is kept right.
 
 use std::{
     ffi::{CStr, CString},
@@ -44,6 +44,17 @@ impl BootTime {
         let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
         Self(seconds * 1_000_000_000 + nanoseconds)
     }
+}
+
+/// Whether somebody keeps the machine's clock right, NTP for example; false for a clock that runs
+/// as it did at the start.
+#[must_use]
+pub fn clock_is_kept() -> bool {
+    // SAFETY: all zero is a value of timex, which is integers.
+    let mut time: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a timex of ours; no mode is set, so that the call only reads.
+    let state = unsafe { libc::adjtimex(&raw mut time) };
+    state >= 0 && time.status & libc::STA_UNSYNC == 0
 }
 
 /// The head of the kernel's `union bpf_attr` for BPF_OBJ_GET_INFO_BY_FD.

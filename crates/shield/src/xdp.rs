@@ -6,6 +6,7 @@ mod pins;
 
 use std::{
     error::Error as StdError,
+    fs,
     os::fd::{AsFd as _, BorrowedFd},
     path::PathBuf,
 };
@@ -21,8 +22,8 @@ use aya::{
 use self::{
     occupant::Occupants,
     pins::{
-        discard_misfits, in_pin, pinned_links, prepare, remove_pins, remove_pins_without_links,
-        take_off,
+        discard_misfits, in_pin, other_layouts, pinned_links, prepare, remove_other_layouts,
+        remove_pins, remove_pins_without_links, take_off,
     },
 };
 pub use self::{occupant::occupant, pins::remove_leftovers};
@@ -159,11 +160,18 @@ impl Xdp {
             .collect()
     }
 
-    /// Puts the new program into the links of an earlier start that guard a wanted interface in the
-    /// wanted mode, and returns the pins of the others, with the interface if there still is one.
+    /// Puts the new program into the links of an earlier start, of this version or another, that
+    /// guard a wanted interface in the wanted mode, and returns the pins of the others, with the
+    /// interface if there still is one.
     fn adopt_links(&mut self, wanted: &[(Interface, u32)]) -> Result<Vec<Unwanted>, Error> {
         let mut unwanted = Vec::new();
-        for (pin, mode) in pinned_links(&self.pins)? {
+        let mut pinned = pinned_links(&self.pins)?;
+        for other in other_layouts(&self.pins)? {
+            self.notes
+                .push(format!("{}: of another version", other.display()));
+            pinned.extend(pinned_links(&other)?);
+        }
+        for (pin, mode) in pinned {
             let state = sys::pinned_link_state(&pin).ok();
             let interface = wanted
                 .iter()
@@ -201,7 +209,12 @@ impl Xdp {
             .attach_to_link(link)
             .map_err(|error| failed(&error))?;
         let held = program.take_link(id).map_err(|error| failed(&error))?;
-        self.keep(interface, mode, held, pin, adopted)
+        // Of another layout only the links are kept, where this one's are.
+        let own = self.pins.join(pin.file_name().unwrap_or_default());
+        if own != pin {
+            fs::rename(&pin, &own).map_err(in_pin(&pin))?;
+        }
+        self.keep(interface, mode, held, own, adopted)
     }
 
     /// Puts the program on an interface where it is missing.
@@ -377,6 +390,7 @@ shield_by_maps!(Xdp {
             let name = interface.unwrap_or_else(|| "an interface that is gone".to_owned());
             self.notes.push(format!("{name}: no longer guarded by {}", pin.display()));
         }
+        remove_other_layouts(&self.pins)?;
         Ok(std::mem::take(&mut self.notes))
     }
 

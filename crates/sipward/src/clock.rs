@@ -1,14 +1,131 @@
 //! The clocks: the engine and the ledger use nanoseconds of UNIX time, the kernel's maps boot
 //! time, people and JSON a date. They are turned into one another here and nowhere else.
 
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    time::Duration,
+};
+
 use jiff::{Timestamp, tz::TimeZone};
 use sipward_engine::Time;
-use sipward_shield::BootTime;
+use sipward_shield::{BootTime, clock_is_kept};
 
-/// UNIX time now.
+/// A clock that is off by less is followed without a word.
+const SMALL: Duration = Duration::from_secs(2);
+/// A frame that waits is not older than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The offset that this process keeps; [`NONE`] where it goes by the machine's clock.
+static KEPT: AtomicI64 = AtomicI64::new(NONE);
+const NONE: i64 = i64::MIN;
+/// Whether somebody kept the machine's clock right when it was looked at last.
+static WAS_RIGHT: AtomicBool = AtomicBool::new(false);
+
+/// UNIX time now. In a process that keeps an offset it goes on by boot time, whatever the
+/// machine's clock is set to.
 #[must_use]
 pub fn now() -> Time {
+    kept().map_or_else(machine, |offset| offset.unix(BootTime::now()))
+}
+
+fn machine() -> Time {
     time(Timestamp::now())
+}
+
+/// UNIX time less boot time, in nanoseconds: it changes when somebody sets the clock, and in
+/// suspend, where both go on, it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// That of the machine's clock now.
+    #[must_use]
+    pub fn now() -> Self {
+        // Somebody else may run between the clocks: of some tries the closest counts.
+        let tries = std::iter::repeat_with(|| {
+            let (before, unix, after) = (BootTime::now(), machine(), BootTime::now());
+            (after.0 - before.0, Self::between(unix, after))
+        });
+        let closest = tries.take(3).min_by_key(|(apart, _)| *apart);
+        closest.map_or(Self(0), |(_, offset)| offset)
+    }
+
+    /// Where both clocks show this.
+    #[must_use]
+    pub fn between(unix: Time, boot: BootTime) -> Self {
+        Self(signed(unix.0).saturating_sub(signed(boot.0)))
+    }
+
+    /// UNIX time at this boot time, 1970 at the earliest.
+    #[must_use]
+    pub fn unix(self, boot: BootTime) -> Time {
+        let at = signed(boot.0).saturating_add(self.0);
+        Time(u64::try_from(at).unwrap_or_default())
+    }
+
+    /// How far on the other is.
+    const fn to(self, other: Self) -> i64 {
+        other.0.saturating_sub(self.0)
+    }
+}
+
+/// Somebody has set the machine's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The offset before.
+    pub from: Offset,
+    /// The offset now.
+    pub to: Offset,
+    /// What time it was by the clock before.
+    pub at: Time,
+    /// The clock before was kept right by somebody: then the new one is no better a measure of
+    /// what was before this boot.
+    pub was_right: bool,
+}
+
+impl Step {
+    /// How far the clock was set forward, in nanoseconds.
+    #[must_use]
+    pub const fn forward(&self) -> i64 {
+        self.from.to(self.to)
+    }
+}
+
+/// The offset that this process keeps, if it does.
+#[must_use]
+pub fn kept() -> Option<Offset> {
+    let offset = KEPT.load(Ordering::Relaxed);
+    (offset != NONE).then_some(Offset(offset))
+}
+
+/// From now on time goes on from this offset.
+pub fn keep(offset: Offset) {
+    KEPT.store(offset.0, Ordering::Relaxed);
+}
+
+/// Whether the machine's clock was set since its offset was kept; a small step is followed at once.
+#[must_use]
+pub fn step() -> Option<Step> {
+    let (from, to) = (kept()?, Offset::now());
+    if from.to(to).unsigned_abs() < nanoseconds(SMALL) {
+        keep(to);
+        WAS_RIGHT.store(clock_is_kept(), Ordering::Relaxed);
+        return None;
+    }
+    Some(Step {
+        from,
+        to,
+        at: now(),
+        was_right: WAS_RIGHT.load(Ordering::Relaxed),
+    })
+}
+
+/// When a frame came that bears this time of the machine's clock, which may have been set since.
+#[must_use]
+pub fn seen(at: u64) -> Time {
+    let Some(kept) = kept() else { return Time(at) };
+    let now = kept.unix(BootTime::now());
+    Time(at).clamp(now - LONGEST_WAIT, now)
 }
 
 /// The engine's form of a moment; one before 1970 is the beginning of 1970.
@@ -87,6 +204,14 @@ impl Clocks {
     }
 }
 
+fn signed(nanoseconds: u64) -> i64 {
+    i64::try_from(nanoseconds).unwrap_or(i64::MAX)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// What is as far from `there` as `at` is from `here`.
 const fn shift(at: u64, here: u64, there: u64) -> u64 {
     if at >= here {
@@ -98,7 +223,7 @@ const fn shift(at: u64, here: u64, there: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Clocks, timestamp};
+    use super::{Clocks, Offset, timestamp};
     use sipward_engine::Time;
     use sipward_shield::BootTime;
 
@@ -135,6 +260,24 @@ mod tests {
         let far = clocks().boot(Some(Time(u64::MAX)));
         assert_ne!(far, BootTime::NEVER);
         assert!(clocks().unix(far).is_some());
+    }
+
+    /// An hour of sleep: boot time and UNIX time go on, and the kernel's monotonic clock does not.
+    #[test]
+    fn a_ban_ends_by_the_time_that_was_slept_too() {
+        let offset = Offset::between(Time::from_secs(1_000), BootTime(100 * SECOND));
+        let end = clocks().boot(Some(Time::from_secs(1_600)));
+        let awake = BootTime((100 + 3_600) * SECOND);
+        assert!(awake > end);
+        assert_eq!(offset.unix(awake), Time::from_secs(4_600));
+        assert_eq!(Offset::between(Time::from_secs(4_600), awake), offset);
+    }
+
+    #[test]
+    fn a_machine_that_begins_in_1970_has_an_offset_too() {
+        let offset = Offset::between(Time::from_secs(5), BootTime(60 * SECOND));
+        assert_eq!(offset.unix(BootTime(90 * SECOND)), Time::from_secs(35));
+        assert_eq!(offset.unix(BootTime(10 * SECOND)), Time(0));
     }
 
     #[test]

@@ -27,8 +27,10 @@ mod rejections;
 mod run;
 mod self_check;
 mod srv;
+mod step;
 mod stories;
 mod taps;
+mod unwritten;
 mod views;
 mod watch;
 

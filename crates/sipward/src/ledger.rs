@@ -4,7 +4,9 @@
 //! SQLite in WAL mode with `synchronous = full`: what [`Ledger::write`] returned from survives
 //! `kill -9` and a power cut. The database is never on a packet's path.
 
+mod clock;
 mod open;
+mod rescue;
 mod rows;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -15,7 +17,10 @@ use sipward_engine::{Alert, Ban, Scope, Time, Trusted, UnbanCause};
 
 pub use open::{FILE_NAME, make_folder};
 
-use crate::exit::Failure;
+use crate::{
+    clock::{Offset, Step},
+    exit::Failure,
+};
 
 /// Ended bans and alerts older than this are forgotten.
 const KEPT: Duration = Duration::from_secs(90 * 86_400);
@@ -26,6 +31,10 @@ const KEPT_ROWS: i64 = 200_000;
 pub struct Ledger {
     connection: Connection,
     path: PathBuf,
+    /// The file could not be opened for writing: what is read is what could be read of it.
+    only_reads: bool,
+    /// The file was damaged, and was kept under this name.
+    kept_aside: Option<PathBuf>,
 }
 
 /// One change to the ledger.
@@ -56,6 +65,10 @@ pub enum Entry {
     LookFor(String, Time),
     /// A signature hit so many packets more, the last one then.
     Hits(String, u64, Time),
+    /// Times are by this offset from now on, in this boot of the machine.
+    Keep(String, Offset),
+    /// Somebody has set the clock.
+    Step(Step),
 }
 
 /// What a signature has hit.
@@ -179,6 +192,15 @@ impl From<UnbanCause> for Ended {
 }
 
 impl Ledger {
+    const fn of(connection: Connection, path: PathBuf) -> Self {
+        Self {
+            connection,
+            path,
+            only_reads: false,
+            kept_aside: None,
+        }
+    }
+
     /// Writes all entries or none, in one transaction; they are durable when it returns.
     ///
     /// # Errors
@@ -191,7 +213,7 @@ impl Ledger {
                 .try_for_each(|entry| write(&transaction, entry))?;
             transaction.commit()
         };
-        attempt(&mut self.connection).map_err(|error| self.failure("write", &error))
+        attempt(self.writable()?).map_err(|error| self.failure("write", &error))
     }
 
     /// As [`Self::write`], without waiting for the disk: what is written survives the death of the
@@ -201,6 +223,7 @@ impl Ledger {
     /// # Errors
     /// As [`Self::write`].
     pub fn write_soon(&mut self, entries: &[Entry]) -> Result<(), Failure> {
+        self.writable()?;
         self.wait_for_disk(false)?;
         let written = self.write(entries);
         self.wait_for_disk(true)?;
@@ -367,7 +390,7 @@ impl Ledger {
             transaction.execute("delete from trusted where last < ?1", [oldest])?;
             transaction.commit()
         };
-        attempt(&mut self.connection).map_err(|error| self.failure("write", &error))
+        attempt(self.writable()?).map_err(|error| self.failure("write", &error))
     }
 
     fn select<T>(
@@ -437,6 +460,8 @@ fn write(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
                 rows::number(*last)
             ],
         ),
+        Entry::Keep(boot, offset) => clock::keep(transaction, boot, *offset),
+        Entry::Step(step) => clock::step(transaction, step),
     }
 }
 

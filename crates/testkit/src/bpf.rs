@@ -10,12 +10,15 @@ use std::{
     path::Path,
 };
 
+const MAP_CREATE: libc::c_long = 0;
 const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const PROG_LOAD: libc::c_long = 5;
+const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const LINK_UPDATE: libc::c_long = 29;
 const LINK_DETACH: libc::c_long = 34;
+const HASH: u32 = 1;
 const XDP: u32 = 6;
 /// The flag of XDP programs that may be given packets of several fragments, as the shield's.
 const HAS_FRAGMENTS: u32 = 1 << 5;
@@ -53,6 +56,20 @@ pub fn replace_program(link: &Path) -> io::Result<()> {
     load[8] = u64::from(ATTACH_XDP) << 32;
     let program = fd(bpf(PROG_LOAD, &load)?);
     bpf(LINK_UPDATE, &[word(&link) | word(&program) << 32, 0]).map(drop)
+}
+
+/// Makes an empty hash table of these sizes in bytes and pins it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn pin_hash(pin: &Path, key: u32, value: u32, entries: u32) -> io::Result<()> {
+    let sizes = [
+        u64::from(HASH) | u64::from(key) << 32,
+        u64::from(value) | u64::from(entries) << 32,
+    ];
+    let map = fd(bpf(MAP_CREATE, &sizes)?);
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    bpf(OBJ_PIN, &[path.as_ptr().addr() as u64, word(&map)]).map(drop)
 }
 
 /// Deletes every entry of a map; returns how many there were.

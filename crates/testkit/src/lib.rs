@@ -4,6 +4,7 @@
 
 pub mod asterisk;
 pub mod bpf;
+pub mod clock;
 pub mod cores;
 pub mod corpus;
 pub mod count;

@@ -16,6 +16,8 @@ use crate::{
 };
 
 const BPF_FS_C: &CStr = c"/sys/fs/bpf";
+/// Begins the name of the folder of a layout; its number follows.
+const FOLDER: &str = "layout-";
 
 /// Takes away what a sipward that is no longer running has left behind. Returns whether there was
 /// anything.
@@ -23,16 +25,21 @@ const BPF_FS_C: &CStr = c"/sys/fs/bpf";
 /// # Errors
 /// A pin that cannot be removed.
 pub fn remove_leftovers(pin_dir: &Path) -> Result<bool, Error> {
-    let pins = pin_dir.join(format!("layout-{LAYOUT}"));
-    if !pins.is_dir() {
-        return Ok(false);
+    let pins = own_layout(pin_dir);
+    let mut folders = other_layouts(&pins)?;
+    folders.extend(pins.is_dir().then(|| pins.clone()));
+    let mut had_links = false;
+    for folder in &folders {
+        for (pin, _) in pinned_links(folder)? {
+            take_off(&pin)?;
+            had_links = true;
+        }
     }
-    let links = pinned_links(&pins)?;
-    for (pin, _) in &links {
-        take_off(pin)?;
+    remove_other_layouts(&pins)?;
+    if pins.is_dir() {
+        remove_pins(&pins)?;
     }
-    remove_pins(&pins)?;
-    Ok(!links.is_empty())
+    Ok(had_links)
 }
 
 /// Where nothing is attached, nobody reads the maps; a failure is left for the next start to meet.
@@ -61,7 +68,7 @@ pub(super) fn prepare(pin_dir: &Path) -> Result<PathBuf, Error> {
     if pin_dir.starts_with(BPF_FS) && !sys::is_bpf_fs(Path::new(BPF_FS)).is_ok_and(|is| is) {
         sys::mount_bpf_fs(BPF_FS_C).map_err(in_pin(Path::new(BPF_FS)))?;
     }
-    let pins = pin_dir.join(format!("layout-{LAYOUT}"));
+    let pins = own_layout(pin_dir);
     fs::create_dir_all(&pins).map_err(in_pin(&pins))?;
     if !sys::is_bpf_fs(&pins).map_err(in_pin(&pins))? {
         // Undone on a best effort: the error that counts is the wrong file system.
@@ -102,6 +109,36 @@ fn fits(info: &MapInfo, shape: &MapShape) -> bool {
         && info.value_size() == shape.value_size
         && info.max_entries() == shape.max_entries
         && info.map_flags() == shape.flags
+}
+
+fn own_layout(pin_dir: &Path) -> PathBuf {
+    pin_dir.join(format!("{FOLDER}{LAYOUT}"))
+}
+
+/// The folders that versions with other maps have left beside this one's.
+pub(super) fn other_layouts(pins: &Path) -> Result<Vec<PathBuf>, Error> {
+    let Some(pin_dir) = pins.parent().filter(|pin_dir| pin_dir.is_dir()) else {
+        return Ok(Vec::new());
+    };
+    let mut others = Vec::new();
+    for entry in fs::read_dir(pin_dir).map_err(in_pin(pin_dir))? {
+        let entry = entry.map_err(in_pin(pin_dir))?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(FOLDER));
+        let is_layout = number.is_some_and(|number| number.parse::<u32>().is_ok());
+        if is_layout && entry.path() != pins {
+            others.push(entry.path());
+        }
+    }
+    Ok(others)
+}
+
+/// Removes what versions with other maps have left, once no link of theirs is wanted any more.
+pub(super) fn remove_other_layouts(pins: &Path) -> Result<(), Error> {
+    for other in other_layouts(pins)? {
+        fs::remove_dir_all(&other).map_err(in_pin(&other))?;
+    }
+    Ok(())
 }
 
 /// The pinned links and the modes that their names tell; the kernel does not.

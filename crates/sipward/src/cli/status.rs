@@ -5,7 +5,10 @@ use std::fmt::Write;
 use super::{Daemon, table};
 use crate::{
     clock,
-    control::api::{EnforcementState, FeedView, Sensor, SensorState, SignatureView, Status},
+    control::api::{
+        EnforcementState, FeedView, LedgerState, LedgerView, Sensor, SensorState, SignatureView,
+        Status,
+    },
     exit::{Answer, Exit, Failure},
 };
 
@@ -148,10 +151,27 @@ pub(super) fn text(status: &Status) -> String {
     for feed in &status.feeds {
         line("feed", feed_line(feed));
     }
+    if let Some(ledger) = ledger(&status.ledger) {
+        line("ledger", ledger);
+    }
     for warning in &status.warnings {
         line("WARNING", warning.clone());
     }
     out
+}
+
+/// What is to be known of the ledger, if it is more than that it is written.
+fn ledger(ledger: &LedgerView) -> Option<String> {
+    let note = ledger.note.as_deref();
+    match ledger.state {
+        LedgerState::Ok => note.map(str::to_owned),
+        LedgerState::Unwritable => Some(format!(
+            "NOT WRITTEN, {} entries wait: {}; bans are enforced, but a reboot would forget the \
+             latest",
+            table::count(ledger.waiting as u64),
+            note.unwrap_or("nobody knows why"),
+        )),
+    }
 }
 
 /// The signatures that hit most, in a line.

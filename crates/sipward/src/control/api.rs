@@ -47,6 +47,32 @@ pub struct Status {
     /// What of the signatures is not in force, and why; a line each.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Whether what happens is written down.
+    #[serde(default)]
+    pub ledger: LedgerView,
+}
+
+/// Whether what happens is written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerView {
+    /// In a word.
+    pub state: LedgerState,
+    /// What waits until it can be written.
+    pub waiting: usize,
+    /// Why it cannot be written, or where a damaged one was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Whether the ledger can be written, in a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LedgerState {
+    /// It is written.
+    #[default]
+    Ok,
+    /// It cannot be written at present: bans are enforced, but a reboot would forget the latest.
+    Unwritable,
 }
 
 /// A list of others.

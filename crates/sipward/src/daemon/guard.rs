@@ -15,7 +15,7 @@ use sipward_signature::{Field, Tables};
 use super::{
     ami::AmiSensor, answers::Answers, backend::Backend, evidence, hits::SignatureHits,
     kernel_events::KernelEvents, machine, packets::Packets, peers::Peers, reconcile,
-    rejections::Rejections, self_check::SelfCheck, watch::Watchers,
+    rejections::Rejections, self_check::SelfCheck, unwritten::Unwritten, watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
@@ -26,9 +26,6 @@ use crate::{
     sensors::Twins,
     signatures::{self, Complaints},
 };
-
-/// Entries that wait for the ledger at most, where its disk is full; the oldest go.
-const MOST_PENDING: usize = 100_000;
 
 /// How long an order took where.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +62,7 @@ pub struct Guard {
     pub(super) sender: Option<RawSender>,
     /// What the engine decided and nobody has carried out.
     decided: VecDeque<Command>,
-    pending: Vec<Entry>,
+    pub(super) pending: Unwritten,
 }
 
 impl Guard {
@@ -99,20 +96,27 @@ impl Guard {
             started: Instant::now(),
             events: KernelEvents::default(),
             decided: VecDeque::new(),
-            pending: Vec::new(),
+            pending: Unwritten::default(),
         };
-        // Who has registered until now, nobody saw.
-        guard.overlooked();
         guard.enforce_policy(tables)?;
-        guard.look_at_machine();
-        reconcile::bans(&mut guard)?;
-        reconcile::trusted(&mut guard)?;
-        reconcile::allowed(&mut guard)?;
+        guard.restore()?;
         for note in guard.shield.attach()? {
             tracing::info!("{note}");
         }
         guard.self_check.changed(clock::now());
+        guard.note_clock();
+        guard.write_ledger();
         Ok(guard)
+    }
+
+    /// Has engine and kernel know what the ledger says.
+    pub(super) fn restore(&mut self) -> Result<(), Failure> {
+        // Who has registered until now, nobody saw.
+        self.overlooked();
+        self.look_at_machine();
+        reconcile::bans(self)?;
+        reconcile::trusted(self)?;
+        reconcile::allowed(self)
     }
 
     /// Says what it guards with.
@@ -242,23 +246,6 @@ impl Guard {
         }
     }
 
-    /// Writes what waits for the ledger, in one transaction. The disk may take its time: these are
-    /// decisions of our own, which nobody was promised.
-    pub fn write_ledger(&mut self) {
-        self.pending.extend(self.hits.take_unwritten());
-        if self.pending.is_empty() {
-            return;
-        }
-        match self.ledger.write_soon(&self.pending) {
-            Ok(()) => self.pending.clear(),
-            Err(error) => {
-                tracing::error!("{error}; {} entries wait", self.pending.len());
-                let surplus = self.pending.len().saturating_sub(MOST_PENDING);
-                self.pending.drain(..surplus);
-            }
-        }
-    }
-
     /// Carries out what somebody asked for: the ledger first, so that an acknowledged order
     /// survives whatever comes. Bans that the kernel refuses are taken back; the rest is in force.
     pub(super) fn carry_out_order(&mut self) -> Result<OrderTime, Failure> {
@@ -271,14 +258,11 @@ impl Guard {
             .iter()
             .filter_map(|command| entry(command.clone(), now))
             .collect();
-        // What waits is older than what is ordered now.
-        self.write_ledger();
+        // What waits is older than what is ordered now, and written with it.
+        self.pending.extend(entries);
         let began = Instant::now();
-        let written = self.ledger.write(&entries);
+        let written = self.write_order();
         let ledger = began.elapsed();
-        if written.is_err() {
-            self.pending.extend(entries);
-        }
         let began = Instant::now();
         let mut error = None;
         for same in commands.chunk_by(|a, b| a.ban().is_some() && b.ban().is_some()) {
@@ -308,7 +292,9 @@ impl Guard {
         }
         let time = OrderTime { ledger, kernel };
         written.map(|()| time).map_err(|error| Failure {
-            text: format!("in force now, but it would not survive a reboot: {error}"),
+            text: format!(
+                "in force now, but it would not survive a reboot before it is written: {error}"
+            ),
             ..error
         })
     }
@@ -323,9 +309,7 @@ impl Guard {
     pub fn tidy(&mut self) {
         self.note_drops();
         self.write_ledger();
-        if let Err(error) = self.ledger.tidy(clock::now()) {
-            tracing::error!("{error}");
-        }
+        self.tidy_ledger();
     }
 
     /// Detaches from every interface and removes every pin.

@@ -53,6 +53,16 @@ impl Packets {
         }
     }
 
+    /// Forgets what it saw, but for the counts.
+    pub fn begin_anew(&mut self, fresh: Self) {
+        let (frames, lost) = (self.frames, self.lost);
+        *self = Self {
+            frames,
+            lost,
+            ..fresh
+        };
+    }
+
     /// Reads what other ports say from now on.
     pub fn set_ports(&mut self, config: &Config) {
         self.connections.set_ports(config.connection_ports());

@@ -18,14 +18,14 @@ use std::{
 };
 
 use ipnet::IpNet;
-use sipward_engine::{Ban, Origin, Restored, Scope, Source, Time};
+use sipward_engine::{Ban, Origin, Restored, Scope, Source, Time, Trusted};
 use sipward_shield::EnforcedBan;
 
 use super::guard::{Guard, kernel_ban};
 use crate::{
     clock::{self, Clocks},
     exit::Failure,
-    ledger::{Entry, PastBan, Target},
+    ledger::{Ended, Entry, PastBan, Target},
 };
 
 /// Ends that differ by less are the same: the two clocks drift, and UNIX time is set.
@@ -39,7 +39,7 @@ const HISTORY: u32 = 200_000;
 pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
     let clocks = Clocks::now();
     let now = clocks.unix;
-    guard.ledger.tidy(now)?;
+    guard.tidy_ledger();
     let mut bans = guard.ledger.bans(now)?;
     let mut enforced: BTreeMap<Target, EnforcedBan> = guard
         .shield
@@ -78,7 +78,7 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
             );
         } else if until.is_none_or(|until| until > now + HOLD) {
             let ban = adopted(&target, now, until);
-            guard.ledger.write(&[Entry::Ban(ban.clone())])?;
+            guard.pending.extend([Entry::Ban(ban.clone())]);
             tracing::info!(
                 "reconcile: the ban of {} was not in the ledger: kept",
                 target.prefix
@@ -96,6 +96,38 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
     let trusted = guard.ledger.trusted()?;
     guard.engine.restore(Restored { bans, trusted }, now);
     Ok(())
+}
+
+/// Makes the ledger that of the engine, where it could not be told of everything that happened.
+/// Returns what it has to be told.
+pub fn ledger(guard: &Guard) -> Result<Vec<Entry>, Failure> {
+    let now = clock::now();
+    let in_force = guard.engine.bans().filter(|ban| ban.is_in_force(now));
+    let mut bans: BTreeMap<Target, &Ban> = in_force.map(|ban| (Target::of(ban), ban)).collect();
+    let mut entries = Vec::new();
+    for written in guard.ledger.bans(now)? {
+        let target = Target::of(&written);
+        match bans.remove(&target) {
+            Some(ban) if *ban == written => {}
+            Some(ban) => entries.push(Entry::Ban(ban.clone())),
+            None => entries.push(Entry::Lift(target, now, Ended::Lifted)),
+        }
+    }
+    entries.extend(bans.into_values().cloned().map(Entry::Ban));
+    let mut trusted: BTreeMap<IpAddr, &Trusted> = guard
+        .engine
+        .trusted(now)
+        .map(|trusted| (trusted.address, trusted))
+        .collect();
+    for written in guard.ledger.trusted()? {
+        match trusted.remove(&written.address) {
+            Some(trusted) if *trusted == written => {}
+            Some(trusted) => entries.push(Entry::Trust(trusted.clone())),
+            None => entries.push(Entry::Distrust(written.address)),
+        }
+    }
+    entries.extend(trusted.into_values().cloned().map(Entry::Trust));
+    Ok(entries)
 }
 
 /// Gives the larger rate to every trusted address and to nobody else.

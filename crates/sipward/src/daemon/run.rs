@@ -43,6 +43,7 @@ use super::{
     logs::Logs,
     notify,
     packets::tap_ports,
+    step::keep_time,
     taps::Taps,
 };
 use crate::{
@@ -123,8 +124,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
     ledger::make_folder(&options.state_dir)?;
     let _state = FolderLock::take(&options.state_dir, "--state-dir")?;
-    let ledger = Ledger::open(&options.state_dir)?;
-    let ledger_again = || Ledger::open(&options.state_dir);
+    let open_ledger = || Ledger::open_to_guard(&options.state_dir, clock::now());
+    let ledger = open_ledger()?;
+    keep_time(&ledger)?;
 
     let _pins = hold_pins(&config.pin_dir)?;
 
@@ -144,7 +146,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         guard,
         events,
         taps,
-    } = backend::guard(&config, &interfaces, ledger, ledger_again)?;
+    } = backend::guard(&config, &interfaces, ledger, open_ledger)?;
     let (sender, tasks) = mpsc::channel(MOST_WAITING);
     control.serve(sender.clone());
     let (signatures, feeds) = watch::channel(guard.config().signatures.clone());
@@ -255,6 +257,7 @@ impl Daemon<'_> {
                     self.guard.look_at_machine();
                 }
                 Wake::Check => {
+                    self.guard.follow_clock();
                     self.guard.check_enforcement();
                     self.taps.check(&mut self.guard);
                     self.logs.check();

@@ -13,7 +13,7 @@ use sipward_shield::{Error, Frames, Tap, TapPorts, nftables};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Guard, packets::tap_ports};
-use crate::{config::Config, exit::Failure};
+use crate::{clock, config::Config, exit::Failure};
 
 /// Frames in one turn at most: signals and the control socket wait no longer than these take.
 const FRAMES: usize = 256;
@@ -124,12 +124,13 @@ impl Taps {
     pub fn take(&mut self, guard: &mut Guard) -> Option<Time> {
         for _ in 0..FRAMES {
             let (_, oldest) = self.oldest()?;
-            if let Some(frame) = oldest.tap.next_frame() {
+            if let Some(mut frame) = oldest.tap.next_frame() {
+                frame.at = clock::seen(frame.at).0;
                 guard.take_frame(&frame);
             }
             guard.carry_out();
         }
-        self.oldest().map(|(at, _)| Time(at))
+        self.oldest().map(|(at, _)| clock::seen(at))
     }
 
     /// Takes what waits, at most eight times as much.

@@ -4,6 +4,7 @@ mod allowlist;
 mod peers;
 mod reconcile;
 mod stories;
+mod unwritten;
 mod watch;
 
 use std::{
@@ -28,12 +29,12 @@ use crate::{
         AllowRequest, BanRequest, BansQuery, EnforcementState, FeedRequest, ImportRequest,
         UnbanRequest,
     },
-    ledger::{Ended, Entry, FILE_NAME, Ledger},
+    ledger::{Ended, Entry, Ledger},
     signatures,
 };
 
 pub(super) struct Bench {
-    folder: TempDir,
+    pub(super) folder: TempDir,
     pub(super) shield: Double,
 }
 
@@ -68,7 +69,7 @@ impl Bench {
     }
 
     /// The banned prefixes of the ledger.
-    fn written(&self) -> Vec<IpNet> {
+    pub(super) fn written(&self) -> Vec<IpNet> {
         self.ledger()
             .bans(clock::now())
             .unwrap()
@@ -376,26 +377,6 @@ fn an_order_is_in_the_ledger_when_it_is_acknowledged() {
         .unban(&UnbanRequest::Prefixes(vec![net("203.0.113.0/24")]))
         .unwrap();
     assert_eq!((bench.written(), bench.enforced()), (vec![], vec![]));
-}
-
-#[test]
-fn an_order_that_the_ledger_refuses_is_enforced_and_not_acknowledged() {
-    let bench = Bench::new();
-    let mut guard = bench.guard();
-    let other = rusqlite::Connection::open(bench.folder.path().join(FILE_NAME)).unwrap();
-    let refuse =
-        "create trigger full before insert on ban begin select raise(abort, 'disk full'); end";
-    other.execute_batch(refuse).unwrap();
-    let error = guard.ban(&ban("203.0.113.0/24")).unwrap_err();
-    assert!(
-        error.text.contains("would not survive") && error.text.contains("disk full"),
-        "{error}"
-    );
-    assert_eq!(bench.enforced(), [net("203.0.113.0/24")]);
-    // As soon as there is room it is written.
-    other.execute_batch("drop trigger full").unwrap();
-    turn(&mut guard);
-    assert_eq!(bench.written(), [net("203.0.113.0/24")]);
 }
 
 #[test]

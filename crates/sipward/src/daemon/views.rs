@@ -77,6 +77,7 @@ impl Guard {
             signatures: self.hits.views(),
             feeds: feeds::views(&self.config.signatures),
             warnings: self.complaints.clone().lines(),
+            ledger: self.ledger_view(),
             sensors: Sensors {
                 kernel: Sensor {
                     state: SensorState::On,

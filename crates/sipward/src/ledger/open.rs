@@ -4,10 +4,10 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use super::{Hits, Ledger};
 use crate::exit::Failure;
@@ -19,14 +19,78 @@ pub const FILE_NAME: &str = "ledger.db";
 const APPLICATION: i32 = 0x5349_5057;
 
 /// What brings the schema from each version to the next; `user_version` counts those done.
-const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("schema.sql"),
     include_str!("drops.sql"),
     include_str!("accounts.sql"),
     include_str!("names.sql"),
     include_str!("hits.sql"),
     include_str!("order.sql"),
+    include_str!("clock.sql"),
 ];
+
+/// Why a file is not opened as the ledger.
+pub(super) enum Unusable {
+    /// It is another program's or a newer sipward's, or no file.
+    Refused(String),
+    /// It is no whole ledger.
+    Damaged(String),
+    /// It may be a whole one, but cannot be written now: its disk is full, read-only or broken.
+    Unwritable(String),
+}
+
+impl Unusable {
+    pub(super) fn failure(&self, path: &Path) -> Failure {
+        let path = path.display();
+        Failure::input(match self {
+            Self::Refused(why) => format!("{path}: {why}"),
+            Self::Unwritable(why) => format!("{path}: cannot write the ledger: {why}"),
+            Self::Damaged(why) => format!(
+                "{path}: this is no ledger of sipward, or it is damaged ({why}): move it away, or \
+                 name another folder with --state-dir"
+            ),
+        })
+    }
+}
+
+impl From<rusqlite::Error> for Unusable {
+    fn from(error: rusqlite::Error) -> Self {
+        let why = error.to_string();
+        let cannot_write = matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::DiskFull
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::PermissionDenied
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::DatabaseBusy
+            )
+        );
+        if cannot_write {
+            Self::Unwritable(why)
+        } else {
+            Self::Damaged(why)
+        }
+    }
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        let cannot_write = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::PermissionDenied
+        );
+        if cannot_write {
+            Self::Unwritable(error.to_string())
+        } else {
+            Self::Refused(format!("cannot open the ledger: {error}"))
+        }
+    }
+}
 
 impl Ledger {
     /// Opens the ledger in `folder`, which is made (mode 0700) where it does not exist, as is the
@@ -36,27 +100,26 @@ impl Ledger {
     /// Exit code 2, for the ledger is an input: a file that cannot be read, is damaged, belongs
     /// to another program or to a newer sipward.
     pub fn open(folder: &Path) -> Result<Self, Failure> {
-        let path = folder.join(FILE_NAME);
-        let failure = |what: &str| Failure::input(format!("{}: {what}", path.display()));
         make_folder(folder)?;
-        let fresh = make_file(&path)
-            .map_err(|error| failure(&format!("cannot open the ledger: {error}")))?;
-        let damaged = |error: rusqlite::Error| {
-            failure(&format!(
-                "this is no ledger of sipward, or it is damaged ({error}): move it away and \
-                 sipward starts a new one, or name another folder with --state-dir"
-            ))
-        };
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(&path, flags).map_err(damaged)?;
-        if !fresh {
-            check(&connection)
-                .map_err(damaged)?
-                .map_err(|what| failure(&what))?;
-        }
-        migrate(&mut connection).map_err(damaged)?;
-        Ok(Self { connection, path })
+        let path = folder.join(FILE_NAME);
+        let connection = connect(&path).map_err(|unusable| unusable.failure(&path))?;
+        Ok(Self::of(connection, path))
     }
+}
+
+/// Opens a ledger, or begins one where there is none; one that is refused or damaged stays as it
+/// is, its journal too.
+pub(super) fn connect(path: &Path) -> Result<Connection, Unusable> {
+    let fresh = make_file(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    if !fresh {
+        check(&connection)?;
+    }
+    migrate(&mut connection)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(connection)
 }
 
 impl Ledger {
@@ -105,41 +168,47 @@ impl Ledger {
                 path.display()
             ))
         })?;
-        Ok(Some(Self { connection, path }))
+        Ok(Some(Self::of(connection, path)))
     }
 }
 
-/// Whether an existing file is ours, of a version we know, and whole. Reads only: even the
+/// The schema of an existing file, which is ours, of a version we know, and whole. Reads only: even the
 /// journal mode of another program's database stays as it is.
-fn check(connection: &Connection) -> rusqlite::Result<Result<(), String>> {
+pub(super) fn check(connection: &Connection) -> Result<usize, Unusable> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    if number("application_id")? != APPLICATION {
-        return Ok(Err(
-            "this database belongs to another program: name another folder with \
-                       --state-dir"
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    let version = usize::try_from(version).unwrap_or_default();
+    if application == 0 && version == 0 && is_empty(connection)? {
+        // The first start died while it began the file.
+        return Ok(0);
+    }
+    if application != APPLICATION {
+        return Err(Unusable::Refused(
+            "this database belongs to another program: name another folder with --state-dir"
                 .to_owned(),
         ));
     }
-    let version = number("user_version")?;
-    if usize::try_from(version).is_ok_and(|version| version > MIGRATIONS.len()) {
-        return Ok(Err(format!(
-            "this ledger was written by a newer sipward (schema {version}, this one knows {}): \
-             run that one",
+    if version > MIGRATIONS.len() {
+        return Err(Unusable::Refused(format!(
+            "this ledger was written by a newer sipward (schema {version}, this one knows {}): run \
+             that one, or name another folder with --state-dir, and `sipward import` the bans that \
+             `sipward export` of that one writes",
             MIGRATIONS.len()
         )));
     }
     let verdict: String = connection.query_row("pragma quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
-        let verdict = verdict.replace('\n', "; ");
-        return Ok(Err(format!(
-            "the ledger is damaged ({verdict}): move it away and sipward starts a new one from \
-             what the kernel holds"
-        )));
+        return Err(Unusable::Damaged(verdict.replace('\n', "; ")));
     }
-    Ok(Ok(()))
+    Ok(version)
 }
 
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    let count = "select count(*) from sqlite_schema";
+    Ok(connection.query_row(count, [], |row| row.get::<_, i64>(0))? == 0)
+}
+
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -175,19 +244,26 @@ pub fn make_folder(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Makes sure that there is a file, readable by its owner alone. True where it has nothing in it.
-fn make_file(path: &Path) -> io::Result<bool> {
+fn make_file(path: &Path) -> Result<bool, Unusable> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).mode(0o600);
     let file: File = options.open(path)?;
     let empty = file.metadata()?.len() == 0;
     drop(file);
     // A journal without its database would be played into the new one.
-    let journal = path.with_extension("db-wal");
-    if empty && fs::exists(&journal)? {
-        return Err(io::Error::other(format!(
-            "the file is empty, but {} is not: the ledger was damaged",
+    let journal = journal(path);
+    if empty && fs::metadata(&journal).is_ok_and(|journal| journal.len() > 0) {
+        return Err(Unusable::Damaged(format!(
+            "the file is empty, but {} is not",
             journal.display()
         )));
     }
     Ok(empty)
+}
+
+/// The journal of a ledger, where SQLite keeps it.
+pub(super) fn journal(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
 }

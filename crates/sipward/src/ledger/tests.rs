@@ -9,7 +9,10 @@ use tempfile::TempDir;
 use test_case::test_case;
 
 use super::{AllowedName, Ended, Entry, FILE_NAME, Hits, Ledger, PastBan, Target};
-use crate::exit::Exit;
+use crate::{
+    clock::{Offset, Step},
+    exit::Exit,
+};
 
 /// Minutes after a moment in 2026.
 fn at(minutes: u64) -> Time {
@@ -366,6 +369,122 @@ fn a_folder_in_the_place_of_the_ledger_is_refused() {
     fs::create_dir(folder.path().join(FILE_NAME)).unwrap();
     let error = Ledger::open(folder.path()).map(drop).unwrap_err();
     assert!(error.text.contains("Is a directory"), "{error}");
+}
+
+/// Booted at minute 0, and at minute 60 set 1,000 minutes forward; each ban had 60 minutes left.
+#[test_case(10, false, 1_010, 1_120; "by this clock: what is left stays")]
+#[test_case(-10, false, -10, 120; "before this boot: the new clock tells what is left")]
+#[test_case(-10, true, -10, 1_120; "before this boot, and the clock was right: what is left stays")]
+#[test_case(70, true, 70, 120; "later than the clock said: it was behind")]
+fn a_step_of_the_clock_is_followed(since: i64, was_right: bool, then: i64, until: i64) {
+    let minute = |minutes: i64| Time(at(0).0.saturating_add_signed(minutes * 60_000_000_000));
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let ban = Ban {
+        since: minute(since),
+        ..ban("192.0.2.1/32", Some(120))
+    };
+    let trusted = Trusted {
+        address: "198.51.100.10".parse().unwrap(),
+        by: TrustedBy::Login,
+        username: None,
+        user_agent: None,
+        since: minute(since),
+        last: minute(since),
+        until: at(120),
+    };
+    let offset = |minutes| Offset(i64::try_from(minute(minutes).0).unwrap());
+    let step = Step {
+        from: offset(0),
+        to: offset(1_000),
+        at: at(60),
+        was_right,
+    };
+    ledger
+        .write(&[
+            Entry::Keep("this boot".to_owned(), step.from),
+            Entry::Ban(ban.clone()),
+            Entry::Trust(trusted.clone()),
+            Entry::Step(step),
+        ])
+        .unwrap();
+    assert_eq!(ledger.offset("this boot").unwrap(), Some(step.to));
+    assert_eq!(ledger.offset("another boot").unwrap(), None);
+    let stepped = Ban {
+        since: minute(then),
+        until: Some(minute(until)),
+        ..ban
+    };
+    assert_eq!(ledger.bans(at(60)).unwrap(), [stepped]);
+    let login = &ledger.trusted().unwrap()[0];
+    assert_eq!((login.last, login.until), (minute(then), minute(until)));
+}
+
+/// The index of the alerts is broken, and nothing else.
+#[test]
+fn what_can_be_read_of_a_damaged_ledger_is_in_the_new_one() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let (lasting, lapsed) = (ban("192.0.2.1/32", Some(60)), ban("192.0.2.2/32", Some(10)));
+    let trusted = Trusted {
+        address: "198.51.100.10".parse().unwrap(),
+        by: TrustedBy::Login,
+        username: None,
+        user_agent: None,
+        since: at(0),
+        last: at(0),
+        until: at(60),
+    };
+    let name = AllowedName {
+        name: "sip.example.com".to_owned(),
+        addresses: vec!["192.0.2.5".parse().unwrap()],
+        since: at(0),
+    };
+    ledger
+        .write(&[
+            Entry::Ban(lasting.clone()),
+            Entry::Ban(lapsed),
+            Entry::Alert(alert()),
+            Entry::Allow(net("10.0.0.0/8"), at(0)),
+            Entry::AllowName(name.clone()),
+            Entry::Trust(trusted.clone()),
+        ])
+        .unwrap();
+    let root = "select rootpage from sqlite_schema where name = 'alert_first'";
+    let page = ledger
+        .connection
+        .query_row(root, [], |row| row.get::<_, i64>(0));
+    let page = usize::try_from(page.unwrap()).unwrap() - 1;
+    drop(ledger);
+    let path = folder.path().join(FILE_NAME);
+    let mut content = fs::read(&path).unwrap();
+    content[page * 4_096..page * 4_096 + 200].fill(0x5a);
+    fs::write(&path, &content).unwrap();
+
+    let ledger = Ledger::open_to_guard(folder.path(), at(30)).unwrap();
+    let aside = ledger.kept_aside().unwrap();
+    assert!(fs::read(aside).unwrap() == content, "{aside:?} was changed");
+    assert_eq!(ledger.bans(at(30)).unwrap(), [lasting]);
+    assert_eq!(ledger.allowed().unwrap(), [(net("10.0.0.0/8"), at(0))]);
+    assert_eq!(ledger.allowed_names().unwrap(), [name]);
+    assert_eq!(ledger.trusted().unwrap(), [trusted]);
+    drop(ledger);
+    let whole = Ledger::open_to_guard(folder.path(), at(30)).unwrap();
+    assert_eq!(whole.kept_aside(), None);
+}
+
+/// SQLite writes the first page before the schema.
+#[test]
+fn a_first_start_that_died_at_once_is_begun_again() {
+    let folder = TempDir::new().unwrap();
+    let begun = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    begun.pragma_update(None, "journal_mode", "wal").unwrap();
+    drop(begun);
+    assert_ne!(
+        fs::metadata(folder.path().join(FILE_NAME)).unwrap().len(),
+        0
+    );
+    assert_eq!(open(&folder).bans(at(0)).unwrap(), []);
 }
 
 fn database(write: impl FnOnce(&Connection)) -> Vec<u8> {

@@ -3,6 +3,7 @@
 
 use std::{fs, os::unix::process::CommandExt, process::Command};
 
+use rusqlite::Connection;
 use sipward_testkit::{
     namespace::Namespace,
     require::{Need, require},
@@ -78,19 +79,24 @@ fn a_broken_signature_file_is_refused_with_its_place() {
 }
 
 #[test]
-fn an_unreadable_ledger_is_refused_and_left_alone() {
+fn the_database_of_another_program_is_refused_and_left_alone() {
     let Some((inside, _peer)) = namespace() else {
         return;
     };
     let place = Place::new(GUARD);
-    let garbage = b"no ledger, but longer than the header of one".repeat(10);
     fs::create_dir(place.state()).unwrap();
     let ledger = place.state().join("ledger.db");
-    fs::write(&ledger, &garbage).unwrap();
+    let theirs = Connection::open(&ledger).unwrap();
+    theirs.execute_batch("create table bips (ip text)").unwrap();
+    drop(theirs);
+    let content = fs::read(&ledger).unwrap();
     place
         .refused(&inside, &[])
-        .assert_one_line(2, &["ledger.db", "no ledger of sipward"]);
-    assert_eq!(fs::read(&ledger).unwrap(), garbage);
+        .assert_one_line(2, &["ledger.db", "another program", "--state-dir"]);
+    assert!(
+        fs::read(&ledger).unwrap() == content,
+        "the file was changed"
+    );
     assert_eq!(
         fs::read_dir(place.state()).unwrap().count(),
         1,

@@ -5,10 +5,13 @@
 )]
 
 mod bad_input;
+mod clock;
+mod disk;
 mod doctor;
 mod names;
 mod orders;
 mod place;
 mod scanner;
 mod survival;
+mod upgrade;
 mod views;

@@ -86,8 +86,12 @@ impl Place {
 
     /// Starts the daemon and waits until it is ready.
     pub fn start(&self, namespace: &Namespace) -> Process {
-        let mut process =
-            Process::spawn(namespace.command(program()).args(self.run_arguments())).unwrap();
+        self.start_by(namespace.command(program()))
+    }
+
+    /// The same, by this command, which has the program's name and environment.
+    pub fn start_by(&self, mut command: Command) -> Process {
+        let mut process = Process::spawn(command.args(self.run_arguments())).unwrap();
         process
             .wait_for("sipward", PATIENCE, |output| output.contains("ready: "))
             .unwrap();
