@@ -27,6 +27,7 @@ const LINK_HEADER: usize = 16;
 /// Where the latter has the kind of the hardware, and the index.
 const HARDWARE: usize = 2;
 const INDEX: usize = 4;
+const MASTER: u16 = 10;
 const XDP: u16 = 43;
 /// `IFLA_XDP_PROG_ID`, then by mode: driver, stack, hardware. The first is there where there is one.
 const XDP_PROGRAMS: [u16; 4] = [4, 5, 6, 7];
@@ -112,11 +113,20 @@ impl Wanted {
 pub(crate) struct Link {
     /// Whether its frames begin with an Ethernet header.
     pub is_ethernet: bool,
+    /// The index of the interface that it is a port of: a bridge, a bond.
+    pub master: Option<u32>,
     /// The ids of the XDP programs on it.
     pub programs: Vec<u32>,
 }
 
 impl Link {
+    /// The bridge that the interface of this index is a port of.
+    pub fn bridge_of(index: u32) -> Option<String> {
+        let master = sys::interface_name(Self::of(index).ok()?.master?)?;
+        let is_bridge = sys::driver(&master).is_ok_and(|driver| driver == "bridge");
+        is_bridge.then_some(master)
+    }
+
     /// Asks for the link of this index.
     pub fn of(index: u32) -> io::Result<Self> {
         let socket = route_socket(SockFlag::SOCK_CLOEXEC, 0)?;
@@ -138,12 +148,13 @@ impl Link {
             return None;
         }
         let attributes = Attributes(answer.get(HEADER + LINK_HEADER..)?);
+        let number = |value: &[u8]| Some(u32::from_ne_bytes(value.try_into().ok()?));
         let mut programs: Vec<u32> = attributes
             .within(XDP)
             .into_iter()
             .flatten()
             .filter(|(kind, _)| XDP_PROGRAMS.contains(kind))
-            .filter_map(|(_, value)| Some(u32::from_ne_bytes(value.try_into().ok()?)))
+            .filter_map(|(_, value)| number(value))
             .collect();
         programs.sort_unstable();
         programs.dedup();
@@ -152,6 +163,7 @@ impl Link {
                 half(HEADER + HARDWARE)?,
                 libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK
             ),
+            master: attributes.of(MASTER).and_then(number),
             programs,
         })
     }

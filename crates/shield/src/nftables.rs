@@ -483,6 +483,7 @@ impl Shield for Nftables {
             return Ok(Vec::new());
         }
         if self.has_rules() {
+            self.interfaces.check()?;
             if self.interfaces.are_called_so() {
                 return Ok(Vec::new());
             }

@@ -29,6 +29,7 @@ mod self_check;
 mod srv;
 mod step;
 mod stories;
+mod strangers;
 mod taps;
 mod unwritten;
 mod views;
@@ -36,7 +37,7 @@ mod watch;
 
 pub use backend::has_fallback;
 pub use guard::Guard;
-pub use machine::default_interfaces;
+pub use machine::{default_interfaces, is_private};
 pub use run::{Options, run};
 pub use views::plain_view;
 

@@ -14,6 +14,7 @@ mod manager;
 mod network;
 mod ports;
 mod programs;
+mod translation;
 
 use serde::Serialize;
 
@@ -145,6 +146,13 @@ pub fn examine(config: Result<Config, Problems>, client: &Client) -> Report {
     let interfaces = network::look(&config.interfaces);
     checks.extend(network::judge(&interfaces, &daemon.guarded(), has_fallback));
     checks.extend(guard::judge(&daemon));
+    let outer = interfaces.iter().map(|interface| interface.name.clone());
+    let translation = translation::Facts::look(
+        outer.collect(),
+        [config.ports.sip_udp.as_slice(), &config.ports.sip_tcp].concat(),
+        daemon.gateway_of_strangers(),
+    );
+    checks.extend(translation::judge(&translation));
     checks.extend(ports::judge(&ports::look(), &config.ports));
     checks.extend(asterisk::examine(&config, is_root));
     checks.push(manager::judge(&manager::look(&config.asterisk.ami)));

@@ -133,6 +133,7 @@ impl From<sipward_shield::Error> for Failure {
             | Shield::NoBpf(_)
             | Shield::Occupied { .. }
             | Shield::NotEthernet(_)
+            | Shield::BridgePort { .. }
             | Shield::Attach { .. }
             | Shield::Load(_)
             | Shield::Map { .. }

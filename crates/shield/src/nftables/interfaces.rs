@@ -2,7 +2,10 @@
 
 use std::{fmt, io};
 
-use crate::{Error, GuardedInterface, interfaces::Wanted};
+use crate::{
+    Error, GuardedInterface,
+    interfaces::{Link, Present, Wanted},
+};
 
 /// Interfaces, and how they are called in the rules.
 #[derive(Clone, Debug)]
@@ -23,10 +26,29 @@ impl Interfaces {
                 source: io::ErrorKind::InvalidInput.into(),
             });
         }
-        Ok(Self {
+        let interfaces = Self {
             wanted: names.iter().map(|name| Wanted::named(name)).collect(),
             written: Vec::new(),
-        })
+        };
+        interfaces.check()?;
+        Ok(interfaces)
+    }
+
+    /// Whether the kernel gives the packets of all of them to rules under their own names.
+    ///
+    /// # Errors
+    /// A port of a bridge.
+    pub fn check(&self) -> Result<(), Error> {
+        for wanted in &self.wanted {
+            let present = wanted.present(&self.wanted);
+            if let Some(present) = present
+                && let Some(bridge) = Link::bridge_of(present.index)
+            {
+                let interface = present.name;
+                return Err(Error::BridgePort { interface, bridge });
+            }
+        }
+        Ok(())
     }
 
     /// The names for rules that are written now: of each interface the wanted one, so that it is
@@ -47,8 +69,10 @@ impl Interfaces {
     pub fn guarded(&self) -> Vec<GuardedInterface> {
         let guarded = |wanted: &Wanted| {
             let present = wanted.present(&self.wanted);
+            let is_bridged = present.as_ref().is_some_and(is_port);
             let mut guarded = GuardedInterface::of(wanted, present);
-            guarded.attached = guarded.is_present && self.written.contains(&guarded.name);
+            guarded.attached =
+                guarded.is_present && self.written.contains(&guarded.name) && !is_bridged;
             guarded
         };
         self.wanted.iter().map(guarded).collect()
@@ -70,6 +94,10 @@ impl fmt::Display for Interfaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.names().join(", "))
     }
+}
+
+fn is_port(present: &Present) -> bool {
+    Link::bridge_of(present.index).is_some()
 }
 
 /// `nft` would read these as its own; `*` stands for many interfaces.

@@ -154,6 +154,13 @@ pub(super) fn text(status: &Status) -> String {
     if let Some(ledger) = ledger(&status.ledger) {
         line("ledger", ledger);
     }
+    if let Some(gateway) = status.strangers_come_from {
+        let warning = format!(
+            "all strangers come from {gateway}, the default gateway, which is never banned: see \
+             `sipward doctor`"
+        );
+        line("WARNING", warning);
+    }
     for warning in &status.warnings {
         line("WARNING", warning.clone());
     }

@@ -50,6 +50,10 @@ pub struct Status {
     /// Whether what happens is written down.
     #[serde(default)]
     pub ledger: LedgerView,
+    /// The default gateway, where everybody who speaks SIP comes from its address: it is never
+    /// banned, and so nobody is.
+    #[serde(default)]
+    pub strangers_come_from: Option<IpAddr>,
 }
 
 /// Whether what happens is written down.

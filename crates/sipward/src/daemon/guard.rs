@@ -15,7 +15,8 @@ use sipward_signature::{Field, Tables};
 use super::{
     ami::AmiSensor, answers::Answers, backend::Backend, evidence, hits::SignatureHits,
     kernel_events::KernelEvents, machine, packets::Packets, peers::Peers, reconcile,
-    rejections::Rejections, self_check::SelfCheck, unwritten::Unwritten, watch::Watchers,
+    rejections::Rejections, self_check::SelfCheck, strangers::Strangers, unwritten::Unwritten,
+    watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
@@ -56,6 +57,7 @@ pub struct Guard {
     pub(super) peers: Peers,
     pub(super) ami: AmiSensor,
     pub(super) twins: Twins,
+    pub(super) strangers: Strangers,
     pub(super) answers: Answers,
     pub(super) rejections: Rejections,
     /// Where the configuration has anything sent.
@@ -86,6 +88,7 @@ impl Guard {
             peers: Peers::default(),
             ami: AmiSensor::default(),
             twins: Twins::default(),
+            strangers: Strangers::default(),
             answers: Answers::default(),
             rejections: Rejections::default(),
             sender: sender(&config)?,
@@ -183,6 +186,15 @@ impl Guard {
         // What the engine then has to give follows from this observation.
         self.collect();
         self.count_hit(observation, at);
+        if let Observation::Message(message) = observation
+            && self.strangers.see(message, self.engine.protected())
+        {
+            tracing::warn!(
+                "all strangers come from {}, the default gateway, which is never banned: `sipward \
+                 doctor` says what to do",
+                message.source.ip()
+            );
+        }
         self.watchers.show(observation, at, self.config.mode);
         if self.config.answer.enabled {
             self.answers.see(observation, at);

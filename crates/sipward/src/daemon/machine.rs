@@ -53,6 +53,15 @@ pub fn default_interfaces() -> Vec<String> {
     names.into_iter().filter(|name| name != "lo").collect()
 }
 
+/// Whether an address is of a network that is not the Internet's (RFC 1918, RFC 3927, RFC 4193).
+#[must_use]
+pub fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
 fn own_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = getifaddrs() else {
         return Vec::new();

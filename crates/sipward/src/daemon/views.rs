@@ -78,6 +78,7 @@ impl Guard {
             feeds: feeds::views(&self.config.signatures),
             warnings: self.complaints.clone().lines(),
             ledger: self.ledger_view(),
+            strangers_come_from: self.strangers.gateway(),
             sensors: Sensors {
                 kernel: Sensor {
                     state: SensorState::On,

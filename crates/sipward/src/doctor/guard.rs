@@ -1,5 +1,7 @@
 //! Whether the daemon runs, and whether what it decides is carried out.
 
+use std::net::IpAddr;
+
 use super::{Check, State};
 use crate::{
     config::GuardMode,
@@ -22,6 +24,12 @@ impl Facts {
     pub(super) fn guarded(&self) -> Vec<&Interface> {
         let interfaces = self.0.iter().flat_map(|status| &status.interfaces);
         interfaces.filter(|it| it.attached).collect()
+    }
+
+    /// The gateway from whose address all strangers come, as it saw.
+    pub(super) fn gateway_of_strangers(&self) -> Option<IpAddr> {
+        let status = self.0.as_ref().ok()?;
+        status.strangers_come_from
     }
 }
 

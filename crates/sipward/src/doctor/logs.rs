@@ -12,7 +12,7 @@ use std::{
 use sipward_asterisk::log::{Kind, Level, Reader, Stamp};
 
 use super::{Check, State};
-use crate::span::Span;
+use crate::{daemon::is_private, span::Span};
 
 /// Bytes of the end of the file that are read.
 const LARGEST: u64 = 1 << 20;
@@ -184,11 +184,7 @@ fn lines(path: &str, content: &Content) -> Vec<Check> {
 fn one_source(content: &Content) -> Option<Check> {
     let events: usize = content.sources.values().sum();
     let (address, count) = content.sources.iter().max_by_key(|(_, count)| **count)?;
-    let is_private = match address {
-        IpAddr::V4(v4) => v4.is_private(),
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
-    };
-    if events < ENOUGH || count * 10 < events * 9 || !is_private {
+    if events < ENOUGH || count * 10 < events * 9 || !is_private(*address) {
         return None;
     }
     let found = format!(

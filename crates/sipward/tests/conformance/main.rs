@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the table")]
 
 mod attaching;
+mod placement;
 mod rejection;
 mod scenarios;
 mod stage;
