@@ -34,7 +34,7 @@ mod text;
 use ipnet::IpNet;
 use sipward_signature::SignatureSet;
 
-pub use guard::{Guarded, guard, shrinks};
+pub use guard::{Extent, Guarded, grows, guard, shrinks};
 pub use text::{Place, Text};
 
 /// Bytes of a list at most: VoIPBL's has 2 MB.

@@ -4,7 +4,7 @@
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-use sipward_feed::{Error, Format, List, MOST_ENTRIES, Place, guard, read, shrinks};
+use sipward_feed::{Error, Extent, Format, List, MOST_ENTRIES, Place, grows, guard, read, shrinks};
 use sipward_signature::{Confidence, Field, MatchKind};
 use test_case::test_case;
 
@@ -288,4 +288,54 @@ proptest! {
             prop_assert!(all.clone().any(|it| it.contains(prefix)));
         }
     }
+}
+
+#[test_case(10, 1_000, false; "few entries")]
+#[test_case(10, 1_001, true; "from ten to a thousand")]
+#[test_case(1_000, 10_000, false; "ten times as many")]
+#[test_case(1_000, 10_010, true; "more than ten times as many")]
+#[test_case(10_000, 5, false; "a list that shrank")]
+fn a_list_that_grew_manyfold_is_recognised(before: usize, after: usize, expected: bool) {
+    assert_eq!(grows(before, after), expected);
+}
+
+fn extent(prefixes: &[&str]) -> Extent {
+    Extent::of(prefixes.iter().map(|text| text.parse().unwrap()))
+}
+
+#[test]
+fn an_extent_counts_each_address_once() {
+    let twice = [
+        "198.51.100.0/24",
+        "198.51.100.7/32",
+        "192.0.2.1/32",
+        "192.0.2.1/32",
+        "2001:db8::/48",
+        "2001:db8:1::1/128",
+        "2001:db8:0:1::/64",
+    ];
+    let expected = Extent {
+        ipv4: 257,
+        ipv6: 65_537,
+    };
+    assert_eq!(extent(&twice), expected);
+    assert_eq!(extent(&["0.0.0.0/0"]).ipv4, 1 << 32);
+    assert_eq!(extent(&["::/0"]).ipv6, u64::MAX);
+}
+
+#[test_case(&["1.0.0.0/8", "2.0.0.0/8", "3.0.0.0/8", "4.0.0.0/8"], false; "a 64th of IPv4")]
+#[test_case(&["1.0.0.0/8", "2.0.0.0/8", "3.0.0.0/8", "4.0.0.0/8", "5.0.0.0/32"], true; "one more")]
+#[test_case(&["2400::/16"], false; "a /16 of IPv6")]
+#[test_case(&["2400::/16", "2600::/128"], true; "and one more")]
+fn more_than_lists_may_ban_is_recognised(prefixes: &[&str], expected: bool) {
+    assert_eq!(extent(prefixes).is_too_much(), expected);
+}
+
+#[test_case(&["192.0.2.1/32"], &["198.51.0.0/16"], false; "from one to a /16")]
+#[test_case(&["192.0.2.1/32"], &["198.50.0.0/15"], true; "from one to more")]
+#[test_case(&["198.51.0.0/16"], &["198.48.0.0/13"], false; "eight times as much")]
+#[test_case(&["198.51.0.0/16"], &["198.48.0.0/12"], true; "sixteen times as much")]
+#[test_case(&["2001:db8::/48"], &["2001:db8::/44"], true; "sixteen times as much of IPv6")]
+fn a_list_that_covers_manyfold_is_recognised(before: &[&str], after: &[&str], expected: bool) {
+    assert_eq!(extent(after).outgrows(extent(before)), expected);
 }

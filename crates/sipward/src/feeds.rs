@@ -24,7 +24,7 @@ use std::{
 use hyper::Uri;
 use ipnet::IpNet;
 use serde::Serialize;
-use sipward_engine::Time;
+use sipward_engine::{Time, escape_at_most};
 
 use crate::{clock, config, control::api::FeedView};
 use store::record;
@@ -42,6 +42,10 @@ pub const LONGEST_FETCH: Duration = Duration::from_secs(60);
 
 /// Why a list is not promoted.
 pub const OPEN: &str = "anybody on the way could have anything dropped: it is promoted over https:// or with a key only";
+
+/// Why a list is not taken, or not enforced.
+pub const TOO_MUCH: &str = "lists may ban a 64th of IPv4 (67,108,864 addresses) and a /16 of IPv6, \
+                            each and all together";
 
 /// What an update asks for.
 #[derive(Clone, Debug)]
@@ -168,25 +172,33 @@ pub fn in_force(config: &config::Signatures, now: Time) -> io::Result<InForce> {
     };
     for name in names(folder)? {
         let file = store::path(folder, &name, store::SIGNATURES);
-        let anew = format!("`sipward signatures update --force --name {name}` takes it anew");
         let shown = file.display();
-        let Some(record) = record(folder, &name) else {
+        let mut leave_out = |why: &str, from: &str| {
             in_force.left_out.push(format!(
-                "{shown}: this feed is left out, for nobody knows how old it is: {anew}"
+                "{shown}: this feed is left out, for {why}: `sipward signatures update --force \
+                 --name {name}{from}` takes it anew"
             ));
+        };
+        let Some(record) = record(folder, &name) else {
+            leave_out("nobody knows how old it is", " --from FILE|URL");
             continue;
         };
-        let named = |feed: &config::Feed| feed.name() == name;
-        if record.subscribed && !config.feeds.iter().any(named) {
+        let feed = config.feeds.iter().find(|feed| feed.name() == name);
+        let feed = feed.filter(|_| record.subscribed);
+        if record.subscribed && feed.is_none() {
             continue;
         }
-        if record.lapses() > now {
+        if feed.is_some_and(|feed| !record.meets(feed)) {
+            leave_out("it was taken from elsewhere or on other terms", "");
+        } else if record.lapses(feed) > now {
             in_force.files.push(file);
         } else {
-            in_force.left_out.push(format!(
-                "{shown}: this feed is left out, for it was last there on {}: {anew}",
-                clock::day(clock::time(record.confirmed))
-            ));
+            let from = match feed {
+                Some(_) => String::new(),
+                None => format!(" --from {}", escape_at_most(record.from.as_bytes(), 200)),
+            };
+            let day = clock::day(clock::time(record.confirmed));
+            leave_out(&format!("it was last there on {day}"), &from);
         }
     }
     Ok(in_force)
@@ -213,7 +225,7 @@ pub fn views(config: &config::Signatures) -> Vec<FeedView> {
             entries: record.as_ref().map_or(0, |record| record.entries),
             signatures: record.as_ref().map_or(0, |record| record.signatures),
             last_success: record.as_ref().map(|record| record.confirmed),
-            lapses: record.map(|record| clock::timestamp(record.lapses())),
+            lapses: record.map(|record| clock::timestamp(record.lapses(feed))),
             next: plan.next,
             error: plan.error,
             name,

@@ -77,10 +77,20 @@ pub struct Terms {
 }
 
 impl Record {
-    /// When what the list says ends, unless it is confirmed.
+    /// When what the list says ends, unless it is confirmed; by the configuration that has it
+    /// fetched, if it is earlier there.
     #[must_use]
-    pub fn lapses(&self) -> Time {
-        clock::time(self.confirmed) + Duration::from_secs(self.keep_seconds)
+    pub fn lapses(&self, feed: Option<&config::Feed>) -> Time {
+        let keep = Duration::from_secs(self.keep_seconds);
+        let keep = feed.map_or(keep, |feed| keep.min(feed.keep.duration()));
+        clock::time(self.confirmed) + keep
+    }
+
+    /// Whether it is the list that the configuration names, taken on terms at least as strict.
+    #[must_use]
+    pub fn meets(&self, feed: &config::Feed) -> bool {
+        let is_believed = feed.promote || !self.terms.promote;
+        self.from == feed.url && self.terms.key == feed.key && is_believed
     }
 }
 

@@ -4,10 +4,10 @@
 use std::{fs, io, path::Path};
 
 use ipnet::IpNet;
-use sipward_feed::List;
+use sipward_feed::{Extent, List, grows, guard, shrinks};
 
 use super::{
-    Key, OPEN, Update, Updated, Validators, entries,
+    Key, OPEN, TOO_MUCH, Update, Updated, Validators, entries,
     fetch::{Fetched, Part, Source, fetch},
     is_open, requests,
     store::{self, Record, record},
@@ -44,7 +44,10 @@ pub fn update(
     let record = Record {
         from: asked.from.to_owned(),
         terms: asked.terms.clone(),
-        subscribed: config.feeds.iter().any(|feed| feed.name() == asked.name),
+        subscribed: config
+            .feeds
+            .iter()
+            .any(|feed| feed.name() == asked.name && feed.url == asked.from),
         entries: before.as_ref().map_or(0, |before| before.entries),
         signatures: before.as_ref().map_or(0, |before| before.signatures),
         validators: known,
@@ -53,7 +56,7 @@ pub fn update(
         keep_seconds: asked.keep.as_secs(),
     };
     match fetched {
-        Some(pages) if pages.goes_on.is_some() => go_on(asked.name, folder, pages, record),
+        Some(pages) if pages.goes_on.is_some() => go_on(asked, folder, pages, record),
         Some(pages) => take(asked, folder, config, pages, record),
         None => confirm(asked.name, folder, &record),
     }
@@ -85,7 +88,14 @@ fn netset(prefixes: &[IpNet]) -> String {
 }
 
 /// The list goes on: the one before stays, and what came of this one waits for the rest.
-fn go_on(name: &str, folder: &Path, pages: Pages, before: Record) -> Result<Updated, String> {
+fn go_on(
+    asked: &Update<'_>,
+    folder: &Path,
+    pages: Pages,
+    before: Record,
+) -> Result<Updated, String> {
+    may_grow(asked, folder, &pages.list, before.entries)?;
+    let name = asked.name;
     let record = Record {
         goes_on: pages.goes_on,
         // They are of the first page.
@@ -109,6 +119,28 @@ fn go_on(name: &str, folder: &Path, pages: Pages, before: Record) -> Result<Upda
     })
 }
 
+/// A list that covers much of the Internet, or grew manyfold since it had `before` entries, is not what
+/// its author meant.
+fn may_grow(asked: &Update<'_>, folder: &Path, list: &List, before: usize) -> Result<(), String> {
+    let extent = |prefixes: &[IpNet]| Extent::of(guard(prefixes, &[]).kept);
+    let now = extent(&list.prefixes);
+    if now.is_too_much() {
+        return Err(format!("{now} to be banned: {TOO_MUCH}"));
+    }
+    if asked.force || before == 0 {
+        return Ok(());
+    }
+    let was = extent(&addresses(folder, asked.name, store::ADDRESSES));
+    if grows(before, list.len()) || now.outgrows(was) {
+        return Err(format!(
+            "{} entries with {now}, {before} with {was} before: it may be somebody else's; --force \
+             takes it all the same",
+            list.len()
+        ));
+    }
+    Ok(())
+}
+
 fn take(
     asked: &Update<'_>,
     folder: &Path,
@@ -122,13 +154,14 @@ fn take(
     if list.is_empty() {
         return Err("nothing in it says anything".to_owned());
     }
-    if !asked.force && sipward_feed::shrinks(before.entries, list.len()) {
+    if !asked.force && shrinks(before.entries, list.len()) {
         return Err(format!(
             "{} entries, {} before: it may be broken; --force takes it all the same",
             list.len(),
             before.entries
         ));
     }
+    may_grow(asked, folder, &list, before.entries)?;
     let logged_in = if asked.terms.promote {
         let state_dir = folder.parent().unwrap_or(folder);
         Some(Ledger::user_agents_in(state_dir).map_err(|failure| failure.text)?)

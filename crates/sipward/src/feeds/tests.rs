@@ -46,11 +46,15 @@ fn record(subscribed: bool) -> Record {
 }
 
 const NAMED: &str = "[[feed]]\nname = \"web\"\nurl = \"https://lists.example.org\"";
+const MOVED: &str = "[[feed]]\nname = \"web\"\nurl = \"https://moved.example.org\"";
+const SHORT: &str = "[[feed]]\nname = \"web\"\nurl = \"https://lists.example.org\"\nkeep = \"1d\"";
 const OTHER: &str = "[[feed]]\nname = \"other\"\nurl = \"https://lists.example.org\"";
 
 #[test_case(NAMED, true, 0, Ok(1); "just confirmed")]
 #[test_case(NAMED, true, 30 * DAY - 1, Ok(1); "not confirmed for nearly thirty days")]
 #[test_case(NAMED, true, 30 * DAY, Err("was last there on 2026-11-22"); "not confirmed for thirty days")]
+#[test_case(MOVED, true, 0, Err("was taken from elsewhere or on other terms"); "now to be had elsewhere")]
+#[test_case(SHORT, true, DAY, Err("was last there on 2026-11-22"); "not confirmed for the day that is now asked for")]
 #[test_case(OTHER, true, 0, Ok(0); "no longer in the configuration")]
 #[test_case(OTHER, false, 0, Ok(1); "taken by hand")]
 #[test_case("", false, 31 * DAY, Err("was last there on 2026-11-22"); "taken by hand long ago")]
@@ -77,8 +81,40 @@ fn a_list_is_in_force_while_somebody_wants_it_and_its_server_has_it(
             };
             assert!(line.contains(why), "{line}");
             assert!(line.contains("update --force --name web"), "{line}");
+            // The configuration does not say where it is.
+            let from = line.contains("--name web --from https://lists.example.org`");
+            assert_eq!(from, !subscribed, "{line}");
         }
     }
+}
+
+const KEY: &str = "key = \"RWQBAgMEBQYHCAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g\"";
+
+#[test_case("", "", true; "evidence")]
+#[test_case("", "promote = true", true; "evidence, to be promoted")]
+#[test_case("promote = true", "promote = true", true; "promoted")]
+#[test_case("promote = true", "", false; "promoted, to be evidence")]
+#[test_case("", KEY, false; "unsigned, to be signed")]
+#[test_case(KEY, "", false; "signed, by nobody in particular")]
+#[test_case(KEY, KEY, true; "signed")]
+fn a_list_is_in_force_on_terms_that_the_configuration_still_has(
+    taken: &str,
+    asked: &str,
+    expected: bool,
+) {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("web.toml"), "").unwrap();
+    let then = config(&folder, &format!("{NAMED}\n{taken}"));
+    let record = Record {
+        terms: Terms::of(&then.feeds[0]),
+        ..record(true)
+    };
+    store::write_record(folder.path(), "web", &record).unwrap();
+    let now = config(&folder, &format!("{NAMED}\n{asked}"));
+    let found = in_force(&now, CONFIRMED).unwrap();
+    let counts = (found.files.len(), found.left_out.len());
+    assert_eq!(counts == (1, 0), expected, "{found:?}");
+    assert_eq!(counts == (0, 1), !expected, "{found:?}");
 }
 
 #[test]

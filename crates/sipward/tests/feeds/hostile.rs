@@ -42,6 +42,19 @@ fn misbehave(case: &str, head: &str, out: &mut dyn Write) -> std::io::Result<()>
         "utf-8" => ok(out, b"evil\n\xff\xfe\n"),
         "empty" => ok(out, b"# nothing today\n"),
         "shrunk" => ok(out, b"evil-2\n"),
+        "internet" => {
+            let eights: String = (1..=220)
+                .map(|first| format!("{first}.0.0.0/8\n"))
+                .collect();
+            ok(out, eights.as_bytes())
+        }
+        "network" => ok(out, b"198.48.0.0/13\n192.0.2.1\n192.0.2.2\n"),
+        "grown" => {
+            let more: String = (0..1_001)
+                .map(|number| format!("evil-{number}\n"))
+                .collect();
+            ok(out, more.as_bytes())
+        }
         "error" => write!(out, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"),
         "garbage" => out.write_all(b"SSH-2.0-OpenSSH\r\n\r\n"),
         "signatures" => ok(out, b"[[signature]]\nname = \"x\"\n"),
@@ -57,6 +70,9 @@ fn misbehave(case: &str, head: &str, out: &mut dyn Write) -> std::io::Result<()>
 #[test_case("utf-8", "line 2 is not text (UTF-8)"; "invalid UTF-8")]
 #[test_case("empty", "the list is empty"; "an empty list")]
 #[test_case("shrunk", "1 entries, 5 before: it may be broken; --force takes it all the same"; "a list that shrank")]
+#[test_case("internet", "3623878656 IPv4 addresses to be banned: lists may ban a 64th of IPv4"; "a list of the Internet")]
+#[test_case("network", "it may be somebody else's; --force takes it all the same"; "a list with a network in it")]
+#[test_case("grown", "1001 entries with 0 IPv4 addresses, 5 with 0 IPv4 addresses before: it may be somebody else's"; "a list that grew manyfold")]
 #[test_case("error", "the server answers 503 Service Unavailable"; "an error")]
 #[test_case("garbage", "127.0.0.1 does not answer"; "another protocol")]
 #[test_case("signatures", "signatures:1: missing field"; "a signature file with a mistake")]
