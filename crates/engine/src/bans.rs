@@ -154,7 +154,8 @@ impl Bans {
 }
 
 /// The prefixes that cover `range` but for `hole`, which lies in it.
-pub(crate) fn without(range: &IpNet, hole: &IpNet) -> Vec<IpNet> {
+#[must_use]
+pub fn without(range: &IpNet, hole: &IpNet) -> Vec<IpNet> {
     let mut rest = Vec::new();
     let mut part = *range;
     while part.prefix_len() < hole.prefix_len() {

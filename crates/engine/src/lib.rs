@@ -43,6 +43,7 @@ mod trust;
 mod view;
 mod window;
 
+pub use bans::without;
 pub use command::{
     Alert, Ban, Command, Evidence, Hold, Origin, Place, Scope, Trusted, TrustedBy, Unban,
     UnbanCause,

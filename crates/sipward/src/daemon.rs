@@ -14,6 +14,7 @@ mod hep;
 mod hits;
 mod kernel_events;
 mod links;
+mod lists;
 mod locks;
 mod logs;
 mod machine;

@@ -9,7 +9,7 @@ mod open;
 mod rescue;
 mod rows;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
@@ -40,7 +40,8 @@ pub struct Ledger {
 /// One change to the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A ban; one of the same prefix, port and scope ends as [`Ended::Replaced`].
+    /// A ban; one of the same prefix, port and scope ends as [`Ended::Replaced`], unless it began at the
+    /// same moment: then it has this one's end and reason from now on.
     Ban(Ban),
     /// The ban of exactly this target ends; none in force is no error.
     Lift(Target, Time, Ended),
@@ -61,6 +62,11 @@ pub enum Entry {
     Trust(Trusted),
     /// An address is no longer trusted.
     Distrust(IpAddr),
+    /// A prefix was lifted by hand, or named by a list since: from the first time until the second no
+    /// list bans it.
+    Spare(IpNet, Time, Time),
+    /// Lists may ban a prefix again.
+    SpareNoLonger(IpNet),
     /// A signature is looked for since then.
     LookFor(String, Time),
     /// A signature hit so many packets more, the last one then.
@@ -355,6 +361,16 @@ impl Ledger {
         Ok(trusted)
     }
 
+    /// The prefixes that lists do not ban, and until when, lapsed ones included.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn spared(&self) -> Result<BTreeMap<IpNet, Time>, Failure> {
+        let spared = self.select("select * from spared", params![], rows::spared)?;
+        let until = |(prefix, _, until)| (prefix, until);
+        Ok(spared.into_iter().map(until).collect())
+    }
+
     /// What each signature has hit, in the order of the names.
     ///
     /// # Errors
@@ -388,6 +404,7 @@ impl Ledger {
                 [oldest, KEPT_ROWS],
             )?;
             transaction.execute("delete from trusted where last < ?1", [oldest])?;
+            transaction.execute("delete from spared where until <= ?1", [now])?;
             transaction.commit()
         };
         attempt(self.writable()?).map_err(|error| self.failure("write", &error))
@@ -416,6 +433,9 @@ impl Ledger {
 fn write(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
     match entry {
         Entry::Ban(ban) => {
+            if prolong(transaction, ban)? {
+                return Ok(());
+            }
             lift(transaction, &Target::of(ban), ban.since, Ended::Replaced)?;
             rows::insert_ban(transaction, ban)
         }
@@ -444,6 +464,20 @@ fn write(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
             "delete from trusted where address = ?1",
             params![address.to_string()],
         ),
+        Entry::Spare(prefix, since, until) => execute(
+            transaction,
+            "insert or replace into spared values (?1, ?2, ?3)",
+            params![
+                prefix.to_string(),
+                rows::number(*since),
+                rows::number(*until)
+            ],
+        ),
+        Entry::SpareNoLonger(prefix) => execute(
+            transaction,
+            "delete from spared where prefix = ?1",
+            params![prefix.to_string()],
+        ),
         Entry::LookFor(name, since) => execute(
             transaction,
             "insert into signature_hits (name, since) values (?1, ?2) on conflict do nothing",
@@ -463,6 +497,23 @@ fn write(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
         Entry::Keep(boot, offset) => clock::keep(transaction, boot, *offset),
         Entry::Step(step) => clock::step(transaction, step),
     }
+}
+
+/// Whether it is the ban in force of its target, which then has a new end.
+fn prolong(transaction: &Transaction<'_>, ban: &Ban) -> rusqlite::Result<bool> {
+    let sql = "update ban set until = ?5, reason = ?6
+               where first = ?7 and prefix = ?1 and port is ?2 and scope = ?3 and since = ?4
+                   and ended is null";
+    let prolonged = transaction.prepare_cached(sql)?.execute(params![
+        ban.prefix.to_string(),
+        ban.port,
+        rows::scope_name(ban.scope),
+        rows::number(ban.since),
+        ban.until.map(rows::number),
+        ban.reason,
+        rows::ends(&ban.prefix).0
+    ])?;
+    Ok(prolonged > 0)
 }
 
 fn lift(

@@ -9,8 +9,8 @@ use crate::{
 
 /// End bans
 ///
-/// An address inside a banned range gets a hole: the rest of the range stays banned. Ends with 1
-/// where something named was not banned.
+/// An address inside a banned range gets a hole: the rest of the range stays banned. A list does not ban
+/// it again for as long as it names it. Ends with 1 where something named was not banned.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -72,5 +72,19 @@ pub(super) fn tell(reply: &LiftReply) -> Vec<String> {
         .not_banned
         .iter()
         .map(|net| format!("{} was not banned", address::show(net)));
-    lifted.chain(holes).chain(not_banned).collect()
+    let spared = reply.spared.iter().map(|net| {
+        format!(
+            "{} is on a list, which does not ban it again; `sipward ban` does",
+            address::show(net)
+        )
+    });
+    let listed = (reply.listed > 0).then(|| {
+        format!(
+            "{} of the bans were of lists, which ban again whom they name: `sipward unban ADDRESS` \
+             keeps an address from them",
+            reply.listed
+        )
+    });
+    let lists = spared.chain(listed);
+    lifted.chain(holes).chain(not_banned).chain(lists).collect()
 }

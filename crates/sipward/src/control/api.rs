@@ -511,6 +511,12 @@ pub struct LiftReply {
     pub holes: Vec<Hole>,
     /// What was not banned.
     pub not_banned: Vec<IpNet>,
+    /// What lists had banned, and do not ban again for as long as they name it.
+    #[serde(default)]
+    pub spared: Vec<IpNet>,
+    /// How many bans were of lists, which ban again whom they name.
+    #[serde(default)]
+    pub listed: usize,
 }
 
 /// An address let out of a wider ban.
@@ -597,7 +603,7 @@ pub struct FeedRequest {
 pub struct FeedReply {
     /// Prefixes banned.
     pub banned: usize,
-    /// Prefixes that are never banned by a list: too wide, or of somebody protected.
+    /// Prefixes that a list does not ban: too wide, of somebody protected, or lifted by hand.
     pub spared: usize,
 }
 

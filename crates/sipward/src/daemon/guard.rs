@@ -14,7 +14,7 @@ use sipward_signature::{Field, Tables};
 
 use super::{
     ami::AmiSensor, answers::Answers, backend::Backend, evidence, hits::SignatureHits,
-    kernel_events::KernelEvents, machine, packets::Packets, peers::Peers, reconcile,
+    kernel_events::KernelEvents, lists::Spared, machine, packets::Packets, peers::Peers, reconcile,
     rejections::Rejections, self_check::SelfCheck, strangers::Strangers, unwritten::Unwritten,
     watch::Watchers,
 };
@@ -60,6 +60,7 @@ pub struct Guard {
     pub(super) strangers: Strangers,
     pub(super) answers: Answers,
     pub(super) rejections: Rejections,
+    pub(super) spared: Spared,
     /// Where the configuration has anything sent.
     pub(super) sender: Option<RawSender>,
     /// What the engine decided and nobody has carried out.
@@ -91,6 +92,7 @@ impl Guard {
             strangers: Strangers::default(),
             answers: Answers::default(),
             rejections: Rejections::default(),
+            spared: Spared::default(),
             sender: sender(&config)?,
             config,
             shield,
@@ -118,6 +120,7 @@ impl Guard {
         self.overlooked();
         self.look_at_machine();
         reconcile::bans(self)?;
+        self.spared = Spared::read(&self.ledger)?;
         reconcile::trusted(self)?;
         reconcile::allowed(self)
     }

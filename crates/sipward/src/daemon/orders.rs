@@ -13,8 +13,7 @@ use super::guard::Guard;
 use crate::{
     address, clock,
     control::api::{
-        BanReply, BanRequest, FeedReply, FeedRequest, Hole, ImportReply, ImportRequest, LiftReply,
-        SkippedBan, UnbanRequest,
+        BanReply, BanRequest, Hole, ImportReply, ImportRequest, LiftReply, SkippedBan, UnbanRequest,
     },
     exit::Failure,
     ledger::Target,
@@ -79,6 +78,7 @@ impl Guard {
                 reply.already.push(ban.prefix);
             }
         }
+        self.spare_no_longer(&request.prefixes);
         self.carry_out_order()?;
         let banned = &request.prefixes;
         let covered = |allowed: &IpNet| banned.iter().any(|prefix| overlap(prefix, allowed));
@@ -145,13 +145,20 @@ impl Guard {
         let now = clock::now();
         let mut reply = LiftReply::default();
         match request {
-            UnbanRequest::All => reply.add(None, self.engine.lift_all(now)),
+            UnbanRequest::All => {
+                let lifted = self.engine.lift_all(now);
+                let bans = lifted.bans.iter();
+                reply.listed = bans.filter(|ban| ban.origin == Origin::Feed).count();
+                reply.add(None, lifted);
+            }
             UnbanRequest::Account(account) => {
                 reply.add(None, self.engine.lift_account(account, now));
             }
             UnbanRequest::Prefixes(prefixes) => {
                 for prefix in prefixes {
-                    reply.add(Some(*prefix), self.engine.lift(*prefix, now));
+                    let lifted = self.engine.lift(*prefix, now);
+                    reply.spared.extend(self.spare_lifted(prefix, &lifted, now));
+                    reply.add(Some(*prefix), lifted);
                 }
             }
         }
@@ -159,56 +166,8 @@ impl Guard {
         Ok(reply)
     }
 
-    /// Bans the addresses of a list. It bans nobody who is protected, allowed or trusted, nor half the
-    /// Internet, and leaves what somebody else has decided as it is.
-    ///
-    /// # Errors
-    /// As [`Self::ban`].
-    pub fn take_feed(&mut self, request: &FeedRequest) -> Result<FeedReply, Failure> {
-        self.carry_out();
-        self.look_at_machine();
-        let now = clock::now();
-        let guarded = sipward_feed::guard(&request.prefixes, &self.never(now)?);
-        let mut reply = FeedReply {
-            banned: 0,
-            spared: guarded.too_wide.len() + guarded.protected.len(),
-        };
-        let scope = self.config.bans.scope.into();
-        let decided: BTreeSet<Target> = self
-            .engine
-            .bans()
-            .filter(|ban| ban.origin != Origin::Feed && ban.is_in_force(now))
-            .map(Target::of)
-            .collect();
-        for prefix in guarded.kept {
-            let ban = Ban {
-                prefix,
-                port: None,
-                scope,
-                since: now,
-                until: Some(now + Duration::from_secs(request.seconds)),
-                detector: None,
-                reason: format!("on the list {}", escape(request.name.as_bytes())),
-                proven: false,
-                signature: None,
-                account: None,
-                origin: Origin::Feed,
-            };
-            if decided.contains(&Target::of(&ban)) {
-                continue;
-            }
-            match self.engine.impose(ban, false, now) {
-                Ok(true) => reply.banned += 1,
-                Ok(false) => {}
-                Err(_) => reply.spared += 1,
-            }
-        }
-        self.carry_out_order()?;
-        Ok(reply)
-    }
-
     /// Whom lists of others never ban: the allowed and the trusted.
-    fn never(&self, now: Time) -> Result<Vec<IpNet>, Failure> {
+    pub(super) fn never(&self, now: Time) -> Result<Vec<IpNet>, Failure> {
         let mut never: Vec<IpNet> = self.shield.allowed()?;
         let trusted = self.engine.trusted(now);
         never.extend(trusted.map(|trusted| IpNet::from(trusted.address)));

@@ -1,6 +1,7 @@
 //! The guard over a shield in memory: what the kernel, the ledger and the engine are each told.
 
 mod allowlist;
+mod lists;
 mod peers;
 mod reconcile;
 mod stories;
@@ -26,8 +27,7 @@ use crate::{
     clock::{self, Clocks},
     config::{BanScope, Config},
     control::api::{
-        AllowRequest, BanRequest, BansQuery, EnforcementState, FeedRequest, ImportRequest,
-        UnbanRequest,
+        AllowRequest, BanRequest, BansQuery, EnforcementState, ImportRequest, UnbanRequest,
     },
     ledger::{Ended, Entry, Ledger},
     signatures,
@@ -262,55 +262,6 @@ fn what_a_signature_hits_is_counted_shown_and_remembered() {
     assert_eq!(bans[0].signature_hits, Some(5));
     drop(guard);
     assert_eq!(hits_of(&bench.guard()), [(name.to_owned(), 5)]);
-}
-
-#[test]
-fn a_list_bans_nobody_whom_we_know_and_undoes_nothing() {
-    let bench = Bench::new();
-    let mut guard = bench.guard();
-    guard.ban(&ban("203.0.113.9/32")).unwrap();
-    let own: AllowRequest = serde_json::from_value(serde_json::json!({
-        "prefixes": ["192.0.2.0/24"], "names": [],
-    }))
-    .unwrap();
-    guard.allow(&own, Vec::new()).unwrap();
-    let reply = guard
-        .take_feed(&FeedRequest {
-            name: "apiban".to_owned(),
-            prefixes: [
-                "0.0.0.0/0",
-                "::/0",
-                "192.0.2.7/32",
-                "127.0.0.1/32",
-                "203.0.113.9/32",
-                "198.51.100.7/32",
-            ]
-            .map(net)
-            .into(),
-            seconds: 60,
-            signatures: false,
-        })
-        .unwrap();
-    assert_eq!((reply.banned, reply.spared), (1, 4));
-    let bans = guard.bans(BansQuery::default()).unwrap();
-    let shown: Vec<(String, &str, bool)> = bans
-        .iter()
-        .map(|ban| {
-            (
-                ban.prefix.to_string(),
-                ban.origin.as_str(),
-                ban.until.is_none(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        shown,
-        [
-            ("198.51.100.7/32".to_owned(), "feed", false),
-            ("203.0.113.9/32".to_owned(), "manual", true)
-        ]
-    );
-    assert_eq!(bans[0].reason, "on the list apiban");
 }
 
 #[test]

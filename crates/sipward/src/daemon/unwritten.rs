@@ -147,6 +147,7 @@ impl Guard {
             let entries = reconcile::ledger(self)?;
             self.pending.entries.retain(is_alert);
             self.pending.extend(entries);
+            self.pending.extend(self.spared.entries(clock::now()));
         }
         Ok(())
     }

@@ -48,6 +48,7 @@ pub(super) fn step(transaction: &Transaction<'_>, step: &Step) -> rusqlite::Resu
          where since between ?1 and ?2",
         "update trusted set since = min(since, last + ?3), last = last + ?3, until = until + ?3
          where last between ?1 and ?2",
+        "update spared set since = since + ?3, until = until + ?3 where since between ?1 and ?2",
         "update alert set at = at + ?3 where at between ?1 and ?2",
         "update evidence set at = at + ?3 where at between ?1 and ?2",
         "update allowed set since = since + ?3 where since between ?1 and ?2",
@@ -61,6 +62,7 @@ pub(super) fn step(transaction: &Transaction<'_>, step: &Step) -> rusqlite::Resu
         for sql in [
             "update ban set until = until + ?3 where since < ?1 and ended is null and until > ?2",
             "update trusted set until = until + ?3 where last < ?1 and until > ?2",
+            "update spared set until = until + ?3 where since < ?1 and until > ?2",
         ] {
             transaction.execute(sql, params![booted, at, forward])?;
         }

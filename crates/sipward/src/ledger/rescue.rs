@@ -205,6 +205,9 @@ fn salvage(path: &Path, now: Time) -> Vec<Entry> {
         "select * from trusted not indexed where until > ?1",
         |row| rows::trusted(row).map(Entry::Trust),
     );
+    take("select * from spared not indexed where until > ?1", |row| {
+        rows::spared(row).map(|(prefix, since, until)| Entry::Spare(prefix, since, until))
+    });
     let names = Ledger::of(connection, path.to_owned()).allowed_names();
     entries.extend(names.unwrap_or_default().into_iter().map(Entry::AllowName));
     entries

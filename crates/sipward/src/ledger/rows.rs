@@ -184,6 +184,14 @@ pub(super) fn allowed(row: &Row<'_>) -> rusqlite::Result<(IpNet, Time)> {
     Ok((parsed(row, "prefix")?, time(row, "since")?))
 }
 
+pub(super) fn spared(row: &Row<'_>) -> rusqlite::Result<(IpNet, Time, Time)> {
+    Ok((
+        parsed(row, "prefix")?,
+        time(row, "since")?,
+        time(row, "until")?,
+    ))
+}
+
 /// One of the addresses of a name.
 pub(super) fn allowed_name(row: &Row<'_>) -> rusqlite::Result<AllowedName> {
     Ok(AllowedName {
