@@ -37,7 +37,7 @@ pub use take::{forget, update};
 
 /// The folder of taken lists in the state folder.
 const FOLDER: &str = "feeds";
-/// How long fetching a list may take where nobody says.
+/// How long fetching a list, with all its pages, may take where nobody says.
 pub const LONGEST_FETCH: Duration = Duration::from_secs(60);
 
 /// Why a list is not promoted.
@@ -60,7 +60,7 @@ pub struct Update<'a> {
     pub terms: Terms,
     /// For how long what it says is in force.
     pub keep: Duration,
-    /// How long one request may take.
+    /// How long all of it may take.
     pub longest: Duration,
     /// Take a list that shrank or is another one.
     pub force: bool,
@@ -149,6 +149,27 @@ pub fn is_open(from: &str, terms: &Terms) -> bool {
 pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse().is_ok_and(|at: IpAddr| at.is_loopback())
+}
+
+/// A list that was confirmed in the future, when the clock was wrong, ages from `now` on.
+///
+/// # Errors
+/// The folder cannot be read or written.
+pub fn age(folder: &Path, now: Time) -> io::Result<()> {
+    for name in names(folder)? {
+        let Some(record) = record(folder, &name) else {
+            continue;
+        };
+        if clock::time(record.confirmed) > now {
+            let _held = store::hold(folder)?;
+            let record = store::Record {
+                confirmed: clock::timestamp(now),
+                ..record
+            };
+            store::write_record(folder, &name, &record)?;
+        }
+    }
+    Ok(())
 }
 
 /// What is in force of the lists that were taken in.

@@ -16,7 +16,7 @@ use crate::{
     clock,
     config::{self, Override, OverrideAction},
     exit::Failure,
-    feeds,
+    feeds::{self, Terms},
 };
 
 /// What is wrong, and does not keep the rest from being in force; a line each.
@@ -26,15 +26,23 @@ pub struct Complaints {
     pub skipped: Vec<String>,
     /// Overrides of signatures that are not there: misspelled, or no longer in a feed.
     pub unknown: Vec<String>,
+    /// Feeds that anybody on the way could write.
+    pub open: Vec<String>,
 }
 
 impl Complaints {
+    /// Whether all that was asked for is in force.
+    #[must_use]
+    pub const fn leave_nothing_out(&self) -> bool {
+        self.skipped.is_empty() && self.unknown.is_empty()
+    }
+
     /// Tells the log.
     pub fn log(&self) {
         for line in &self.skipped {
             tracing::error!("{line}");
         }
-        for line in &self.unknown {
+        for line in self.unknown.iter().chain(&self.open) {
             tracing::warn!("{line}");
         }
     }
@@ -42,7 +50,8 @@ impl Complaints {
     /// All lines.
     #[must_use]
     pub fn lines(self) -> Vec<String> {
-        self.skipped.into_iter().chain(self.unknown).collect()
+        let lines = self.skipped.into_iter().chain(self.unknown);
+        lines.chain(self.open).collect()
     }
 }
 
@@ -174,7 +183,10 @@ fn files(config: &config::Signatures) -> Result<SignatureSet, Failure> {
 }
 
 fn feeds(config: &config::Signatures) -> (Vec<Feed>, Complaints) {
-    let mut complaints = Complaints::default();
+    let mut complaints = Complaints {
+        open: open(config),
+        ..Complaints::default()
+    };
     let mut feeds = Vec::new();
     match feeds::in_force(config, clock::now()) {
         Err(error) => complaints.skipped.push(format!(
@@ -194,6 +206,19 @@ fn feeds(config: &config::Signatures) -> (Vec<Feed>, Complaints) {
         }
     }
     (feeds, complaints)
+}
+
+fn open(config: &config::Signatures) -> Vec<String> {
+    let is_open = |feed: &&config::Feed| feeds::is_open(&feed.url, &Terms::of(feed));
+    let open = config.feeds.iter().filter(is_open);
+    open.map(|feed| {
+        format!(
+            "signatures.feed \"{}\": over http:// and without a key anybody on the way could have \
+             anybody's address banned: https://, or key",
+            feed.name()
+        )
+    })
+    .collect()
 }
 
 /// Everything together, and what the configuration says of signatures that are not there.
@@ -281,7 +306,7 @@ mod tests {
     use sipward_signature::{Action, Confidence, Profile, Tables};
     use test_case::test_case;
 
-    use super::{compile, load, try_feed};
+    use super::{Complaints, compile, load, try_feed};
     use crate::{config, feeds::tests::take_for_test};
 
     fn signatures(overrides: &str) -> config::Signatures {
@@ -339,6 +364,24 @@ mod tests {
 
     fn has(tables: &Tables, name: &str) -> bool {
         tables.signatures.iter().any(|it| it.name == name)
+    }
+
+    #[test]
+    fn a_feed_that_anybody_on_the_way_could_write_is_told_of() {
+        let feed = |url: &str| format!("[[feed]]\nname = \"x\"\nurl = \"{url}\"");
+        let told = |text: &str| compile(&signatures(text)).unwrap().1;
+        let open = told(&feed("http://lists.example.org/x"));
+        assert!(open.leave_nothing_out());
+        let [line] = &open.lines()[..] else {
+            panic!("one line");
+        };
+        assert!(
+            line.starts_with("signatures.feed \"x\": over http://"),
+            "{line}"
+        );
+        for closed in ["https://lists.example.org/x", "http://127.0.0.1/x"] {
+            assert_eq!(told(&feed(closed)), Complaints::default());
+        }
     }
 
     #[test]

@@ -91,15 +91,27 @@ pub fn crossfire(
     let (swaps, sent) = thread::scope(|scope| {
         let sending = scope.spawn(|| send(sender, &counts, &swapped));
         scope.spawn(|| receive(receiver, &counts, &over));
+        // A swap that panics ends the test, too.
+        let is_over = Raised(&over);
+        let is_swapped = Raised(&swapped);
         let swaps = swap(&counts);
-        swapped.store(true, Ordering::Relaxed);
+        drop(is_swapped);
         let sent = sending.join();
-        over.store(true, Ordering::Relaxed);
+        drop(is_over);
         (swaps, sent.expect("sending does not panic"))
     });
     sent?;
     swaps.with_context(|| format!("{counts:?}"))?;
     Ok(counts)
+}
+
+/// Raises a flag when it goes.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A signature file of so many, one of which is the scanner's; two lists of different names have

@@ -16,6 +16,24 @@ fn the_printed_file_is_the_built_in_defaults() {
     assert_eq!(parse(""), Ok(Config::default()));
 }
 
+#[test]
+fn what_the_readme_says_is_a_configuration() {
+    let readme = include_str!("../../../../README.md");
+    // What stands for the reader's own key.
+    let key = "RWQBAgMEBQYHCAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";
+    let readme = readme.replace("RWQ...", key);
+    let blocks = readme.split("```toml\n").skip(1);
+    let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert!(
+        blocks
+            .iter()
+            .any(|text| text.contains("[[signatures.feed]]"))
+    );
+    for text in blocks {
+        parse(text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+    }
+}
+
 /// The printed file names every key: turning each line on one by one is accepted, and every field
 /// that serde knows is named in the file.
 #[test]

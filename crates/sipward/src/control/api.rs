@@ -44,7 +44,8 @@ pub struct Status {
     /// Lists of others: those that the configuration names, and those taken by hand.
     #[serde(default)]
     pub feeds: Vec<FeedView>,
-    /// What of the signatures is not in force, and why; a line each.
+    /// What of the signatures is not in force, and why, and which lists anybody on the way could write;
+    /// a line each.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// Whether what happens is written down.

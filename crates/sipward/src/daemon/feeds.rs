@@ -3,20 +3,20 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fs, io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use ipnet::IpNet;
-use sipward_engine::{Time, escape};
+use sipward_engine::escape;
 use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
     time::sleep,
 };
 
-use super::guard::seed;
+use super::guard::{Guard, seed};
 use crate::{
     clock,
     config::{self, Feed},
@@ -62,52 +62,59 @@ pub async fn keep_fresh(
 /// # Errors
 /// Signatures that cannot be compiled; the kernel refused. Those before stay.
 pub async fn swap_signatures(tasks: &mpsc::Sender<Task>) -> Result<(), Failure> {
-    let config = call(tasks, |guard| Ok(guard.config().signatures.clone())).await?;
-    let (config, compiled) = beside(move || {
-        let compiled = signatures::compile(&config);
-        (config, compiled)
-    })
-    .await?;
-    let (tables, complaints) = compiled?;
-    call(tasks, move |guard| {
-        guard.take_signatures(&config, tables, complaints)
-    })
-    .await
+    loop {
+        let (config, edition) = call(tasks, |guard| Ok(guard.to_compile())).await?;
+        let compiled = beside(move || signatures::compile(&config)).await?;
+        let (tables, complaints) = compiled?;
+        let take = move |guard: &mut Guard| guard.take_signatures(edition, tables, complaints);
+        if call(tasks, take).await? {
+            return Ok(());
+        }
+    }
 }
+
+/// A signature file of a list, and when it was written.
+type Version = (PathBuf, Option<SystemTime>);
 
 /// Who has lists fetched.
 struct Keeper {
     tasks: mpsc::Sender<Task>,
     /// By the lists' names. What is on the disk is for the next daemon.
     plans: BTreeMap<String, Plan>,
-    /// The signature files of the lists in force.
-    in_force: Option<Vec<PathBuf>>,
+    /// Of the lists in force.
+    in_force: Option<Vec<Version>>,
 }
 
 impl Keeper {
-    /// Does what is due, at most one list; returns how long nothing is.
+    /// Does what is due; returns how long nothing is.
     async fn turn(&mut self, config: &config::Signatures) -> Duration {
         let Some(folder) = &config.feeds_folder else {
             return LOOK;
         };
+        if self.in_force.is_none() {
+            self.look_again(config, folder).await;
+        }
+        // What is old by a clock that was just set may be confirmed before it lapses.
+        let now = clock::now();
+        for feed in &config.feeds {
+            if feeds::due(self.plan(folder, feed), feed, now) <= now {
+                self.fetch(feed, folder, config).await;
+            }
+        }
+        self.look_again(config, folder).await;
+        let now = clock::now();
+        let next = |feed: &Feed| feeds::due(self.plan(folder, feed), feed, now).since(now);
+        config.feeds.iter().map(next).fold(LOOK, Duration::min)
+    }
+
+    async fn look_again(&mut self, config: &config::Signatures, folder: &Path) {
+        let place = folder.to_owned();
+        let aged = beside(move || feeds::age(&place, clock::now())).await;
+        if let Ok(Err(error)) = aged {
+            tracing::error!("{}: {error}", folder.display());
+        }
         if let Err(error) = self.look(config).await {
             tracing::error!("{error}");
-        }
-        let now = clock::now();
-        let mut soonest: Option<(Time, &Feed)> = None;
-        for feed in &config.feeds {
-            let at = feeds::due(self.plan(folder, feed), feed, now);
-            if soonest.is_none_or(|(before, _)| at < before) {
-                soonest = Some((at, feed));
-            }
-        }
-        match soonest {
-            None => LOOK,
-            Some((at, _)) if at > now => at.since(now).min(LOOK),
-            Some((_, feed)) => {
-                self.fetch(feed, folder, config).await;
-                Duration::ZERO
-            }
         }
     }
 
@@ -120,19 +127,25 @@ impl Keeper {
         plan
     }
 
-    /// Whether other lists are in force than those that were compiled.
+    /// Puts in force what is not the same as what was compiled.
     async fn look(&mut self, config: &config::Signatures) -> Result<(), Failure> {
         let asked = config.clone();
-        let in_force = beside(move || feeds::in_force(&asked, clock::now())).await?;
-        let files = in_force.map_err(|error| unlisted(&error))?.files;
+        let in_force = beside(move || {
+            let in_force = feeds::in_force(&asked, clock::now())?;
+            let written = |file: &PathBuf| fs::metadata(file)?.modified();
+            let version = |file: PathBuf| (file.clone(), written(&file).ok());
+            let files = in_force.files.into_iter();
+            Ok(files.map(version).collect::<Vec<Version>>())
+        });
+        let in_force = in_force.await?.map_err(|error| unlisted(&error))?;
         if self
             .in_force
             .as_ref()
-            .is_some_and(|before| *before != files)
+            .is_some_and(|before| *before != in_force)
         {
             swap_signatures(&self.tasks).await?;
         }
-        self.in_force = Some(files);
+        self.in_force = Some(in_force);
         Ok(())
     }
 
@@ -146,7 +159,7 @@ impl Keeper {
         .await;
         let tried = match tried {
             Ok(Ok(updated)) => {
-                let brought = self.bring(updated, feed.ban_for.duration()).await;
+                let brought = self.bring(updated, feed, config).await;
                 if brought.is_err() {
                     let (place, name) = (folder.to_owned(), name.clone());
                     // Where nothing can be written, nothing was taken.
@@ -177,13 +190,18 @@ impl Keeper {
     }
 
     /// Has a list's signatures and bans in force.
-    async fn bring(&self, updated: Updated, lasts: Duration) -> Result<Had, Failure> {
+    async fn bring(
+        &mut self,
+        updated: Updated,
+        feed: &Feed,
+        config: &config::Signatures,
+    ) -> Result<Had, Failure> {
         if updated.changed {
-            swap_signatures(&self.tasks).await?;
+            self.look(config).await?;
         }
         let mut all = FeedReply::default();
         for prefixes in updated.prefixes.chunks(BATCH) {
-            let reply = self.ban(&updated.name, prefixes, lasts).await?;
+            let reply = self.ban(prefixes, feed).await?;
             all.banned += reply.banned;
             all.spared += reply.spared;
         }
@@ -202,19 +220,24 @@ impl Keeper {
         Ok(if updated.more { Had::Part } else { Had::All })
     }
 
-    async fn ban(
-        &self,
-        name: &str,
-        prefixes: &[IpNet],
-        lasts: Duration,
-    ) -> Result<FeedReply, Failure> {
+    async fn ban(&self, prefixes: &[IpNet], feed: &Feed) -> Result<FeedReply, Failure> {
         let request = FeedRequest {
-            name: name.to_owned(),
+            name: feed.name(),
             prefixes: prefixes.to_vec(),
-            seconds: lasts.as_secs(),
+            seconds: feed.ban_for.duration().as_secs(),
             signatures: false,
         };
-        call(&self.tasks, move |guard| guard.take_feed(&request)).await
+        let feed = feed.clone();
+        call(&self.tasks, move |guard| {
+            // It was fetched for a while.
+            if !guard.config().signatures.feeds.contains(&feed) {
+                return Err(Failure::input(
+                    "the configuration no longer says so, or says it otherwise",
+                ));
+            }
+            guard.take_feed(&request)
+        })
+        .await
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Guard {
     pub(super) hits: SignatureHits,
     /// What is wrong with the signatures.
     pub(super) complaints: Complaints,
+    /// Counts the signatures that were put in force.
+    edition: u64,
     /// What the logs of Asterisk told.
     pub(super) asterisk_log: Sensor,
     /// When names of the allowlist were last seen to stand for addresses.
@@ -79,6 +81,7 @@ impl Guard {
         complaints.log();
         let mut guard = Self {
             complaints,
+            edition: 0,
             engine: Engine::new(config.engine(), seed()),
             packets: Packets::new(&config),
             watchers: Watchers::default(),
@@ -162,26 +165,32 @@ impl Guard {
         Err(error)
     }
 
-    /// Puts signatures in force that were compiled beside the loop from what the configuration said
-    /// then. Where it says something else by now, it has been compiled anew.
+    /// What is to be compiled beside the loop, for [`Self::take_signatures`].
+    #[must_use]
+    pub fn to_compile(&self) -> (config::Signatures, u64) {
+        (self.config.signatures.clone(), self.edition)
+    }
+
+    /// Puts signatures in force that were compiled beside the loop since [`Self::to_compile`] gave this
+    /// edition. False where others came in force meanwhile: they may be of newer files, so they stay.
     ///
     /// # Errors
     /// The kernel refused; those before stay.
     pub fn take_signatures(
         &mut self,
-        of: &config::Signatures,
+        edition: u64,
         tables: Tables,
         complaints: Complaints,
-    ) -> Result<(), Failure> {
-        if *of != self.config.signatures {
-            return Ok(());
+    ) -> Result<bool, Failure> {
+        if edition != self.edition {
+            return Ok(false);
         }
         self.enforce_signatures(tables)?;
         if complaints != self.complaints {
             complaints.log();
             self.complaints = complaints;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes what a sensor saw. Every observation of every sensor comes in here.
@@ -413,6 +422,7 @@ impl Guard {
         let looked_for = self.hits.look_for(&tables, clock::now());
         self.pending.extend(looked_for);
         self.events.know(generation, tables);
+        self.edition += 1;
         Ok(())
     }
 

@@ -108,9 +108,12 @@ impl Guard {
                 origin: Origin::Feed,
             };
             let target = Target::of(&ban);
-            let mut bans = self.engine.bans_of(prefix.addr());
-            let before = bans.find(|it| Target::of(it) == target && it.is_in_force(now));
-            match before.map(|before| (before.origin, before.since)) {
+            let before = self
+                .engine
+                .bans_of(prefix.addr())
+                .find(|before| Target::of(before) == target && before.is_in_force(now))
+                .map(|before| (before.origin, before.since));
+            match before {
                 // It goes on.
                 Some((Origin::Feed, since)) => ban.since = since,
                 Some((Origin::Local | Origin::Manual | Origin::Fleet | Origin::Import, _)) => {
@@ -118,7 +121,6 @@ impl Guard {
                 }
                 None => {}
             }
-            drop(bans);
             match self.engine.impose(ban, false, now) {
                 Ok(true) => reply.banned += 1,
                 Ok(false) => {}

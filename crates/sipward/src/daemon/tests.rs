@@ -145,6 +145,24 @@ fn what_is_wrong_with_a_feed_keeps_nobody_from_guarding_and_stands_in_the_status
     assert!(guard.status().unwrap().warnings.is_empty());
 }
 
+/// Compiled beside the loop, of what is no longer so.
+#[test]
+fn signatures_that_are_older_than_those_in_force_are_not_taken() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let compiled = || signatures::compile(&Config::default().signatures).unwrap();
+    let (_, before) = guard.to_compile();
+    // The configuration is the same; a file that it names may be another one.
+    guard.reload(Config::default()).unwrap();
+    let (tables, complaints) = compiled();
+    assert!(!guard.take_signatures(before, tables, complaints).unwrap());
+    let (_, now) = guard.to_compile();
+    let (tables, complaints) = compiled();
+    assert!(guard.take_signatures(now, tables, complaints).unwrap());
+    let (tables, complaints) = compiled();
+    assert!(!guard.take_signatures(now, tables, complaints).unwrap());
+}
+
 fn turn(guard: &mut Guard) {
     guard.take_events(clock::now());
     guard.handle_timeout(clock::now());

@@ -17,11 +17,12 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use sipward_engine::escape_at_most;
 use sipward_feed::LARGEST;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::{
     TlsConnector,
@@ -31,6 +32,8 @@ use tokio_rustls::{
         pki_types::{CertificateDer, ServerName, pem::PemObject},
     },
 };
+
+use super::is_loopback;
 
 /// The authorities that the system believes, where Debian and most others have them.
 const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -43,6 +46,8 @@ const MOST_REDIRECTS: usize = 5;
 pub struct Source {
     place: Place,
     longest: Duration,
+    /// When nobody waits for it any longer.
+    until: Instant,
 }
 
 /// What is fetched of it.
@@ -84,7 +89,7 @@ pub enum Fetched {
 }
 
 impl Source {
-    /// `from` is an address that begins with `http://` or `https://`, else a file.
+    /// All that is fetched of it takes at most `longest`, from now on. `from` is an address that begins with `http://` or `https://`, else a file.
     ///
     /// # Errors
     /// No address of a web server; certificates that cannot be read.
@@ -101,7 +106,11 @@ impl Source {
         } else {
             Place::File(from.into())
         };
-        Ok(Self { place, longest })
+        Ok(Self {
+            place,
+            longest,
+            until: Instant::now() + longest,
+        })
     }
 
     /// Whether somebody else's server has it.
@@ -156,7 +165,7 @@ pub fn fetch(source: &Source, part: Part<'_>, known: &Validators) -> Result<Fetc
         .map_err(|error| error.to_string())?;
     let fetched = runtime.block_on(async {
         let redirected = follow(uri, tls, known);
-        timeout(source.longest, redirected)
+        timeout_at(source.until, redirected)
             .await
             .unwrap_or_else(|_| {
                 Err(format!(
@@ -230,15 +239,18 @@ async fn body(answer: Response<Incoming>) -> Result<Fetched, String> {
     })
 }
 
-/// Where a redirection leads. What was asked for under TLS is not taken without.
+/// Where a redirection leads. What was asked for under TLS, or of this machine, is not taken from
+/// where anybody on the way could write it.
 fn redirected(from: &Uri, answer: &Response<Incoming>) -> Result<Uri, String> {
     let location = answer
         .headers()
         .get(header::LOCATION)
         .and_then(|location| location.to_str().ok())
         .ok_or("the server redirects to nowhere")?;
-    let bad =
-        |error: &dyn std::fmt::Display| format!("the server redirects to {location:?}: {error}");
+    let bad = |error: &dyn std::fmt::Display| {
+        let location = escape_at_most(location.as_bytes(), 80);
+        format!("the server redirects to \"{location}\": {error}")
+    };
     let to: Uri = location.parse().map_err(|error| bad(&error))?;
     let to = if to.host().is_some() {
         to
@@ -250,6 +262,10 @@ fn redirected(from: &Uri, answer: &Response<Incoming>) -> Result<Uri, String> {
     };
     if is_tls(from) && !is_tls(&to) {
         return Err(bad(&"from HTTPS to HTTP"));
+    }
+    let is_here = |uri: &Uri| uri.host().is_some_and(is_loopback);
+    if is_here(from) && !is_here(&to) && !is_tls(&to) {
+        return Err(bad(&"from this machine to HTTP elsewhere"));
     }
     Ok(to)
 }

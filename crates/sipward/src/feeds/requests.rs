@@ -13,8 +13,8 @@ use super::store;
 pub const MOST: usize = 11;
 /// … within this time.
 pub const WITHIN: Duration = Duration::from_secs(120);
-/// The book of all lists, in the folder of feeds.
-const FILE: &str = "requests.json";
+/// The book of all lists, in the folder of feeds, where no file of a list is called so.
+const FILE: &str = "requests.book";
 
 /// The requests of the last two minutes, by the list's address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,15 +15,20 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether this key's owner has signed these bytes, and the trusted comment.
+    /// Whether this key's owner has signed these bytes, and the trusted comment; returns when, in UNIX
+    /// seconds, where the comment begins with it, as minisign's own do: `timestamp:1555779966`, fields
+    /// divided by tabs.
     ///
     /// # Errors
     /// One line: what is wrong with the signature.
-    pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> Result<(), String> {
+    pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> Result<Option<u32>, String> {
         let text = std::str::from_utf8(signature).map_err(|_| NO_SIGNATURE)?;
         let signature = Signature::decode(text).map_err(|_| NO_SIGNATURE)?;
         let verified = self.key.verify(bytes, &signature, true);
-        verified.map_err(|error| why(&error).to_owned())
+        verified.map_err(|error| why(&error).to_owned())?;
+        let mut fields = signature.trusted_comment().split('\t');
+        let at = fields.find_map(|field| field.strip_prefix("timestamp:"));
+        Ok(at.and_then(|at| at.parse().ok()))
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sipward_engine::Time;
 
 use super::{Key, Validators};
@@ -35,6 +36,7 @@ pub struct Record {
     #[serde(flatten)]
     pub terms: Terms,
     /// Whether the configuration has it fetched.
+    #[serde(default)]
     pub subscribed: bool,
     /// Entries of the list, good and bad.
     pub entries: usize,
@@ -45,9 +47,13 @@ pub struct Record {
     /// Of a list in pages: the one at which the next update goes on.
     #[serde(default)]
     pub goes_on: Option<String>,
+    /// When its author signed it, in UNIX seconds.
+    #[serde(default)]
+    pub signed_at: Option<u32>,
     /// When it was there last, changed or not.
     pub confirmed: Timestamp,
     /// For how long what it says is in force from then on.
+    #[serde(default = "keep_seconds")]
     pub keep_seconds: u64,
 }
 
@@ -73,7 +79,12 @@ pub struct Terms {
     /// Who must have signed it.
     pub key: Option<Key>,
     /// Whether what no genuine device sends is `certain`.
+    #[serde(default)]
     pub promote: bool,
+}
+
+fn keep_seconds() -> u64 {
+    config::Feed::keep().duration().as_secs()
 }
 
 impl Record {
@@ -113,10 +124,17 @@ impl Terms {
     }
 }
 
-/// The record of a list; none where there is none that can be read: the list is taken anew.
+/// The record of a list; none where there is none that can be read: the list is taken anew. Earlier
+/// versions did not write down when the list was confirmed: not before the record was written.
 #[must_use]
 pub fn record(folder: &Path, name: &str) -> Option<Record> {
-    serde_json::from_slice(&fs::read(path(folder, name, RECORD)).ok()?).ok()
+    let file = path(folder, name, RECORD);
+    let mut record: Map<String, Value> = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+    if !record.contains_key("confirmed") {
+        let written = Timestamp::try_from(fs::metadata(&file).ok()?.modified().ok()?).ok()?;
+        record.insert("confirmed".to_owned(), written.to_string().into());
+    }
+    serde_json::from_value(Value::Object(record)).ok()
 }
 
 /// Writes it.
@@ -148,6 +166,26 @@ pub fn plan(folder: &Path, feed: &config::Feed) -> Plan {
 pub fn write_plan(folder: &Path, name: &str, plan: &Plan) -> io::Result<()> {
     let _held = hold(folder)?;
     replace(&path(folder, name, PLAN), &serde_json::to_string(plan)?)
+}
+
+/// What was wrong with a list in the daemon's eyes no longer is.
+///
+/// # Errors
+/// It cannot be written.
+pub fn forget_error(folder: &Path, name: &str) -> io::Result<()> {
+    let text = fs::read(path(folder, name, PLAN)).unwrap_or_default();
+    match serde_json::from_slice(&text) {
+        Ok(plan @ Plan { error: Some(_), .. }) => {
+            let plan = Plan {
+                failures: 0,
+                error: None,
+                ..plan
+            };
+            write_plan(folder, name, &plan)
+        }
+        // The daemon begins anew what it cannot read.
+        Ok(Plan { error: None, .. }) | Err(_) => Ok(()),
+    }
 }
 
 /// A file of a list.

@@ -4,10 +4,13 @@
 use std::{fs, io, path::Path};
 
 use ipnet::IpNet;
+use sipward_engine::Time;
 use sipward_feed::{Extent, List, grows, guard, shrinks};
+use sipward_signature::SignatureSet;
 
 use super::{
-    Key, OPEN, TOO_MUCH, Update, Updated, Validators, entries,
+    Key, OPEN, TOO_MUCH, Terms, Update, Updated, Validators,
+    entries::{self, Promotion},
     fetch::{Fetched, Part, Source, fetch},
     is_open, requests,
     store::{self, Record, record},
@@ -30,7 +33,12 @@ pub fn update(
     if asked.terms.promote && is_open(asked.from, &asked.terms) {
         return Err(OPEN.to_owned());
     }
-    let before = record(folder, asked.name).filter(|before| before.from == asked.from);
+    let known = record(folder, asked.name);
+    let signed_at = known
+        .as_ref()
+        .filter(|known| known.terms.key == asked.terms.key)
+        .and_then(|known| known.signed_at);
+    let before = known.filter(|known| known.from == asked.from);
     let same = before
         .as_ref()
         .filter(|before| !asked.force && before.terms == asked.terms);
@@ -52,26 +60,63 @@ pub fn update(
         signatures: before.as_ref().map_or(0, |before| before.signatures),
         validators: known,
         goes_on: None,
+        signed_at,
         confirmed: clock::timestamp(clock::now()),
         keep_seconds: asked.keep.as_secs(),
     };
-    match fetched {
+    let updated = match fetched {
         Some(pages) if pages.goes_on.is_some() => go_on(asked, folder, pages, record),
         Some(pages) => take(asked, folder, config, pages, record),
-        None => confirm(asked.name, folder, &record),
-    }
+        None => confirm(asked.name, folder, record),
+    }?;
+    // What the daemon had to say of it, until it fetches it itself.
+    store::forget_error(folder, asked.name).map_err(|error| cannot_write(folder, &error))?;
+    Ok(updated)
 }
 
-/// Nothing has changed: signatures stay, and bans begin anew.
-fn confirm(name: &str, folder: &Path, record: &Record) -> Result<Updated, String> {
-    let _held = store::hold(folder).map_err(|error| cannot_write(folder, &error))?;
-    store::write_record(folder, name, record).map_err(|error| cannot_write(folder, &error))?;
+/// Nothing has changed: signatures stay, but for those that must be evidence by now, and bans begin
+/// anew.
+fn confirm(name: &str, folder: &Path, record: Record) -> Result<Updated, String> {
+    let file = store::path(folder, name, store::SIGNATURES);
+    let judged = match promotion(&record.terms, folder)? {
+        Some(promotion) => match signatures::read(&file) {
+            Ok(taken) => Some(promotion.judge(&taken)?).filter(|judged| *judged != taken),
+            // What is left out for that is no more than evidence.
+            Err(_) => None,
+        },
+        None => None,
+    };
+    let text = judged.as_ref().map(SignatureSet::to_toml).transpose();
+    let text = text.map_err(|error| error.to_string())?;
+    let write = || {
+        let _held = store::hold(folder)?;
+        if let Some(text) = &text {
+            store::replace(&file, text)?;
+        }
+        store::write_record(folder, name, &record)
+    };
+    write().map_err(|error| cannot_write(folder, &error))?;
     Ok(Updated {
         name: name.to_owned(),
+        changed: judged.is_some(),
         signatures: record.signatures,
+        promoted: judged.as_ref().map_or(0, entries::promoted),
         prefixes: addresses(folder, name, store::ADDRESSES),
         ..Updated::default()
     })
+}
+
+/// What a list that is promoted is judged by; none for another.
+fn promotion(terms: &Terms, folder: &Path) -> Result<Option<Promotion>, String> {
+    if !terms.promote {
+        return Ok(None);
+    }
+    let state_dir = folder.parent().unwrap_or(folder);
+    let logged_in = Ledger::user_agents_in(state_dir).map_err(|failure| failure.text)?;
+    Ok(Some(Promotion {
+        logged_in,
+        signed: terms.key.is_some(),
+    }))
 }
 
 /// The addresses in a file of a list; none where it is not there.
@@ -149,8 +194,23 @@ fn take(
     before: Record,
 ) -> Result<Updated, String> {
     let Pages {
-        list, validators, ..
+        list,
+        validators,
+        signed_at,
+        ..
     } = pages;
+    if !asked.force && before.signed_at > signed_at {
+        let day = |at: Option<u32>| match at {
+            Some(at) => clock::day(Time::from_secs(at.into())),
+            None => "no day".to_owned(),
+        };
+        return Err(format!(
+            "signed on {}, and the one before on {}: an old list, sent again; --force takes it all \
+             the same",
+            day(signed_at),
+            day(before.signed_at)
+        ));
+    }
     if list.is_empty() {
         return Err("nothing in it says anything".to_owned());
     }
@@ -162,13 +222,8 @@ fn take(
         ));
     }
     may_grow(asked, folder, &list, before.entries)?;
-    let logged_in = if asked.terms.promote {
-        let state_dir = folder.parent().unwrap_or(folder);
-        Some(Ledger::user_agents_in(state_dir).map_err(|failure| failure.text)?)
-    } else {
-        None
-    };
-    let entries = entries::of(asked.name, &list, logged_in.as_deref())?;
+    let promotion = promotion(&asked.terms, folder)?;
+    let entries = entries::of(asked.name, &list, promotion.as_ref())?;
     let file = store::path(folder, asked.name, store::SIGNATURES);
     let text = entries.taken.to_toml().map_err(|error| error.to_string())?;
     signatures::try_feed(config, &file, &text).map_err(|error| error.to_string())?;
@@ -177,6 +232,7 @@ fn take(
         entries: list.len(),
         signatures: entries.taken.iter().len(),
         validators,
+        signed_at,
         ..before
     };
     let netset = netset(&list.prefixes);
@@ -222,6 +278,8 @@ struct Pages {
     list: List,
     /// None of a list that takes several updates.
     validators: Validators,
+    /// When it was signed, in UNIX seconds.
+    signed_at: Option<u32>,
     /// The page that follows.
     goes_on: Option<String>,
 }
@@ -250,9 +308,10 @@ fn pages(
         Fetched::NotModified => return Ok(None),
         Fetched::Body { bytes, validators } => (bytes, validators),
     };
-    if let Some(key) = &asked.terms.key {
-        prove(key, &bytes, &source)?;
-    }
+    let signed_at = match &asked.terms.key {
+        Some(key) => prove(key, &bytes, &source)?,
+        None => None,
+    };
     let mut list = sipward_feed::read(&bytes).map_err(|error| error.to_string())?;
     let mut next = list.next.take();
     if next.is_some() && asked.terms.key.is_some() {
@@ -288,12 +347,13 @@ fn pages(
         } else {
             Validators::default()
         },
+        signed_at,
         goes_on: next,
     }))
 }
 
-/// Has the list's signature fetched, and believes it or not.
-fn prove(key: &Key, bytes: &[u8], source: &Source) -> Result<(), String> {
+/// Has the list's signature fetched, and believes it or not; returns when it was made.
+fn prove(key: &Key, bytes: &[u8], source: &Source) -> Result<Option<u32>, String> {
     let unsigned = |why: String| format!("its signature (.minisig) does not hold: {why}");
     match fetch(source, Part::Signature, &Validators::default()).map_err(unsigned)? {
         Fetched::Body {

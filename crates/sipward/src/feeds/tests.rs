@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use test_case::test_case;
 
 use super::{
-    Terms, Validators, in_force, is_loopback, is_open,
+    Terms, Validators, age, in_force, is_loopback, is_open,
     store::{self, Record},
     views,
 };
@@ -40,6 +40,7 @@ fn record(subscribed: bool) -> Record {
         signatures: 5,
         validators: Validators::default(),
         goes_on: None,
+        signed_at: None,
         confirmed: clock::timestamp(CONFIRMED),
         keep_seconds: 30 * DAY,
     }
@@ -132,6 +133,62 @@ fn a_list_of_unknown_age_is_left_out() {
             .concat()
             .contains("nobody knows how old it is")
     );
+}
+
+#[test]
+fn a_list_of_an_earlier_version_ages_from_when_it_was_written() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("web.toml"), "").unwrap();
+    let earlier = "{\"from\":\"/lists/web\",\"entries\":5,\"signatures\":5,\
+                   \"validators\":{\"etag\":null,\"last_modified\":null}}";
+    fs::write(folder.path().join("web.json"), earlier).unwrap();
+    let config = config(&folder, "");
+    let after = |days: u64| {
+        let now = clock::now() + Duration::from_secs(days * DAY);
+        in_force(&config, now).unwrap()
+    };
+    assert_eq!(after(29).files.len(), 1);
+    let [line] = &after(31).left_out[..] else {
+        panic!("it is left out");
+    };
+    assert!(line.contains("--name web --from /lists/web`"), "{line}");
+}
+
+#[test]
+fn a_list_confirmed_by_a_clock_that_was_ahead_ages_from_now() {
+    let folder = TempDir::new().unwrap();
+    take_for_test(folder.path(), "web", "");
+    store::write_record(folder.path(), "web", &record(false)).unwrap();
+    let years_before = CONFIRMED - Duration::from_secs(1_000 * DAY);
+    age(folder.path(), years_before).unwrap();
+    let config = config(&folder, "");
+    let after = |days: u64| {
+        let now = years_before + Duration::from_secs(days * DAY);
+        in_force(&config, now).unwrap().files.len()
+    };
+    assert_eq!((after(29), after(30)), (1, 0));
+    // One of the past stays as it is.
+    age(folder.path(), CONFIRMED).unwrap();
+    assert_eq!(after(30), 0);
+}
+
+#[test]
+fn a_list_that_was_taken_by_hand_fails_no_longer() {
+    let folder = TempDir::new().unwrap();
+    let config = config(&folder, NAMED);
+    let failing = store::Plan {
+        failures: 3,
+        error: Some("no list".to_owned()),
+        ..store::plan(folder.path(), &config.feeds[0])
+    };
+    store::write_plan(folder.path(), "web", &failing).unwrap();
+    store::forget_error(folder.path(), "web").unwrap();
+    let [view] = &views(&config)[..] else {
+        panic!("one list");
+    };
+    assert_eq!(view.error, None);
+    store::forget_error(folder.path(), "other").unwrap();
+    assert_eq!(store::plan(folder.path(), &config.feeds[0]).failures, 0);
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn addresses(state: &Path, ending: &str) -> Option<usize> {
 
 /// Two minutes pass, as far as the book of requests is concerned.
 fn pass_two_minutes(state: &Path) {
-    let book = state.join("feeds/requests.json");
+    let book = state.join("feeds/requests.book");
     let mut requests: Value = serde_json::from_slice(&fs::read(&book).unwrap()).unwrap();
     for at in requests
         .as_object_mut()

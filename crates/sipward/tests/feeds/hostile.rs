@@ -37,6 +37,16 @@ fn misbehave(case: &str, head: &str, out: &mut dyn Write) -> std::io::Result<()>
                 "HTTP/1.1 302 Found\r\nLocation: {path}x\r\nContent-Length: 0\r\n\r\n"
             )
         }
+        "far" | "away" => {
+            let to = match case {
+                "far" => format!("http://[{}", "x".repeat(100_000)),
+                _ => "http://192.0.2.1/list".to_owned(),
+            };
+            write!(
+                out,
+                "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
+            )
+        }
         "page" => ok(out, b"<!DOCTYPE html><html><h1>Domain for sale</h1></html>"),
         "many" => ok(out, "192.0.2.7\n".repeat(2_000_000).as_bytes()),
         "utf-8" => ok(out, b"evil\n\xff\xfe\n"),
@@ -65,6 +75,8 @@ fn misbehave(case: &str, head: &str, out: &mut dyn Write) -> std::io::Result<()>
 #[test_case("stream", "the list has more than 32 MB"; "ten gigabytes")]
 #[test_case("drip", "not there after 2 s: the server is slow, or --timeout too short"; "a slow drip")]
 #[test_case("loop", "more than 5 redirections"; "a loop of redirections")]
+#[test_case("far", "xxx…\": uri too long"; "a redirection of 100 kB")]
+#[test_case("away", "from this machine to HTTP elsewhere"; "a redirection to where somebody is on the way")]
 #[test_case("page", "a web page without a table of addresses or User-Agents, not a list"; "a web page")]
 #[test_case("many", "the list has more than 250000 entries"; "two million entries")]
 #[test_case("utf-8", "line 2 is not text (UTF-8)"; "invalid UTF-8")]

@@ -25,17 +25,14 @@ fn key(folder: &Path, name: &str) -> String {
 
 /// What minisign writes beside this text; `how` may have `-l`, the older of its two algorithms.
 fn sign(folder: &Path, name: &str, text: &str, how: &[&str]) -> String {
+    sign_with(folder, name, text, "the list of a test", how)
+}
+
+/// As [`sign`], with this trusted comment.
+fn sign_with(folder: &Path, name: &str, text: &str, comment: &str, how: &[&str]) -> String {
     fs::write(folder.join("list"), text).unwrap();
     let secret = format!("{name}.key");
-    let arguments = [
-        "-S",
-        "-s",
-        &secret,
-        "-m",
-        "list",
-        "-t",
-        "the list of a test",
-    ];
+    let arguments = ["-S", "-s", &secret, "-m", "list", "-t", comment];
     minisign(folder, &[&arguments, how].concat());
     fs::read_to_string(folder.join("list.minisig")).unwrap()
 }
@@ -163,6 +160,40 @@ fn a_list_whose_signature_does_not_hold_leaves_the_one_before(case: &str, says: 
         assert!(run.err.contains("; the list before stays"), "{}", run.err);
         assert_eq!(run.err.trim_end().lines().count(), 1, "{}", run.err);
         assert_eq!(taken(state.path()).unwrap(), before);
+    }
+}
+
+#[test_case("timestamp:1600000000\tfile:list", Some("signed on 2020-09-13, and the one before on 2023-11-14"); "of three years before")]
+#[test_case("of some day", Some("signed on no day, and the one before on 2023-11-14"); "of nobody knows when")]
+#[test_case("timestamp:1700000000\tfile:list", None; "of the same moment")]
+#[test_case("file:list\ttimestamp:1700000001", None; "of later")]
+fn an_older_list_is_not_taken_for_its_signature_holds(comment: &str, says: Option<&str>) {
+    if !require(&[Need::Program("minisign")]) {
+        return;
+    }
+    let (folder, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let key = key(folder.path(), "ours");
+    let signed = |list: &str, comment: &str| {
+        publish(
+            list,
+            Some(sign_with(folder.path(), "ours", list, comment, &[])),
+        )
+    };
+    let today = signed(LIST, "timestamp:1700000000\tfile:list");
+    let run = update(state.path(), &today, &["--key", &key]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let before = taken(state.path()).unwrap();
+    let other = signed("evil-3\nevil-4\n", comment);
+    let run = update(state.path(), &other, &["--key", &key]);
+    match says {
+        Some(says) => {
+            assert_eq!(run.code, 2, "{}", run.out);
+            assert!(run.err.contains(says), "{}", run.err);
+            assert_eq!(taken(state.path()).unwrap(), before);
+            let forced = update(state.path(), &other, &["--key", &key, "--force"]);
+            assert_eq!(forced.code, 0, "{}", forced.err);
+        }
+        None => assert_eq!(run.code, 0, "{}", run.err),
     }
 }
 
