@@ -1,14 +1,16 @@
 //! The policy as text for `nft`: the same questions in the same order as the kernel program's.
 //!
 //! ```text
-//!  prerouting, raw ─► ipv4 / ipv6 ─► allowed? ─► banned? ─► later fragment? follows? ─► port
+//!  prerouting, -450 ─► ipv4 / ipv6 ─► allowed? ─► banned? ─► later fragment? follows? ─► port
 //!        sip: banned in scope sip? ─► trusted? ─► tiny fragment? ─► answer? request? ─► unknown
 //! ```
 //!
 //! What differs from the kernel program:
 //! - no signatures: the daemon looks for them in what the tap logs;
 //! - a table of sources that is full takes no new one, where the other forgets the oldest: sources
-//!   beyond 131,072 in half a minute have no bucket of their own, but share that of all strangers;
+//!   beyond 131,072 in half a minute have no bucket of their own, but share that of all strangers, and
+//!   a stranger gets no further beside some 2,000 refusals a second; a first fragment is remembered
+//!   for 3 s, so that it takes 20,000 a second to fill that table;
 //! - a retransmission is known again by the datagram's length and checksum, over TCP by its ports;
 //!   a repeated packet less than 0.4 s after the first is refused even where others came between;
 //! - ends of bans stand still while the machine sleeps; the daemon lifts what has lapsed;
@@ -28,11 +30,13 @@ use super::{
 use crate::{Limits, Mode, Over, Policy, PortClass, Reason, Scope, TapPorts};
 
 /// Names the chain that tells whose table it is, and of which layout.
-pub const LAYOUT: &str = "sipward-layout-1";
+pub const LAYOUT: &str = "sipward-layout-2";
 /// The chains of the tap.
 pub const TAP_CHAINS: [&str; 4] = ["behind", "outbound", "tapped", "logged"];
 /// Where packets come in, once the policy is in force.
 pub const ENTRY: &str = "prerouting";
+/// Before connection tracking puts fragments together (-400): behind it there are none to judge.
+const BEFORE_DEFRAGMENTATION: i32 = -450;
 /// Bytes of IPv4, UDP and 256 of payload: a first fragment of a stranger brings as many.
 const FIRST_FRAGMENT_V4: u32 = 20 + 8 + 256;
 /// The same over IPv6, where the length begins behind the first header: fragment header, UDP.
@@ -97,7 +101,7 @@ pub fn table() -> String {
         set("responses", &address, 131_072, "");
         set("trusted-rate", &address, 65_536, "");
         set("ssh", &pair, 16_384, "");
-        set("first-fragments", &pair, 16_384, "timeout 30s;");
+        set("first-fragments", &pair, 65_536, "timeout 3s;");
         set("limited", &address, 65_536, "timeout 2m;");
         set("told", &address, 65_536, "timeout 1s;");
         set("retransmitters", &address, 65_536, "timeout 32s;");
@@ -206,8 +210,8 @@ pub fn policy(policy: &Policy) -> String {
 pub fn entry(interfaces: &[String]) -> String {
     let interfaces = quoted(interfaces);
     format!(
-        "add chain inet {TABLE} {ENTRY} {{ type filter hook prerouting priority raw; policy \
-         accept; }}\n\
+        "add chain inet {TABLE} {ENTRY} {{ type filter hook prerouting priority \
+         {BEFORE_DEFRAGMENTATION}; policy accept; }}\n\
          flush chain inet {TABLE} {ENTRY}\n\
          add rule inet {TABLE} {ENTRY} iifname {{ {interfaces} }} meta nfproto vmap \
          {{ ipv4 : jump judge4, ipv6 : jump judge6 }}\n"
@@ -284,7 +288,8 @@ fn verdict(reason: Reason, mode: Mode, rule: &mut impl FnMut(&str, &str)) {
         Mode::Protect | Mode::Observe => (passed(reason), "accept"),
     };
     rule(chain, &format!("counter name \"{counter}\""));
-    if reason == Reason::Clean || reason == Reason::NotProtected {
+    let is_let_through = drops(reason) && mode == Mode::Observe;
+    if is_let_through || matches!(reason, Reason::Clean | Reason::NotProtected) {
         first_fragments(chain, rule);
     }
     if reason == Reason::Tripwire {

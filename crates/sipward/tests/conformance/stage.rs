@@ -89,8 +89,15 @@ pub struct Stage<'a> {
     control: UdpSocket,
 }
 
+/// A stateful firewall, as most machines have: it has fragments put together, and lets in whatever
+/// belongs to a connection.
+const FIREWALL: &str = "add table inet firewall; \
+    add chain inet firewall input { type filter hook input priority 0; policy accept; }; \
+    add rule inet firewall input ct state established,related accept";
+
 impl<'a> Stage<'a> {
     pub fn new(lab: &'a Lab, backend: Backend) -> Self {
+        lab.pbx.run(&format!("nft {FIREWALL}")).unwrap();
         let configuration = format!("{}[ports]\ntripwire = [5090]\n", backend.configuration());
         let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
         let guard = Guard::start_with(program, &lab.pbx, &configuration).unwrap();
