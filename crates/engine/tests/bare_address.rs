@@ -122,3 +122,19 @@ fn an_address_that_has_logged_in_is_given_no_fewer() {
     enumerate(&mut scene, ADDRESS, ATTACK, 4);
     scene.play(ATTACK + minutes(1)).is_peaceful();
 }
+
+#[test]
+fn an_address_that_logs_in_after_a_mistake_is_given_no_fewer() {
+    let mut scene = scene(3);
+    phones(&mut scene, 101..104, NAME);
+    scene.account("110", "Kq7-pZ");
+    enumerate(&mut scene, ADDRESS, ATTACK, 1);
+    let from = format!("{ATTACKER}:5060");
+    let phone = Job::new(&from, "REGISTER", "110").password("Kq7-pZ");
+    scene.add(Job {
+        host: NAME,
+        ..phone.at(ATTACK + minutes(1))
+    });
+    enumerate(&mut scene, ADDRESS, ATTACK + minutes(2), 4);
+    scene.play(ATTACK + minutes(3)).is_peaceful();
+}

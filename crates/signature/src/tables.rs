@@ -103,10 +103,11 @@ impl Tables {
 
     /// What is to be told of a packet that [`Self::scan`] found `hit` in, of which `payload` is the
     /// beginning at least: the walk ends at the first signature, and behind one for which nobody is
-    /// banned may stand a `certain` one.
+    /// banned may stand a `certain` one. Where the beginning ends, no value does.
     pub fn gravest(&self, hit: u16, payload: &[u8], mode: ScanMode) -> u16 {
         let only_certain = ScanMode {
             trusted: true,
+            complete: false,
             ..mode
         };
         self.scan(payload, only_certain).unwrap_or(hit)
@@ -228,5 +229,9 @@ mod tests {
         );
         let one = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nTo: <sip:carol@chicago.com>\r\n\r\n";
         assert_eq!(named(one), ["rfc3261-host-to"; 2]);
+        // What is cut here may have been a SmapperPhone.
+        let cut = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nTo: <sip:carol@chicago.com>\r\n\
+            User-Agent: smap";
+        assert_eq!(named(cut), ["rfc3261-host-to"; 2]);
     }
 }

@@ -97,6 +97,8 @@ impl State {
         now: Time,
     ) -> Tally {
         self.refused.note(identity, proven, now);
+        // Where somebody has logged in since, it is no stranger's any more.
+        self.bare_address &= logged_in == 0;
         let limits = self.limits(config).raised(logged_in);
         let fired = self.refused.reaches(limits, now).map(|proof| {
             let count = self.refused.count(limits.window, now);
