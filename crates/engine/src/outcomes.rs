@@ -11,7 +11,6 @@ use crate::{
     engine::Engine,
     judge::Judgement,
     observation::Message,
-    site::is_address,
     sources::Outstanding,
     tally::Seen,
     text::escape,
@@ -501,25 +500,6 @@ impl Engine {
         };
         let seen = self.seen(transaction, &what);
         self.identity_not_followed(&seen, identity);
-    }
-
-    /// Notes that a stranger registers with the bare address where the site's phones use a name, and
-    /// says which, safe to show.
-    fn bare_address(&mut self, request: &Request) -> Option<String> {
-        let is_bare = request.registrar.as_deref().is_some_and(is_address);
-        let address = request.client.ip();
-        let memory = self.config.trust.memory;
-        if !is_bare
-            || self.config.extension_enumeration.bare_address == 0
-            || self.is_exempt(request.client)
-            || self.trust.succeeded_within(address, memory, self.now)
-        {
-            return None;
-        }
-        let name = escape(self.site.name(self.now)?).to_string();
-        let state = self.sources.touch(Source::of(address));
-        state.suspect().enumeration.asked_bare_address();
-        Some(name)
     }
 
     /// The same, whoever saw it.

@@ -8,10 +8,15 @@
 //!
 //! Nothing of it outlasts the process: phones register again within hours, and it takes a day anyway.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use crate::{Time, transactions::Name, window::DAY};
+use crate::{
+    Source, Time,
+    engine::Engine,
+    text::escape,
+    transactions::{Name, Request},
+    window::DAY,
+};
 
 /// Accounts that must have used a name.
 const ACCOUNTS: usize = 3;
@@ -54,7 +59,28 @@ impl Site {
     }
 }
 
+impl Engine {
+    /// Notes that a stranger registers with the bare address where the site's phones use a name, and
+    /// says which, safe to show.
+    pub(crate) fn bare_address(&mut self, request: &Request) -> Option<String> {
+        let is_bare = request.registrar.as_deref().is_some_and(is_address);
+        let address = request.client.ip();
+        let memory = self.config.trust.memory;
+        if !is_bare
+            || self.config.extension_enumeration.bare_address == 0
+            || self.is_exempt(request.client)
+            || self.trust.succeeded_within(address, memory, self.now)
+        {
+            return None;
+        }
+        let name = escape(self.site.name(self.now)?).to_string();
+        let state = self.sources.touch(Source::of(address));
+        state.suspect().enumeration.asked_bare_address();
+        Some(name)
+    }
+}
+
 /// Whether a URI's host, an IPv6 address without its brackets, is an address.
-pub(crate) fn is_address(host: &[u8]) -> bool {
+fn is_address(host: &[u8]) -> bool {
     std::str::from_utf8(host).is_ok_and(|host| host.parse::<IpAddr>().is_ok())
 }

@@ -6,6 +6,7 @@ mod builtin;
 mod common;
 mod evasions;
 mod file;
+mod fingerprints;
 mod lint;
 mod reference;
 mod tables;
