@@ -187,3 +187,22 @@ fn request(user_agent: &str) -> Vec<u8> {
     )
     .into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::UdpSocket, panic::catch_unwind};
+
+    use super::crossfire;
+
+    #[test]
+    fn a_swap_that_panics_ends_it() {
+        let [sender, receiver] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        let ended = catch_unwind(|| {
+            crossfire(&sender, &receiver, |_| {
+                panic!("as a daemon that died would have it")
+            })
+        });
+        assert!(ended.is_err());
+    }
+}

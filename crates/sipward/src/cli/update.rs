@@ -224,7 +224,8 @@ impl Taken {
         let spared = self.spared();
         if spared > 0 {
             notes.push(format!(
-                "{} prefixes are not banned: allowed, trusted, our own, private, or wider than /8 (IPv6 /19)",
+                "{} prefixes are not banned: allowed, trusted, our own, private, lifted by hand, or wider \
+                 than /8 (IPv6 /19)",
                 table::count(spared as u64)
             ));
         }

@@ -92,7 +92,8 @@ impl Keeper {
             return LOOK;
         };
         if self.in_force.is_none() {
-            self.look_again(config, folder).await;
+            // The daemon has just compiled it.
+            self.in_force = versions(config).await.ok();
         }
         // What is old by a clock that was just set may be confirmed before it lapses.
         let now = clock::now();
@@ -129,23 +130,11 @@ impl Keeper {
 
     /// Puts in force what is not the same as what was compiled.
     async fn look(&mut self, config: &config::Signatures) -> Result<(), Failure> {
-        let asked = config.clone();
-        let in_force = beside(move || {
-            let in_force = feeds::in_force(&asked, clock::now())?;
-            let written = |file: &PathBuf| fs::metadata(file)?.modified();
-            let version = |file: PathBuf| (file.clone(), written(&file).ok());
-            let files = in_force.files.into_iter();
-            Ok(files.map(version).collect::<Vec<Version>>())
-        });
-        let in_force = in_force.await?.map_err(|error| unlisted(&error))?;
-        if self
-            .in_force
-            .as_ref()
-            .is_some_and(|before| *before != in_force)
-        {
+        let in_force = Some(versions(config).await?);
+        if self.in_force != in_force {
             swap_signatures(&self.tasks).await?;
+            self.in_force = in_force;
         }
-        self.in_force = Some(in_force);
         Ok(())
     }
 
@@ -239,6 +228,15 @@ impl Keeper {
         })
         .await
     }
+}
+
+async fn versions(config: &config::Signatures) -> Result<Vec<Version>, Failure> {
+    let asked = config.clone();
+    let in_force = beside(move || feeds::in_force(&asked, clock::now())).await?;
+    let files = in_force.map_err(|error| unlisted(&error))?.files;
+    let written = |file: &PathBuf| fs::metadata(file)?.modified();
+    let version = |file: PathBuf| (file.clone(), written(&file).ok());
+    Ok(files.into_iter().map(version).collect())
 }
 
 /// Does what may take its time where nobody waits for it but the caller.

@@ -23,7 +23,7 @@ use sipward_testkit::{
 
 use crate::{
     server::{has_it, not_modified, ok, path, serve_on},
-    signatures,
+    signatures, update,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -210,6 +210,47 @@ fn a_list_is_had_in_its_time_lapses_when_it_is_not_and_comes_back() {
         1,
         "six hours have not passed"
     );
+}
+
+/// `signatures update` could not reach the daemon, or was ended before it told it.
+#[test]
+fn a_list_that_was_taken_without_the_daemon_comes_into_force() {
+    if !require(&[Need::Root]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let asked = Arc::new(Asked::default());
+    let port = asked.serve(&lab);
+    // Something to look around for now and then; and overrides of what is not there yet, of which the
+    // status warns as long as it is not.
+    let guard = start(
+        &lab,
+        &format!(
+            "[[signatures.feed]]\nurl = \"http://127.0.0.1:{port}/addresses\"\n\
+             name = \"addresses\"\nevery = \"1s\"\n\
+             [signatures.override.\"web.first\"]\nenabled = true\n\
+             [signatures.override.\"web.second\"]\nenabled = true\n"
+        ),
+    );
+    let warnings = || guard.json(&["status"]).unwrap()["warnings"].to_string();
+    let is_missing = |name: &str| warnings().contains(&format!("web.{name}"));
+    assert!(is_missing("first") && is_missing("second"));
+    let list = guard.state().join("list.txt");
+    let take = |name: &str| {
+        let signature = format!(
+            "[[signature]]\nname = \"{name}\"\nfield = \"user-agent\"\nmatch = \"exact\"\n\
+             pattern = \"{name}-scanner\"\nconfidence = \"shared\"\nsource = \"a test\"\n"
+        );
+        fs::write(&list, signature).unwrap();
+        let run = update(&guard.state(), list.to_str().unwrap(), &[]);
+        assert_eq!(run.code, 0, "{}", run.err);
+    };
+    take("first");
+    until("the first list", || !is_missing("first"));
+    // The same file, by its name.
+    take("second");
+    until("the second list", || !is_missing("second"));
+    assert!(is_missing("first"));
 }
 
 #[test]
