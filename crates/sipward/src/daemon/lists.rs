@@ -11,10 +11,11 @@ use std::{
 use ipnet::IpNet;
 use sipward_engine::{Ban, Lifted, Origin, Time, escape, without};
 use sipward_feed::{Extent, guard};
+use sipward_shield::BootTime;
 
 use super::guard::Guard;
 use crate::{
-    clock,
+    clock::{self, Clocks},
     config::Feed,
     control::api::{FeedReply, FeedRequest},
     exit::Failure,
@@ -93,6 +94,7 @@ impl Guard {
             )));
         }
         let scope = self.config.bans.scope.into();
+        let booted = Clocks::now().unix(BootTime(0)).unwrap_or(now);
         for prefix in wanted {
             let mut ban = Ban {
                 prefix,
@@ -114,8 +116,9 @@ impl Guard {
                 .find(|before| Target::of(before) == target && before.is_in_force(now))
                 .map(|before| (before.origin, before.since));
             match before {
-                // It goes on.
-                Some((Origin::Feed, since)) => ban.since = since,
+                // It goes on. One from before this boot begins anew: what the ledger makes of its end
+                // when the clock is set depends on that.
+                Some((Origin::Feed, since)) => ban.since = if since < booted { now } else { since },
                 Some((Origin::Local | Origin::Manual | Origin::Fleet | Origin::Import, _)) => {
                     continue;
                 }

@@ -125,6 +125,26 @@ fn a_second_ban_of_the_same_target_replaces_the_first() {
 }
 
 #[test]
+fn what_lists_do_not_ban_is_kept_until_its_time_is_over() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let [one, other] = ["192.0.2.1/32", "192.0.2.2/32"].map(net);
+    ledger
+        .write(&[
+            Entry::Spare(one, at(0), at(10)),
+            Entry::Spare(one, at(5), at(15)),
+            Entry::Spare(other, at(0), at(20)),
+        ])
+        .unwrap();
+    let spared = |ledger: &Ledger| ledger.spared().unwrap().into_iter().collect::<Vec<_>>();
+    assert_eq!(spared(&ledger), [(one, at(15)), (other, at(20))]);
+    ledger.tidy(at(15)).unwrap();
+    assert_eq!(spared(&ledger), [(other, at(20))]);
+    ledger.write(&[Entry::SpareNoLonger(other)]).unwrap();
+    assert_eq!(spared(&ledger), []);
+}
+
+#[test]
 fn a_lifted_ban_tells_how_it_ended() {
     let folder = TempDir::new().unwrap();
     let mut ledger = open(&folder);
@@ -405,6 +425,7 @@ fn a_step_of_the_clock_is_followed(since: i64, was_right: bool, then: i64, until
             Entry::Keep("this boot".to_owned(), step.from),
             Entry::Ban(ban.clone()),
             Entry::Trust(trusted.clone()),
+            Entry::Spare(net("203.0.113.7/32"), minute(since), at(120)),
             Entry::Step(step),
         ])
         .unwrap();
@@ -418,6 +439,8 @@ fn a_step_of_the_clock_is_followed(since: i64, was_right: bool, then: i64, until
     assert_eq!(ledger.bans(at(60)).unwrap(), [stepped]);
     let login = &ledger.trusted().unwrap()[0];
     assert_eq!((login.last, login.until), (minute(then), minute(until)));
+    let spared = ledger.spared().unwrap();
+    assert_eq!(spared[&net("203.0.113.7/32")], minute(until));
 }
 
 /// The index of the alerts is broken, and nothing else.
@@ -448,6 +471,7 @@ fn what_can_be_read_of_a_damaged_ledger_is_in_the_new_one() {
             Entry::Allow(net("10.0.0.0/8"), at(0)),
             Entry::AllowName(name.clone()),
             Entry::Trust(trusted.clone()),
+            Entry::Spare(net("203.0.113.7/32"), at(0), at(60)),
         ])
         .unwrap();
     let root = "select rootpage from sqlite_schema where name = 'alert_first'";
@@ -468,6 +492,7 @@ fn what_can_be_read_of_a_damaged_ledger_is_in_the_new_one() {
     assert_eq!(ledger.allowed().unwrap(), [(net("10.0.0.0/8"), at(0))]);
     assert_eq!(ledger.allowed_names().unwrap(), [name]);
     assert_eq!(ledger.trusted().unwrap(), [trusted]);
+    assert_eq!(ledger.spared().unwrap()[&net("203.0.113.7/32")], at(60));
     drop(ledger);
     let whole = Ledger::open_to_guard(folder.path(), at(30)).unwrap();
     assert_eq!(whole.kept_aside(), None);

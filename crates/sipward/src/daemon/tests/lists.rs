@@ -1,11 +1,13 @@
 //! What lists of others may ban, and what not.
 
+use std::time::Duration;
+
 use super::{Bench, ban, net};
 use crate::{
     clock,
     control::api::{AllowRequest, BansQuery, FeedRequest, UnbanRequest},
     daemon::Guard,
-    ledger::Ended,
+    ledger::{Ended, Entry},
 };
 
 fn list(name: &str, prefixes: &[&str]) -> FeedRequest {
@@ -171,4 +173,25 @@ fn a_list_that_is_confirmed_makes_its_bans_longer_and_no_history() {
 
     guard.unban(&unban("198.51.100.7/32")).unwrap();
     assert_eq!(history(10).remove(0).by, Ended::Lifted);
+}
+
+/// When the clock is set, the times of this boot are set with it.
+#[test]
+fn a_ban_of_a_list_from_before_this_boot_begins_anew() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let list = list("apiban", &["198.51.100.7/32"]);
+    guard.take_feed(&list).unwrap();
+    drop(guard);
+    let mut before = bench.ledger().bans(clock::now()).unwrap().remove(0);
+    let years = Duration::from_secs(10 * 365 * 86_400);
+    let first = before.since;
+    before.since = first - years;
+    bench.ledger().write(&[Entry::Ban(before)]).unwrap();
+
+    let mut guard = bench.guard();
+    guard.take_feed(&list).unwrap();
+    let written = bench.ledger().bans(clock::now()).unwrap();
+    assert_eq!(written.len(), 1);
+    assert!(written[0].since > first, "{written:?}");
 }
