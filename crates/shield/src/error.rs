@@ -18,6 +18,9 @@ pub enum Error {
     /// No such interface.
     #[error("no interface {0:?} here: `ip link` lists them")]
     NoInterface(String),
+    /// Whether an interface is there could not be found out.
+    #[error("cannot look at the interfaces: {0}; those that are guarded stay so")]
+    Interfaces(io::Error),
     /// Another XDP program stands on the interface.
     #[error(
         "interface {interface}: another XDP program is attached: {by}; sipward never evicts it"

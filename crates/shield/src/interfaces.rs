@@ -67,7 +67,7 @@ impl AsFd for LinkWatch {
 }
 
 /// An interface that is to be guarded. The name counts; where nobody bears it any more, the
-/// interface that did so last is meant, whatever it is called now.
+/// interface that did so last is meant as long as it is there, whatever it is called now.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub name: String,
@@ -86,26 +86,41 @@ impl Wanted {
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            bearer: sys::interface_index(name),
+            bearer: None,
         }
     }
 
-    /// Remembers who bears the name now.
-    pub fn look(&mut self) {
-        self.bearer = sys::interface_index(&self.name).or(self.bearer);
+    /// Remembers who bears the name now. Who bore it is forgotten once he is gone: his index may
+    /// come back with another interface.
+    pub fn look(&mut self) -> io::Result<()> {
+        self.bearer = match (sys::interface_index(&self.name)?, self.bearer) {
+            (Some(index), _) => Some(index),
+            (None, Some(before)) => sys::interface_name(before)?.map(|_| before),
+            (None, None) => None,
+        };
+        Ok(())
+    }
+
+    /// An earlier start has guarded this interface for the name; it counts where nobody is known
+    /// to bear that.
+    pub fn was(&mut self, index: u32) {
+        self.bearer.get_or_insert(index);
     }
 
     /// The interface that is meant, if it is there; `all` are those that are wanted together with
     /// it: who bears one's name now is that one.
-    pub fn present(&self, all: &[Self]) -> Option<Present> {
-        if let Some(index) = sys::interface_index(&self.name) {
+    pub fn present(&self, all: &[Self]) -> io::Result<Option<Present>> {
+        if let Some(index) = sys::interface_index(&self.name)? {
             let name = self.name.clone();
-            return Some(Present { index, name });
+            return Ok(Some(Present { index, name }));
         }
-        let index = self.bearer?;
+        let Some(index) = self.bearer else {
+            return Ok(None);
+        };
         let name = sys::interface_name(index)?;
-        let is_anothers = all.iter().any(|wanted| wanted.name == name);
-        (!is_anothers).then_some(Present { index, name })
+        let is_anothers = |name: &String| all.iter().any(|wanted| wanted.name == *name);
+        let name = name.filter(|name| !is_anothers(name));
+        Ok(name.map(|name| Present { index, name }))
     }
 }
 
@@ -122,7 +137,7 @@ pub(crate) struct Link {
 impl Link {
     /// The bridge that the interface of this index is a port of.
     pub fn bridge_of(index: u32) -> Option<String> {
-        let master = sys::interface_name(Self::of(index).ok()?.master?)?;
+        let master = sys::interface_name(Self::of(index).ok()?.master?).ok()??;
         let is_bridge = sys::driver(&master).is_ok_and(|driver| driver == "bridge");
         is_bridge.then_some(master)
     }

@@ -178,7 +178,7 @@ impl Nftables {
 
     /// Has the packets of the interfaces judged, as these are called now.
     fn enter(&mut self) -> Result<(), Error> {
-        run_nft(&ruleset::entry(self.interfaces.look()))?;
+        run_nft(&ruleset::entry(self.interfaces.look()?))?;
         self.rules = Some(self.own_rules()?);
         Ok(())
     }
@@ -453,7 +453,7 @@ impl Shield for Nftables {
 
     fn interfaces(&self) -> Result<Vec<GuardedInterface>, Error> {
         let has_rules = self.has_rules();
-        let mut guarded = self.interfaces.guarded();
+        let mut guarded = self.interfaces.guarded()?;
         for interface in &mut guarded {
             interface.attached &= has_rules;
         }
@@ -484,7 +484,7 @@ impl Shield for Nftables {
         }
         if self.has_rules() {
             self.interfaces.check()?;
-            if self.interfaces.are_called_so() {
+            if self.interfaces.are_called_so()? {
                 return Ok(Vec::new());
             }
             self.enter()?;

@@ -258,25 +258,43 @@ fn size_of_u32<T>() -> u32 {
     u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)
 }
 
-/// The index of an interface in this network namespace.
-pub fn interface_index(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
+/// The index of an interface in this network namespace; none where there is none of this name.
+///
+/// # Errors
+/// It could not be looked up: glibc opens a socket for that, and there may be no descriptor left.
+pub fn interface_index(name: &str) -> io::Result<Option<u32>> {
+    let name = CString::new(name)?;
     // SAFETY: the name is a C string that lives through the call.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    (index != 0).then_some(index)
+    if index == 0 {
+        return none_or_error();
+    }
+    Ok(Some(index))
 }
 
-/// The name of an interface in this network namespace.
-pub fn interface_name(index: u32) -> Option<String> {
+/// The name of an interface in this network namespace; none where there is none of this index.
+///
+/// # Errors
+/// It could not be looked up, as in [`interface_index`].
+pub fn interface_name(index: u32) -> io::Result<Option<String>> {
     let mut name = [0 as libc::c_char; libc::IF_NAMESIZE];
     // SAFETY: the buffer has the IF_NAMESIZE bytes that the call may write.
     let result = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
     if result.is_null() {
-        return None;
+        return none_or_error();
     }
     // SAFETY: the call succeeded, so the buffer holds a C string.
     let name = unsafe { CStr::from_ptr(name.as_ptr()) };
-    Some(name.to_string_lossy().into_owned())
+    Ok(Some(name.to_string_lossy().into_owned()))
+}
+
+/// Why an interface was not found: there is none, or nobody could look.
+fn none_or_error<T>() -> io::Result<Option<T>> {
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENODEV | libc::ENXIO) => Ok(None),
+        _ => Err(error),
+    }
 }
 
 /// `struct ethtool_drvinfo`.

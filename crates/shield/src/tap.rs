@@ -116,6 +116,7 @@ impl Tap {
     /// No such interface, or none of Ethernet; too many ports; no permission (CAP_NET_RAW).
     pub fn open(interface: &str, ports: &TapPorts) -> Result<Self, Error> {
         let ifindex = sys::interface_index(interface)
+            .map_err(Error::Interfaces)?
             .ok_or_else(|| Error::NoInterface(interface.to_owned()))?;
         let program = filter::program(ports)?;
         let open = || {
@@ -142,7 +143,7 @@ impl Tap {
     /// Whether another interface has its name now, or none: then this tap sees nothing of it.
     #[must_use]
     pub fn is_severed(&self) -> bool {
-        sys::interface_index(&self.interface) != Some(self.ifindex)
+        sys::interface_index(&self.interface).is_ok_and(|index| index != Some(self.ifindex))
     }
 
     fn failed(&self, source: io::Error) -> Error {

@@ -279,6 +279,8 @@ pub struct GuardedInterface {
     pub mode: Option<XdpMode>,
     /// Whether what comes in there is judged; false where nothing can.
     pub attached: bool,
+    /// Why [`Shield::reattach`] has left it unguarded.
+    pub refused: Option<String>,
 }
 
 impl GuardedInterface {
@@ -291,6 +293,7 @@ impl GuardedInterface {
             is_present,
             mode: None,
             attached: false,
+            refused: None,
         }
     }
 }
@@ -365,10 +368,11 @@ pub trait Shield: Send {
 
     /// Puts the program back on each of its interfaces where it is missing, and in the place of
     /// another one in its link. An interface that is gone is left alone until it is there again.
-    /// Returns what was mended.
+    /// Returns what was mended, and each refusal once: [`GuardedInterface::refused`] has it from
+    /// then on.
     ///
     /// # Errors
-    /// The last interface that refused; the others are mended nevertheless.
+    /// What concerns all interfaces; they are left as they are.
     fn reattach(&mut self) -> Result<Vec<String>, crate::Error>;
 
     /// Detaches from every interface and removes every pin or table: nothing of it stays behind.

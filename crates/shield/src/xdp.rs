@@ -5,8 +5,9 @@ mod occupant;
 mod pins;
 
 use std::{
+    collections::BTreeMap,
     error::Error as StdError,
-    fs,
+    fs, io,
     os::fd::{AsFd as _, BorrowedFd},
     path::PathBuf,
 };
@@ -22,8 +23,8 @@ use aya::{
 use self::{
     occupant::Occupants,
     pins::{
-        discard_misfits, in_pin, other_layouts, pinned_links, prepare, remove_other_layouts,
-        remove_pins, remove_pins_without_links, take_off,
+        Pinned, discard_misfits, in_pin, link_name, other_layouts, pinned_links, prepare,
+        remove_other_layouts, remove_pins, remove_pins_without_links, take_off,
     },
 };
 pub use self::{occupant::occupant, pins::remove_leftovers};
@@ -41,8 +42,6 @@ use crate::{
 const GENERIC_IS_BETTER: &[&str] = &["veth", "bridge", "802.1Q VLAN Support"];
 
 const BPF_FS: &str = "/sys/fs/bpf";
-/// Begins the name of a link's pin; the interface's index and the mode follow.
-const LINK: &str = "link-";
 
 /// What to guard, and where to keep it.
 #[derive(Clone, Debug)]
@@ -72,7 +71,17 @@ pub struct Xdp {
     modes: Vec<Option<XdpMode>>,
     links: Vec<Link>,
     occupants: Occupants,
+    /// Why an interface that is there is not guarded, by its wanted name.
+    refused: BTreeMap<String, String>,
     notes: Vec<String>,
+}
+
+/// A wanted interface that is there, under its present name.
+#[derive(Clone)]
+struct Meant {
+    wanted: String,
+    interface: Interface,
+    index: u32,
 }
 
 struct Link {
@@ -88,14 +97,28 @@ struct Link {
 
 impl Link {
     /// The program judges what comes in there.
-    fn is_attached(&self) -> bool {
-        sys::link_state_of(self.state.id).is_ok_and(|state| state == self.state)
+    fn is_attached(&self) -> io::Result<bool> {
+        Ok(sys::link_state_of(self.state.id)? == self.state)
     }
 
     /// The link is in its place, whatever program is in it.
-    fn is_on_interface(&self) -> bool {
-        sys::link_state_of(self.state.id).is_ok_and(|state| state.ifindex == self.state.ifindex)
+    fn is_on_interface(&self) -> io::Result<bool> {
+        Ok(sys::link_state_of(self.state.id)?.ifindex == self.state.ifindex)
     }
+}
+
+impl Meant {
+    fn in_mode(&self, mode: XdpMode) -> Self {
+        let mut meant = self.clone();
+        meant.interface.mode = Some(mode);
+        meant
+    }
+}
+
+/// A link of an earlier start, of this version or another.
+struct Earlier {
+    pinned: Pinned,
+    state: XdpLinkState,
 }
 
 /// A link of an earlier start that does not guard what it should.
@@ -138,6 +161,7 @@ impl Xdp {
                 .collect(),
             links: Vec::new(),
             occupants: Occupants::default(),
+            refused: BTreeMap::new(),
             notes,
         })
     }
@@ -148,47 +172,80 @@ impl Xdp {
         self.maps.events().as_fd()
     }
 
-    /// The interfaces that are wanted and there, under their present names.
-    fn present(&mut self) -> Vec<(Interface, u32)> {
-        self.wanted.iter_mut().for_each(Wanted::look);
-        let modes = self.wanted.iter().zip(&self.modes);
-        modes
-            .filter_map(|(wanted, mode)| {
-                let Present { index, name } = wanted.present(&self.wanted)?;
-                Some((Interface { name, mode: *mode }, index))
-            })
-            .collect()
+    /// The interfaces that are wanted and there.
+    fn present(&mut self) -> io::Result<Vec<Meant>> {
+        for wanted in &mut self.wanted {
+            wanted.look()?;
+        }
+        let mut meant = Vec::new();
+        for (wanted, mode) in self.wanted.iter().zip(&self.modes) {
+            let present = wanted.present(&self.wanted)?;
+            meant.extend(present.map(|Present { index, name }| Meant {
+                wanted: wanted.name.clone(),
+                interface: Interface { name, mode: *mode },
+                index,
+            }));
+        }
+        Ok(meant)
     }
 
-    /// Puts the new program into the links of an earlier start, of this version or another, that
-    /// guard a wanted interface in the wanted mode, and returns the pins of the others, with the
-    /// interface if there still is one.
-    fn adopt_links(&mut self, wanted: &[(Interface, u32)]) -> Result<Vec<Unwanted>, Error> {
-        let mut unwanted = Vec::new();
-        let mut pinned = pinned_links(&self.pins)?;
+    fn earlier_links(&mut self) -> Result<Vec<Earlier>, Error> {
+        let mut links = pinned_links(&self.pins)?;
         for other in other_layouts(&self.pins)? {
             self.notes
                 .push(format!("{}: of another version", other.display()));
-            pinned.extend(pinned_links(&other)?);
+            links.extend(pinned_links(&other)?);
         }
-        for (pin, mode) in pinned {
-            let state = sys::pinned_link_state(&pin).ok();
-            let interface = wanted
+        let with_state = |pinned: Pinned| {
+            let state = sys::pinned_link_state(&pinned.pin).map_err(in_pin(&pinned.pin))?;
+            Ok(Earlier { pinned, state })
+        };
+        links.into_iter().map(with_state).collect()
+    }
+
+    /// Learns which interfaces an earlier start has guarded under another name than they have now.
+    fn recall(&mut self, earlier: &[Earlier]) -> io::Result<()> {
+        for wanted in &mut self.wanted {
+            wanted.look()?;
+            let guarded_for_it = |link: &&Earlier| {
+                link.pinned.wanted.as_ref() == Some(&wanted.name) && link.state.ifindex != 0
+            };
+            if let Some(link) = earlier.iter().find(guarded_for_it) {
+                wanted.was(link.state.ifindex);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the new program into the links of an earlier start that guard a wanted interface in the
+    /// wanted mode, and returns the pins of the others, with the interface if there still is one.
+    fn adopt_links(
+        &mut self,
+        present: &[Meant],
+        earlier: Vec<Earlier>,
+    ) -> Result<Vec<Unwanted>, Error> {
+        let mut unwanted = Vec::new();
+        for Earlier { pinned, state } in earlier {
+            let Pinned { pin, mode, .. } = pinned;
+            let meant = present
                 .iter()
-                .find(|(_, index)| state.is_some_and(|state| state.ifindex == *index))
-                .map(|(interface, _)| interface)
-                .filter(|interface| wanted_mode(interface).is_none_or(|wanted| wanted == mode));
-            let Some(interface) = interface else {
+                .find(|meant| meant.index == state.ifindex)
+                .filter(|meant| wanted_mode(&meant.interface).is_none_or(|wanted| wanted == mode));
+            let Some(meant) = meant else {
+                let interface = sys::interface_name(state.ifindex).map_err(Error::Interfaces)?;
                 unwanted.push(Unwanted {
                     pin,
                     mode,
-                    interface: state.and_then(|state| sys::interface_name(state.ifindex)),
+                    interface,
                 });
                 continue;
             };
-            self.notes
-                .push(format!("{}: adopted, {}", interface.name, mode_name(mode)));
-            self.update(interface.name.clone(), mode, pin, true)?;
+            self.notes.push(format!(
+                "{}: adopted, {}",
+                meant.interface.name,
+                mode_name(mode)
+            ));
+            self.update(meant, mode, pin, true)?;
         }
         Ok(unwanted)
     }
@@ -196,12 +253,13 @@ impl Xdp {
     /// Puts the program into a pinned link, in the place of what is there.
     fn update(
         &mut self,
-        interface: String,
+        meant: &Meant,
         mode: XdpMode,
         pin: PathBuf,
         adopted: bool,
     ) -> Result<(), Error> {
-        let failed = |error: &(dyn StdError + 'static)| refused(&interface, mode, error);
+        let name = &meant.interface.name;
+        let failed = |error: &(dyn StdError + 'static)| refused(name, mode, error);
         let pinned = PinnedLink::from_pin(&pin).map_err(|error| failed(&error))?;
         let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(&error))?;
         let program = program::xdp(&mut self.ebpf)?;
@@ -210,34 +268,32 @@ impl Xdp {
             .map_err(|error| failed(&error))?;
         let held = program.take_link(id).map_err(|error| failed(&error))?;
         // Of another layout only the links are kept, where this one's are.
-        let own = self.pins.join(pin.file_name().unwrap_or_default());
+        let own = self.pins.join(link_name(meant.index, &meant.wanted, mode));
         if own != pin {
             fs::rename(&pin, &own).map_err(in_pin(&pin))?;
         }
-        self.keep(interface, mode, held, own, adopted)
+        self.keep(meant, mode, held, own, adopted)
     }
 
     /// Puts the program on an interface where it is missing.
-    fn mend(&mut self, interface: &Interface, ifindex: u32) -> Result<Option<String>, Error> {
-        let name = &interface.name;
-        let on = |link: &Link| link.state.ifindex == ifindex;
+    fn mend(&mut self, meant: &Meant) -> Result<Option<String>, Error> {
+        let name = &meant.interface.name;
+        let on = |link: &Link| link.state.ifindex == meant.index;
         let Some(at) = self.links.iter().position(on) else {
-            self.attach_to(interface)?;
+            self.attach_to(meant)?;
             return Ok(Some(format!("{name}: is there, and guarded")));
         };
-        if self.links[at].is_attached() {
+        let link = &self.links[at];
+        if link.is_attached().map_err(Error::Interfaces)? {
             return Ok(None);
         }
-        let (mode, pin) = (self.links[at].mode, self.links[at].pin.clone());
-        let note = if self.links[at].is_on_interface() {
-            self.update(name.clone(), mode, pin, false)?;
+        let (mode, pin) = (link.mode, link.pin.clone());
+        let note = if link.is_on_interface().map_err(Error::Interfaces)? {
+            self.update(meant, mode, pin, false)?;
             format!("{name}: another program stood in the place of the shield, which is back")
         } else {
             take_off(&pin)?;
-            self.attach_to(&Interface {
-                name: name.clone(),
-                mode: Some(mode),
-            })?;
+            self.attach_to(&meant.in_mode(mode))?;
             format!("{name}: the shield had been taken off, and is back")
         };
         // The mended one is the last.
@@ -245,40 +301,48 @@ impl Xdp {
         Ok(Some(note))
     }
 
+    /// Remembers why an interface is not guarded, and notes it once.
+    fn refuse(&mut self, meant: &Meant, why: String) {
+        let before = self.refused.insert(meant.wanted.clone(), why.clone());
+        if before.as_ref() != Some(&why) {
+            self.notes.push(why);
+        }
+    }
+
     /// Lets go of interfaces that are gone, or whose name another one bears.
-    fn release(&mut self, present: &[(Interface, u32)]) -> Result<Vec<String>, Error> {
-        let is_wanted = |link: &mut Link| {
-            present
+    fn release(&mut self, present: &[Meant]) -> Result<(), Error> {
+        let mut at = 0;
+        while let Some(link) = self.links.get(at) {
+            if present
                 .iter()
-                .any(|(_, index)| *index == link.state.ifindex)
-        };
-        let mut notes = Vec::new();
-        for link in self.links.extract_if(.., |link| !is_wanted(link)) {
+                .any(|meant| meant.index == link.state.ifindex)
+            {
+                at += 1;
+                continue;
+            }
             take_off(&link.pin)?;
-            notes.push(format!(
+            // Only now: one that stays attached is still ours to take off.
+            let link = self.links.remove(at);
+            self.notes.push(format!(
                 "{}: the one before is no longer guarded",
                 link.interface
             ));
         }
-        Ok(notes)
+        Ok(())
     }
 
     /// Attaches to an interface that no link of an earlier start guards as it should. One that
     /// guards it in another mode has to go first, and comes back when the new one fails.
-    fn attach_anew(&mut self, interface: &Interface, unwanted: &[Unwanted]) -> Result<(), Error> {
+    fn attach_anew(&mut self, meant: &Meant, unwanted: &[Unwanted]) -> Result<(), Error> {
         let other = unwanted
             .iter()
-            .find(|other| other.interface.as_ref() == Some(&interface.name));
+            .find(|other| other.interface.as_ref() == Some(&meant.interface.name));
         if let Some(other) = other {
             take_off(&other.pin)?;
         }
-        let attached = self.attach_to(interface);
+        let attached = self.attach_to(meant);
         if let (Err(_), Some(other)) = (&attached, other) {
-            let back = Interface {
-                name: interface.name.clone(),
-                mode: Some(other.mode),
-            };
-            self.attach_to(&back)?;
+            self.attach_to(&meant.in_mode(other.mode))?;
             // It was there before: it stays when the rest is taken back.
             if let Some(link) = self.links.last_mut() {
                 link.adopted = true;
@@ -287,10 +351,9 @@ impl Xdp {
         attached
     }
 
-    fn attach_to(&mut self, interface: &Interface) -> Result<(), Error> {
-        let ifindex = sys::interface_index(&interface.name)
-            .ok_or_else(|| Error::NoInterface(interface.name.clone()))?;
-        if interfaces::Link::of(ifindex).is_ok_and(|link| !link.is_ethernet) {
+    fn attach_to(&mut self, meant: &Meant) -> Result<(), Error> {
+        let interface = &meant.interface;
+        if interfaces::Link::of(meant.index).is_ok_and(|link| !link.is_ethernet) {
             return Err(Error::NotEthernet(interface.name.clone()));
         }
         let first = wanted_mode(interface).unwrap_or(XdpMode::Native);
@@ -308,15 +371,13 @@ impl Xdp {
             Err(error) => return Err(error),
         };
         let failed = |error: &(dyn StdError + 'static)| refused(&interface.name, mode, error);
-        let pin = self
-            .pins
-            .join(format!("{LINK}{ifindex}-{}", mode_name(mode)));
+        let pin = self.pins.join(link_name(meant.index, &meant.wanted, mode));
         // aya falls back to netlink on EINVAL, which cannot be pinned and would evict a foreign
         // program: that is not a link, and an error here.
         let link = FdLink::try_from(link).map_err(|error| failed(&error))?;
         let pinned = link.pin(&pin).map_err(|error| failed(&error))?;
         let held = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(&error))?;
-        self.keep(interface.name.clone(), mode, held, pin, false)
+        self.keep(meant, mode, held, pin, false)
     }
 
     fn create_link(&mut self, interface: &str, mode: XdpMode) -> Result<XdpLink, Error> {
@@ -330,7 +391,7 @@ impl Xdp {
             match program::os_error(&error) {
                 Some(libc::EEXIST | libc::EBUSY) => Error::Occupied {
                     interface: interface.to_owned(),
-                    by: occupants.on(interface).to_owned(),
+                    by: occupants.on(interface),
                 },
                 Some(libc::ENODEV) => Error::NoInterface(interface.to_owned()),
                 Some(libc::EPERM) => Error::NotPermitted,
@@ -344,7 +405,7 @@ impl Xdp {
 
     fn keep(
         &mut self,
-        interface: String,
+        meant: &Meant,
         mode: XdpMode,
         held: XdpLink,
         pin: PathBuf,
@@ -352,7 +413,7 @@ impl Xdp {
     ) -> Result<(), Error> {
         let state = sys::pinned_link_state(&pin).map_err(in_pin(&pin))?;
         self.links.push(Link {
-            interface,
+            interface: meant.interface.name.clone(),
             mode,
             state,
             pin,
@@ -371,13 +432,15 @@ impl Drop for Xdp {
 
 shield_by_maps!(Xdp {
     fn attach(&mut self) -> Result<Vec<String>, Error> {
-        let present = self.present();
-        let unwanted = self.adopt_links(&present)?;
-        for (interface, ifindex) in &present {
-            if self.links.iter().any(|link| link.state.ifindex == *ifindex) {
+        let earlier = self.earlier_links()?;
+        self.recall(&earlier).map_err(Error::Interfaces)?;
+        let present = self.present().map_err(Error::Interfaces)?;
+        let unwanted = self.adopt_links(&present, earlier)?;
+        for meant in &present {
+            if self.links.iter().any(|link| link.state.ifindex == meant.index) {
                 continue;
             }
-            if let Err(error) = self.attach_anew(interface, &unwanted) {
+            if let Err(error) = self.attach_anew(meant, &unwanted) {
                 for link in self.links.drain(..).filter(|link| !link.adopted) {
                     take_off(&link.pin)?;
                 }
@@ -396,38 +459,43 @@ shield_by_maps!(Xdp {
 
     fn interfaces(&self) -> Result<Vec<GuardedInterface>, Error> {
         let guarded = |wanted: &Wanted| {
-            let present = wanted.present(&self.wanted);
+            let present = wanted.present(&self.wanted)?;
             let link = present.as_ref().and_then(|present| {
                 self.links.iter().find(|link| link.state.ifindex == present.index)
             });
-            GuardedInterface {
+            Ok(GuardedInterface {
                 mode: link.map(|link| link.mode),
-                attached: link.is_some_and(Link::is_attached),
+                attached: link.map_or(Ok(false), Link::is_attached)?,
+                refused: self.refused.get(&wanted.name).cloned(),
                 ..GuardedInterface::of(wanted, present)
-            }
+            })
         };
-        Ok(self.wanted.iter().map(guarded).collect())
+        let all: io::Result<_> = self.wanted.iter().map(guarded).collect();
+        all.map_err(Error::Interfaces)
     }
 
     fn reattach(&mut self) -> Result<Vec<String>, Error> {
-        let present = self.present();
-        let mut notes = Vec::new();
-        let mut refused = None;
-        for (interface, ifindex) in &present {
-            match self.mend(interface, *ifindex) {
-                Ok(note) => notes.extend(note),
-                Err(error) => refused = Some(error),
+        let present = self.present().map_err(Error::Interfaces)?;
+        self.refused
+            .retain(|wanted, _| present.iter().any(|meant| meant.wanted == *wanted));
+        for meant in &present {
+            match self.mend(meant) {
+                Ok(note) => {
+                    self.refused.remove(&meant.wanted);
+                    self.notes.extend(note);
+                }
+                Err(error) => self.refuse(meant, error.to_string()),
             }
         }
         // Last, so that no interface is without the program that has only changed its name.
-        notes.extend(self.release(&present)?);
-        notes.append(&mut self.notes);
-        refused.map_or(Ok(notes), Err)
+        self.release(&present)?;
+        Ok(std::mem::take(&mut self.notes))
     }
 
     fn detach(&mut self) -> Result<(), Error> {
-        for link in self.links.drain(..) {
+        while let Some(link) = self.links.last() {
             take_off(&link.pin)?;
+            self.links.pop();
         }
         remove_pins(&self.pins)
     }

@@ -131,6 +131,7 @@ impl From<sipward_shield::Error> for Failure {
         match error {
             Shield::NotPermitted
             | Shield::NoBpf(_)
+            | Shield::Interfaces(_)
             | Shield::Occupied { .. }
             | Shield::NotEthernet(_)
             | Shield::BridgePort { .. }

@@ -40,7 +40,7 @@ impl Interfaces {
     /// A port of a bridge.
     pub fn check(&self) -> Result<(), Error> {
         for wanted in &self.wanted {
-            let present = wanted.present(&self.wanted);
+            let present = wanted.present(&self.wanted).map_err(Error::Interfaces)?;
             if let Some(present) = present
                 && let Some(bridge) = Link::bridge_of(present.index)
             {
@@ -53,46 +53,55 @@ impl Interfaces {
 
     /// The names for rules that are written now: of each interface the wanted one, so that it is
     /// guarded from its first packet on when it comes, and the one that it was given since.
-    pub fn look(&mut self) -> &[String] {
-        self.wanted.iter_mut().for_each(Wanted::look);
-        self.written = self.names();
-        &self.written
+    ///
+    /// # Errors
+    /// They cannot be looked at.
+    pub fn look(&mut self) -> Result<&[String], Error> {
+        self.written = self.names_now()?;
+        Ok(&self.written)
     }
 
     /// Whether the rules written last have all names that count now.
-    pub fn are_called_so(&mut self) -> bool {
-        self.wanted.iter_mut().for_each(Wanted::look);
-        self.names() == self.written
+    ///
+    /// # Errors
+    /// They cannot be looked at.
+    pub fn are_called_so(&mut self) -> Result<bool, Error> {
+        Ok(self.names_now()? == self.written)
     }
 
     /// The interfaces, attached where the rules have their names.
-    pub fn guarded(&self) -> Vec<GuardedInterface> {
+    ///
+    /// # Errors
+    /// They cannot be looked at.
+    pub fn guarded(&self) -> Result<Vec<GuardedInterface>, Error> {
         let guarded = |wanted: &Wanted| {
-            let present = wanted.present(&self.wanted);
+            let present = wanted.present(&self.wanted).map_err(Error::Interfaces)?;
             let is_bridged = present.as_ref().is_some_and(is_port);
             let mut guarded = GuardedInterface::of(wanted, present);
             guarded.attached =
                 guarded.is_present && self.written.contains(&guarded.name) && !is_bridged;
-            guarded
+            Ok(guarded)
         };
         self.wanted.iter().map(guarded).collect()
     }
 
-    fn names(&self) -> Vec<String> {
-        let renamed = |wanted: &Wanted| {
-            let present = wanted.present(&self.wanted)?;
-            (present.name != wanted.name && can_be_written(&present.name)).then_some(present.name)
-        };
-        let wanted = self.wanted.iter().map(|wanted| wanted.name.clone());
-        wanted
-            .chain(self.wanted.iter().filter_map(renamed))
-            .collect()
+    fn names_now(&mut self) -> Result<Vec<String>, Error> {
+        for wanted in &mut self.wanted {
+            wanted.look().map_err(Error::Interfaces)?;
+        }
+        let mut names: Vec<String> = self.wanted.iter().map(|one| one.name.clone()).collect();
+        for wanted in &self.wanted {
+            let present = wanted.present(&self.wanted).map_err(Error::Interfaces)?;
+            let name = present.map(|present| present.name);
+            names.extend(name.filter(|name| *name != wanted.name && can_be_written(name)));
+        }
+        Ok(names)
     }
 }
 
 impl fmt::Display for Interfaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.names().join(", "))
+        f.write_str(&self.written.join(", "))
     }
 }
 

@@ -64,7 +64,7 @@ impl Frames for Tap {
     }
 
     fn mend(&mut self, ports: &TapPorts) -> Result<bool, Error> {
-        if Self::rules_now()? == self.rules && self.interfaces.are_called_so() {
+        if Self::rules_now()? == self.rules && self.interfaces.are_called_so()? {
             return Ok(false);
         }
         self.set_ports(ports)?;
@@ -75,7 +75,7 @@ impl Frames for Tap {
     }
 
     fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Error> {
-        run_nft(&ruleset::tap(self.interfaces.look(), ports))?;
+        run_nft(&ruleset::tap(self.interfaces.look()?, ports))?;
         self.rules = Self::rules_now()?;
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! holds it. Looked up only where it is in our way.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
@@ -18,23 +19,24 @@ const DEPTH_MAX: usize = 8;
 /// Processes that are named.
 const HOLDERS_MAX: usize = 3;
 
-/// The programs that were in the way last, and what was found out about them: the answer does not
-/// change while they stay, and finding it out reads much of /proc.
+/// By interface the programs that were in the way last, and what was found out about them: the
+/// answer does not change while they stay, and finding it out reads much of /proc.
 #[derive(Default)]
-pub(super) struct Occupants {
-    programs: Vec<u32>,
-    whose: String,
-}
+pub(super) struct Occupants(BTreeMap<String, (Vec<u32>, String)>);
 
 impl Occupants {
     /// Whose programs are on this interface.
-    pub fn on(&mut self, interface: &str) -> &str {
+    pub fn on(&mut self, interface: &str) -> String {
         let programs = programs(interface).unwrap_or_default();
-        if self.whose.is_empty() || programs != self.programs {
-            self.whose = whose(&programs);
-            self.programs = programs;
+        if let Some((known, whose)) = self.0.get(interface)
+            && *known == programs
+        {
+            return whose.clone();
         }
-        &self.whose
+        let whose = whose(&programs);
+        let found = (programs, whose.clone());
+        self.0.insert(interface.to_owned(), found);
+        whose
     }
 }
 
@@ -46,7 +48,7 @@ pub fn occupant(interface: &str) -> Option<String> {
 }
 
 fn programs(interface: &str) -> Option<Vec<u32>> {
-    let link = Link::of(sys::interface_index(interface)?).ok()?;
+    let link = Link::of(sys::interface_index(interface).ok()??).ok()?;
     Some(link.programs)
 }
 

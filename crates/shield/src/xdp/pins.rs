@@ -8,7 +8,7 @@ use std::{
 
 use aya::maps::MapInfo;
 
-use super::{BPF_FS, LINK, mode_name};
+use super::{BPF_FS, mode_name};
 use crate::{
     Error, XdpMode,
     abi::{LAYOUT, MapShape, PINNED_MAPS},
@@ -18,6 +18,24 @@ use crate::{
 const BPF_FS_C: &CStr = c"/sys/fs/bpf";
 /// Begins the name of the folder of a layout; its number follows.
 const FOLDER: &str = "layout-";
+/// Begins the name of a link's pin; what [`link_name`] tells follows.
+const LINK: &str = "link-";
+
+/// A pinned link, and what its name tells; the kernel knows nothing of it.
+#[derive(Clone, Debug)]
+pub(super) struct Pinned {
+    pub pin: PathBuf,
+    pub mode: XdpMode,
+    /// The name for which the interface is guarded; it may have another by now.
+    pub wanted: Option<String>,
+}
+
+/// How the pin of a link is called: by index, wanted name and mode. The name is in hexadecimal, for
+/// `eth0.7` has a dot, which the BPF file system refuses.
+pub(super) fn link_name(index: u32, wanted: &str, mode: XdpMode) -> String {
+    let wanted: String = wanted.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("{LINK}{index}-{wanted}-{}", mode_name(mode))
+}
 
 /// Takes away what a sipward that is no longer running has left behind. Returns whether there was
 /// anything.
@@ -30,7 +48,7 @@ pub fn remove_leftovers(pin_dir: &Path) -> Result<bool, Error> {
     folders.extend(pins.is_dir().then(|| pins.clone()));
     let mut had_links = false;
     for folder in &folders {
-        for (pin, _) in pinned_links(folder)? {
+        for Pinned { pin, .. } in pinned_links(folder)? {
             take_off(&pin)?;
             had_links = true;
         }
@@ -141,25 +159,33 @@ pub(super) fn remove_other_layouts(pins: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The pinned links and the modes that their names tell; the kernel does not.
-pub(super) fn pinned_links(pins: &Path) -> Result<Vec<(PathBuf, XdpMode)>, Error> {
+/// The pinned links, in the order of their names.
+pub(super) fn pinned_links(pins: &Path) -> Result<Vec<Pinned>, Error> {
     let mut links = Vec::new();
     for entry in fs::read_dir(pins).map_err(in_pin(pins))? {
         let pin = entry.map_err(in_pin(pins))?.path();
-        let name = pin
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        let Some(rest) = name.strip_prefix(LINK) else {
+        let name = pin.file_name().and_then(|name| name.to_str());
+        let Some(rest) = name.and_then(|name| name.strip_prefix(LINK)) else {
             continue;
         };
         let mode = [XdpMode::Native, XdpMode::Generic]
             .into_iter()
             .find(|mode| rest.ends_with(mode_name(*mode)));
-        links.extend(mode.map(|mode| (pin.clone(), mode)));
+        let wanted = rest.split('-').nth(1).and_then(from_hexadecimal);
+        links.extend(mode.map(|mode| Pinned {
+            pin: pin.clone(),
+            mode,
+            wanted,
+        }));
     }
-    links.sort_by(|(a, _), (b, _)| a.cmp(b));
+    links.sort_by(|a, b| a.pin.cmp(&b.pin));
     Ok(links)
+}
+
+fn from_hexadecimal(text: &str) -> Option<String> {
+    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
+    String::from_utf8(bytes?).ok()
 }
 
 /// Takes the program of a pinned link off its interface, and its pin away. The kernel lets go of a

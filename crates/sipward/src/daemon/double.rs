@@ -133,13 +133,18 @@ impl Shield for Double {
     }
 
     fn interfaces(&self) -> Result<Vec<GuardedInterface>, Error> {
-        let attached = self.state().is_attached;
+        let state = self.state();
+        let occupied = Error::Occupied {
+            interface: "eth0".to_owned(),
+            by: "xdp_pass (id 7)".to_owned(),
+        };
         Ok(vec![GuardedInterface {
             name: "eth0".to_owned(),
             wanted: "eth0".to_owned(),
             is_present: true,
             mode: Some(XdpMode::Native),
-            attached,
+            attached: state.is_attached,
+            refused: state.is_occupied.then(|| occupied.to_string()),
         }])
     }
 
@@ -156,14 +161,8 @@ impl Shield for Double {
 
     fn reattach(&mut self) -> Result<Vec<String>, Error> {
         let mut state = self.state();
-        if state.is_attached {
+        if state.is_attached || state.is_occupied {
             return Ok(Vec::new());
-        }
-        if state.is_occupied {
-            return Err(Error::Occupied {
-                interface: "eth0".to_owned(),
-                by: "xdp_pass (id 7)".to_owned(),
-            });
         }
         state.is_attached = true;
         Ok(vec!["eth0: back".to_owned()])

@@ -60,7 +60,7 @@ pub struct SelfCheck {
     looked_up: Option<Target>,
     /// The bans of which packets came through since the last check.
     leaking: BTreeSet<Target>,
-    /// Why an interface that is there is not guarded.
+    /// Why no interface could be looked at or mended.
     refused: Option<String>,
     /// Bans put back since the last check, and the first of them.
     put_back: Option<(IpNet, usize)>,
@@ -82,7 +82,7 @@ impl SelfCheck {
         }
     }
 
-    /// Why an interface that is there is not guarded.
+    /// Why no interface could be looked at or mended.
     pub fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
     }

@@ -124,7 +124,8 @@ impl Guard {
         let note = if !interface.is_present {
             Some("there is none of this name; it is guarded as soon as it appears".to_owned())
         } else if !interface.attached {
-            self.self_check.refused().map(str::to_owned)
+            let of_all = self.self_check.refused().map(str::to_owned);
+            interface.refused.or(of_all)
         } else if interface.name != interface.wanted {
             let wanted = interface.wanted;
             Some(format!(

@@ -222,6 +222,11 @@ fn a_shield_that_is_taken_off_is_put_back_and_told_of_for_a_while() {
         guard.enforcement().unwrap().state,
         EnforcementState::Detached
     );
+    let note = guard.status().unwrap().interfaces.remove(0).note.unwrap();
+    assert!(
+        note.contains("another XDP program is attached: xdp_pass (id 7)"),
+        "{note}"
+    );
     bench.shield.state().is_occupied = false;
     guard.check_enforcement();
     assert!(bench.shield.state().is_attached);

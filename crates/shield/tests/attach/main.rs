@@ -6,156 +6,21 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
 
+mod interfaces;
+mod net;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    net::UdpSocket,
     path::PathBuf,
     process::Stdio,
-    time::Duration,
 };
 
 use aya::maps::{Array, Map, MapData};
-use sipward_shield::{
-    Ban, BootTime, Error, GuardedInterface, Policy, Ports, Scope, Shield as _, Target, XdpMode,
-    xdp::{Interface, Options, Xdp},
-};
-use sipward_testkit::{
-    namespace::Namespace,
-    process::wait_until,
-    require::{Need, require},
-};
+use sipward_shield::{Error, Scope, Shield as _, XdpMode, xdp::Xdp};
+use sipward_testkit::process::wait_until;
 
-const PBX: &str = "192.0.2.1:5060";
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A PBX's machine and a neighbour, and a folder for pins that goes with the test.
-struct Net {
-    pbx: Namespace,
-    neighbour: Namespace,
-    pin_dir: PathBuf,
-}
-
-impl Net {
-    fn new() -> Option<Self> {
-        if !require(&[Need::Root, Need::Program("ip")]) {
-            return None;
-        }
-        let pbx = Namespace::new("pbx").unwrap();
-        let neighbour = Namespace::new("neighbour").unwrap();
-        let pin_dir = PathBuf::from("/sys/fs/bpf").join(pbx.name());
-        let net = Self {
-            pbx,
-            neighbour,
-            pin_dir,
-        };
-        net.wire();
-        Some(net)
-    }
-
-    fn wire(&self) {
-        self.pbx.veth("wan", &self.neighbour, "lan").unwrap();
-        self.pbx.address("wan", "192.0.2.1/24").unwrap();
-        self.neighbour.address("lan", "192.0.2.7/24").unwrap();
-    }
-
-    fn open(&self, mode: Option<XdpMode>) -> Result<Xdp, Error> {
-        self.open_at(self.pin_dir.clone(), "wan", mode)
-            .map(|(xdp, _)| xdp)
-    }
-
-    fn interfaces(&self, xdp: &mut Xdp) -> Vec<GuardedInterface> {
-        self.pbx.enter(|| xdp.interfaces().unwrap())
-    }
-
-    /// Looks at the interfaces again, as upon an event.
-    fn reattach(&self, xdp: &mut Xdp) -> Vec<String> {
-        self.pbx.enter(|| xdp.reattach().unwrap())
-    }
-
-    /// Pinned links.
-    fn links(&self) -> usize {
-        let pins = fs::read_dir(self.pin_dir.join("layout-1")).unwrap();
-        let names = pins.map(|pin| pin.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.starts_with("link-")).count()
-    }
-
-    /// Opens again, and what that noted.
-    fn reopen(&self) -> (Xdp, Vec<String>) {
-        self.open_at(self.pin_dir.clone(), "wan", None).unwrap()
-    }
-
-    fn open_at(
-        &self,
-        pin_dir: PathBuf,
-        name: &str,
-        mode: Option<XdpMode>,
-    ) -> Result<(Xdp, Vec<String>), Error> {
-        let interface = Interface {
-            name: name.to_owned(),
-            mode,
-        };
-        let options = Options {
-            pin_dir,
-            interfaces: vec![interface],
-        };
-        self.pbx.enter(|| {
-            let mut xdp = Xdp::open(&options)?;
-            xdp.set_policy(&Policy::without_limits(Ports::sip(&[5060])))?;
-            let notes = xdp.attach()?;
-            Ok((xdp, notes))
-        })
-    }
-
-    /// Whether a datagram from the neighbour reaches the PBX: it is followed by one to a port that
-    /// nobody protects and that no ban of scope sip hits, so that its absence is known for sure.
-    fn reaches(&self) -> bool {
-        let (sip, control) = self.pbx.enter(|| {
-            let sip = UdpSocket::bind(PBX).unwrap();
-            let control = UdpSocket::bind("192.0.2.1:9999").unwrap();
-            sip.set_nonblocking(true).unwrap();
-            control
-                .set_read_timeout(Some(Duration::from_secs(10)))
-                .unwrap();
-            (sip, control)
-        });
-        self.neighbour.enter(|| {
-            let socket = UdpSocket::bind("192.0.2.7:5060").unwrap();
-            socket
-                .send_to(b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\n\r\n", PBX)
-                .unwrap();
-            socket.send_to(b"after it", "192.0.2.1:9999").unwrap();
-        });
-        let mut buffer = [0; 64];
-        control
-            .recv(&mut buffer)
-            .expect("what is not protected arrives");
-        sip.recv(&mut buffer).is_ok()
-    }
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.pin_dir);
-    }
-}
-
-fn ban(xdp: &mut Xdp) {
-    let until = BootTime(BootTime::now().0 + 3_600_000_000_000);
-    xdp.ban(&Ban {
-        target: neighbour(),
-        scope: Scope::Sip,
-        until,
-    })
-    .unwrap();
-}
-
-fn neighbour() -> Target {
-    Target {
-        prefix: "192.0.2.7/32".parse().unwrap(),
-        port: None,
-    }
-}
+use self::net::{Net, PATIENCE, VICTIM, ban, guard, neighbour, options};
 
 #[test]
 fn protection_stays_when_the_process_dies_and_the_next_adopts_it() {
@@ -186,9 +51,6 @@ fn protection_stays_when_the_process_dies_and_the_next_adopts_it() {
     assert!(!net.pin_dir.exists());
 }
 
-/// Where the process that is to be killed keeps its pins.
-const VICTIM: &str = "SIPWARD_TEST_VICTIM";
-
 #[test]
 fn a_ban_that_a_killed_process_has_set_bites_whenever_it_was_killed() {
     if let Some(pin_dir) = std::env::var_os(VICTIM) {
@@ -198,14 +60,7 @@ fn a_ban_that_a_killed_process_has_set_bites_whenever_it_was_killed() {
     let (mut set, mut not_set) = (0, 0);
     for round in 0..20 {
         let mut victim = net
-            .pbx
-            .command(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "--nocapture",
-                std::thread::current().name().unwrap(),
-            ])
-            .env(VICTIM, &net.pin_dir)
+            .this_test_again()
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -230,18 +85,7 @@ const BAN: &str = "ban";
 
 /// Goes on until killed.
 fn ban_and_unban(pin_dir: PathBuf) {
-    let interface = Interface {
-        name: "wan".to_owned(),
-        mode: None,
-    };
-    let mut xdp = Xdp::open(&Options {
-        pin_dir,
-        interfaces: vec![interface],
-    })
-    .unwrap();
-    xdp.set_policy(&Policy::without_limits(Ports::sip(&[5060])))
-        .unwrap();
-    xdp.attach().unwrap();
+    let mut xdp = guard(options(pin_dir, &["wan"])).unwrap().0;
     loop {
         ban(&mut xdp);
         println!("{BAN}");
@@ -365,45 +209,12 @@ fn where_one_of_two_interfaces_is_taken_the_other_is_left_alone() {
     net.pbx.run("ip link set second up").unwrap();
     let foreign_pins = PathBuf::from(format!("{}-foreign", net.pin_dir.display()));
     let (mut foreign, _) = net.open_at(foreign_pins, "second", None).unwrap();
-    let names = ["wan", "second"];
-    let options = Options {
-        pin_dir: net.pin_dir.clone(),
-        interfaces: names
-            .iter()
-            .map(|name| Interface {
-                name: (*name).to_owned(),
-                mode: None,
-            })
-            .collect(),
-    };
-    let error = net
-        .pbx
-        .enter(|| Xdp::open(&options).unwrap().attach())
-        .unwrap_err();
+    let options = options(net.pin_dir.clone(), &["wan", "second"]);
+    let error = net.pbx.enter(|| guard(options)).err().unwrap();
     assert!(matches!(error, Error::Occupied { .. }), "{error}");
     assert!(!net.pin_dir.exists());
     assert!(!net.pbx.run("ip link show wan").unwrap().contains("xdp"));
     foreign.detach().unwrap();
-}
-
-#[test]
-fn an_interface_that_is_not_there_is_awaited_and_leaves_nothing_behind() {
-    let Some(net) = Net::new() else { return };
-    let (mut xdp, _) = net.open_at(net.pin_dir.clone(), "late0", None).unwrap();
-    let only = |xdp: &mut Xdp| net.interfaces(xdp).remove(0);
-    assert!(!only(&mut xdp).is_present && !only(&mut xdp).attached);
-    assert_eq!(net.reattach(&mut xdp), [""; 0]);
-    net.pbx.run("ip link add late0 type bridge").unwrap();
-    assert!(only(&mut xdp).is_present && !only(&mut xdp).attached);
-    assert_eq!(net.reattach(&mut xdp), ["late0: is there, and guarded"]);
-    assert!(only(&mut xdp).attached);
-    assert_eq!(net.links(), 1);
-    net.pbx.run("ip link del late0").unwrap();
-    net.reattach(&mut xdp);
-    assert!(!only(&mut xdp).attached);
-    assert_eq!(net.links(), 0);
-    drop(xdp);
-    assert!(!net.pin_dir.exists());
 }
 
 #[test]
@@ -413,62 +224,6 @@ fn what_has_no_ethernet_frames_is_refused() {
     let error = net.open_at(net.pin_dir.clone(), "tun0", None).err();
     assert!(matches!(error, Some(Error::NotEthernet(_))), "{error:?}");
     assert!(!net.pin_dir.exists());
-}
-
-#[test]
-fn a_link_that_was_severed_is_seen_and_replaced() {
-    let Some(net) = Net::new() else { return };
-    let mut xdp = net.open(None).unwrap();
-    ban(&mut xdp);
-    net.pbx.run("ip link del wan").unwrap();
-    assert!(!net.interfaces(&mut xdp)[0].attached);
-    net.wire();
-    assert!(net.reaches());
-    drop(xdp);
-    let mut xdp = net.open(None).unwrap();
-    assert!(net.interfaces(&mut xdp)[0].attached);
-    assert!(!net.reaches());
-}
-
-#[test]
-fn a_renamed_interface_is_guarded_on_until_another_one_has_its_name() {
-    let Some(net) = Net::new() else { return };
-    let mut xdp = net.open(None).unwrap();
-    ban(&mut xdp);
-    net.pbx.run("ip link set wan down").unwrap();
-    net.pbx.run("ip link set wan name outside").unwrap();
-    net.pbx.run("ip link set outside up").unwrap();
-    let only = |xdp: &mut Xdp| net.interfaces(xdp).remove(0);
-    assert_eq!(only(&mut xdp).name, "outside");
-    assert!(only(&mut xdp).attached);
-    assert_eq!(net.reattach(&mut xdp), [""; 0]);
-    assert!(!net.reaches());
-    drop(xdp);
-    // Under the name that it has now.
-    let (mut xdp, notes) = net.open_at(net.pin_dir.clone(), "outside", None).unwrap();
-    assert!(
-        notes
-            .iter()
-            .any(|note| note.starts_with("outside: adopted"))
-    );
-    assert!(!net.reaches());
-
-    net.pbx.run("ip link set outside down").unwrap();
-    net.pbx.run("ip link set outside name wan").unwrap();
-    net.pbx.run("ip link set wan up").unwrap();
-    assert_eq!(only(&mut xdp).name, "wan");
-    net.pbx.run("ip link add outside type bridge").unwrap();
-    assert!(!only(&mut xdp).attached);
-    assert_eq!(
-        net.reattach(&mut xdp),
-        [
-            "outside: is there, and guarded",
-            "outside: the one before is no longer guarded"
-        ]
-    );
-    assert!(only(&mut xdp).attached);
-    assert_eq!(net.links(), 1);
-    wait_until("the link to go with its pin", PATIENCE, || net.reaches()).unwrap();
 }
 
 #[test]

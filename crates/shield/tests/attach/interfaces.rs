@@ -1,0 +1,202 @@
+//! What becomes of interfaces: they come, go, change their names, and are refused.
+
+use std::{os::fd::AsFd as _, path::PathBuf};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::resource::{Resource, getrlimit, setrlimit},
+};
+use sipward_shield::{Error, LinkWatch, Shield as _, xdp::Xdp};
+use sipward_testkit::process::wait_until;
+
+use crate::net::{Net, PATIENCE, VICTIM, ban, guard, options};
+
+#[test]
+fn an_interface_that_is_not_there_is_awaited_and_leaves_nothing_behind() {
+    let Some(net) = Net::new() else { return };
+    let (mut xdp, _) = net.open_at(net.pin_dir.clone(), "late0", None).unwrap();
+    let only = |xdp: &mut Xdp| net.interfaces(xdp).remove(0);
+    assert!(!only(&mut xdp).is_present && !only(&mut xdp).attached);
+    assert_eq!(net.reattach(&mut xdp), [""; 0]);
+    net.pbx.run("ip link add late0 type bridge").unwrap();
+    assert!(only(&mut xdp).is_present && !only(&mut xdp).attached);
+    assert_eq!(net.reattach(&mut xdp), ["late0: is there, and guarded"]);
+    assert!(only(&mut xdp).attached);
+    assert_eq!(net.links(), 1);
+    net.pbx.run("ip link del late0").unwrap();
+    net.reattach(&mut xdp);
+    assert!(!only(&mut xdp).attached);
+    assert_eq!(net.links(), 0);
+    drop(xdp);
+    assert!(!net.pin_dir.exists());
+}
+
+#[test]
+fn a_link_that_was_severed_is_seen_and_replaced() {
+    let Some(net) = Net::new() else { return };
+    let mut xdp = net.open(None).unwrap();
+    ban(&mut xdp);
+    net.pbx.run("ip link del wan").unwrap();
+    assert!(!net.interfaces(&mut xdp)[0].attached);
+    net.wire();
+    assert!(net.reaches());
+    drop(xdp);
+    let mut xdp = net.open(None).unwrap();
+    assert!(net.interfaces(&mut xdp)[0].attached);
+    assert!(!net.reaches());
+}
+
+#[test]
+fn a_renamed_interface_is_guarded_on_until_another_one_has_its_name() {
+    let Some(net) = Net::new() else { return };
+    let mut xdp = net.open(None).unwrap();
+    ban(&mut xdp);
+    net.rename("wan", "outside");
+    let only = |xdp: &mut Xdp| net.interfaces(xdp).remove(0);
+    assert_eq!(only(&mut xdp).name, "outside");
+    assert!(only(&mut xdp).attached);
+    assert_eq!(net.reattach(&mut xdp), [""; 0]);
+    assert!(!net.reaches());
+    drop(xdp);
+    // Under the name that it has now.
+    let (mut xdp, notes) = net.open_at(net.pin_dir.clone(), "outside", None).unwrap();
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.starts_with("outside: adopted"))
+    );
+    assert!(!net.reaches());
+
+    net.rename("outside", "wan");
+    assert_eq!(only(&mut xdp).name, "wan");
+    net.pbx.run("ip link add outside type bridge").unwrap();
+    assert!(!only(&mut xdp).attached);
+    assert_eq!(
+        net.reattach(&mut xdp),
+        [
+            "outside: is there, and guarded",
+            "outside: the one before is no longer guarded"
+        ]
+    );
+    assert!(only(&mut xdp).attached);
+    assert_eq!(net.links(), 1);
+    wait_until("the link to go with its pin", PATIENCE, || net.reaches()).unwrap();
+}
+
+#[test]
+fn a_renamed_interface_is_guarded_on_over_a_restart_under_the_old_name() {
+    let Some(net) = Net::new() else { return };
+    let mut xdp = net.open(None).unwrap();
+    ban(&mut xdp);
+    net.rename("wan", "outside");
+    drop(xdp);
+    let (mut xdp, notes) = net.reopen();
+    assert_eq!(notes, ["outside: adopted, generic"]);
+    let only = net.interfaces(&mut xdp).remove(0);
+    assert_eq!(
+        (only.wanted.as_str(), only.name.as_str()),
+        ("wan", "outside")
+    );
+    assert!(only.attached);
+    assert!(!net.reaches());
+
+    // Whoever bears the name goes before who bore it.
+    net.pbx.run("ip link add wan type bridge").unwrap();
+    drop(xdp);
+    let (mut xdp, _) = net.reopen();
+    let only = net.interfaces(&mut xdp).remove(0);
+    assert_eq!(only.name, "wan");
+    assert!(only.attached);
+    assert_eq!(net.links(), 1);
+}
+
+#[test]
+fn an_interface_that_comes_under_the_index_of_one_that_is_gone_is_a_stranger() {
+    let Some(net) = Net::new() else { return };
+    let add = |name: &str| {
+        let add = format!("ip link add {name} index 1000 type bridge");
+        net.pbx.run(&add).unwrap();
+    };
+    add("pbx0");
+    let (mut xdp, _) = net.open_at(net.pin_dir.clone(), "pbx0", None).unwrap();
+    net.pbx.run("ip link del pbx0").unwrap();
+    net.reattach(&mut xdp);
+    add("stranger");
+    assert_eq!(net.reattach(&mut xdp), [""; 0]);
+    let only = net.interfaces(&mut xdp).remove(0);
+    assert_eq!((only.name.as_str(), only.is_present), ("pbx0", false));
+    assert_eq!(net.links(), 0);
+}
+
+#[test]
+fn each_interface_that_comes_and_is_refused_tells_why_and_is_noted_once() {
+    let Some(net) = Net::new() else { return };
+    let options = options(net.pin_dir.clone(), &["tun0", "wan", "second"]);
+    let (mut xdp, _) = net.pbx.enter(|| guard(options)).unwrap();
+    net.pbx.run("ip tuntap add dev tun0 mode tun").unwrap();
+    net.pbx.run("ip link add second type bridge").unwrap();
+    let foreign_pins = PathBuf::from(format!("{}-foreign", net.pin_dir.display()));
+    let (mut foreign, _) = net.open_at(foreign_pins, "second", None).unwrap();
+
+    let notes = net.reattach(&mut xdp);
+    let [tunnel, wan, second] = <[_; 3]>::try_from(net.interfaces(&mut xdp)).unwrap();
+    assert!(wan.attached && wan.refused.is_none());
+    let (tunnel, second) = (tunnel.refused.unwrap(), second.refused.unwrap());
+    assert!(tunnel.contains("take --backend nftables"), "{tunnel}");
+    assert!(second.contains("another XDP program"), "{second}");
+    assert_eq!(notes, [tunnel, second]);
+    assert_eq!(net.reattach(&mut xdp), [""; 0]);
+
+    foreign.detach().unwrap();
+    assert_eq!(net.reattach(&mut xdp), ["second: is there, and guarded"]);
+    assert_eq!(net.interfaces(&mut xdp)[2].refused, None);
+}
+
+/// Without descriptors nothing can be looked up, which does not mean that nothing is there.
+#[test]
+fn a_look_that_fails_lets_go_of_nothing() {
+    if let Some(pin_dir) = std::env::var_os(VICTIM) {
+        return look_without_descriptors(pin_dir.into());
+    }
+    let Some(net) = Net::new() else { return };
+    let looked = net.this_test_again().output().unwrap();
+    let said = String::from_utf8_lossy(&looked.stdout) + String::from_utf8_lossy(&looked.stderr);
+    assert!(looked.status.success(), "{said}");
+}
+
+fn look_without_descriptors(pin_dir: PathBuf) {
+    let mut xdp = guard(options(pin_dir, &["wan"])).unwrap().0;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+    let looked = xdp.reattach();
+    let told = xdp.interfaces();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    assert!(matches!(looked, Err(Error::Interfaces(_))), "{looked:?}");
+    assert!(matches!(told, Err(Error::Interfaces(_))), "{told:?}");
+    assert!(xdp.interfaces().unwrap()[0].attached);
+    assert_eq!(xdp.reattach().unwrap(), [""; 0]);
+}
+
+#[test]
+fn the_watch_wakes_when_an_interface_comes_and_when_it_goes() {
+    let Some(net) = Net::new() else { return };
+    let watch = net.pbx.enter(LinkWatch::open).unwrap();
+    let is_awake = || {
+        let mut polled = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).unwrap() == 1
+    };
+    let until_quiet = || {
+        wait_until("all that was told to be taken", PATIENCE, || {
+            watch.drain();
+            !is_awake()
+        })
+        .unwrap();
+    };
+    for change in ["ip link add late0 type bridge", "ip link del late0"] {
+        // The interfaces of the test have only just come up.
+        until_quiet();
+        net.pbx.run(change).unwrap();
+        wait_until(change, PATIENCE, is_awake).unwrap();
+    }
+    until_quiet();
+}
