@@ -7,7 +7,7 @@
 //! 3. no other sipward guards an interface of these, and this one holds them;
 //! 4. the state folder is held, the ledger opened, the folder of pins held;
 //! 5. signals wait for the loop, and the control socket is bound; who asks now waits for the
-//!    answer;
+//!    answer; the kernel is asked to tell of interfaces that come and go;
 //! 6. the program is loaded, over the pinned maps or new ones, or the table of nftables is, and the
 //!    taps behind it are opened;
 //! 7. policy, signatures, bans and allowlist are made those of configuration and ledger, each
@@ -142,6 +142,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
     let hep = runtime.block_on(HepListener::open(config.sensors.hep, &config.ports))?;
     let logs = Logs::open(&config.asterisk);
+    // What comes while the program is put on the interfaces is told, too.
+    let links = Links::watch()?;
     let Guarding {
         guard,
         events,
@@ -156,7 +158,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         options,
         events,
         taps,
-        links: Links::watch()?,
+        links,
         hep,
         beside,
         signatures,
@@ -396,7 +398,8 @@ impl Daemon<'_> {
 }
 
 /// The interfaces to guard. One that somebody has just typed exists; one of the configuration may
-/// come later, as a tunnel or a bridge does at boot.
+/// come later, as a bridge does at boot. Where XDP guards, a tunnel that comes late is refused and
+/// not guarded: the backend is chosen at the start, by what is there.
 fn interfaces(options: &Options, config: &Config) -> Result<Vec<String>, Failure> {
     if config.interfaces.is_empty() {
         let found = default_interfaces();

@@ -25,12 +25,19 @@ const WARN: Duration = Duration::from_secs(60);
 /// The taps.
 pub struct Taps {
     taps: Vec<Waking>,
-    /// Interfaces that are not there yet.
-    awaited: Vec<String>,
+    /// Interfaces that are not there yet, or refuse a tap.
+    awaited: Vec<Awaited>,
     /// Frames that taps lost which are no more.
     lost_before: u64,
     warned: Option<Instant>,
     warned_of: u64,
+}
+
+/// An interface without a tap so far.
+struct Awaited {
+    name: String,
+    /// What the log was told of why.
+    told: Option<String>,
 }
 
 /// A tap that wakes the loop.
@@ -60,7 +67,7 @@ impl Taps {
         for name in interfaces {
             match Tap::open(name, ports) {
                 Ok(tap) => taps.taps.push(Waking::on(Box::new(tap))?),
-                Err(Error::NoInterface(name)) => taps.awaited.push(name),
+                Err(Error::NoInterface(name)) => taps.awaited.push(Awaited { name, told: None }),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -182,15 +189,24 @@ impl Taps {
                 tracing::info!("the packets of {} are read again", waking.tap.interface());
             }
         }
-        for name in std::mem::take(&mut self.awaited) {
-            match Tap::open(&name, &ports) {
+        for mut awaited in std::mem::take(&mut self.awaited) {
+            let error = match Tap::open(&awaited.name, &ports) {
                 Ok(tap) => match Waking::on(Box::new(tap)) {
-                    Ok(waking) => self.taps.push(waking),
-                    Err(error) => tracing::error!("{error}"),
+                    Ok(waking) => {
+                        self.taps.push(waking);
+                        continue;
+                    }
+                    Err(error) => Some(error.to_string()),
                 },
-                // Not there yet, or nothing that we could read; the next look tries again.
-                Err(_) => self.awaited.push(name),
+                Err(Error::NoInterface(_)) => None,
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(error) = error.as_ref().filter(|_| error != awaited.told) {
+                tracing::error!("{error}");
             }
+            // The next look tries again.
+            awaited.told = error;
+            self.awaited.push(awaited);
         }
     }
 
