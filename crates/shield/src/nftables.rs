@@ -483,11 +483,12 @@ impl Shield for Nftables {
             return Ok(Vec::new());
         }
         if self.has_rules() {
-            self.interfaces.check()?;
             if self.interfaces.are_called_so()? {
+                self.interfaces.check()?;
                 return Ok(Vec::new());
             }
             self.enter()?;
+            self.interfaces.check()?;
             return Ok(vec![format!("the rules are for {} now", self.interfaces)]);
         }
         self.rebuild()?;

@@ -154,6 +154,10 @@ pub(super) fn other_layouts(pins: &Path) -> Result<Vec<PathBuf>, Error> {
 /// Removes what versions with other maps have left, once no link of theirs is wanted any more.
 pub(super) fn remove_other_layouts(pins: &Path) -> Result<(), Error> {
     for other in other_layouts(pins)? {
+        // Whoever named such a folder for other things keeps it.
+        if !sys::is_bpf_fs(&other).map_err(in_pin(&other))? {
+            continue;
+        }
         fs::remove_dir_all(&other).map_err(in_pin(&other))?;
     }
     Ok(())

@@ -122,7 +122,14 @@ fn hides(rule: &str, facts: &Facts) -> bool {
     let words: Vec<&str> = rule.split_whitespace().collect();
     let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(word));
     let translates = has(&["MASQUERADE", "SNAT", "masquerade", "snat"]);
-    if !translates || has(&["-s", "--source", "saddr"]) {
+    // Who gets into a chain of somebody's own, its line does not tell.
+    let is_elsewhere = words.first() == Some(&"-A") && words.get(1) != Some(&"POSTROUTING");
+    let is_bound = words.iter().enumerate().any(|(at, word)| {
+        let is_negated =
+            at > 0 && words.get(at - 1) == Some(&"!") || words.get(at + 1) == Some(&"!=");
+        ["-s", "--source", "saddr"].contains(word) && !is_negated
+    });
+    if !translates || is_elsewhere || is_bound {
         return false;
     }
     let behind = |option: &[&str]| {
@@ -152,7 +159,7 @@ fn receives(proxy: &Proxy, facts: &Facts) -> bool {
         let has = |word: &str| words.contains(&word);
         let to = words.last().copied().unwrap_or_default();
         // An address of IPv6 stands in brackets here.
-        has("DNAT") && has(&port) && to.starts_with('[') == is_v6
+        (has("DNAT") || has("dnat")) && has(&port) && to.starts_with('[') == is_v6
     };
     let is_loopback = proxy
         .host
@@ -184,6 +191,9 @@ mod tests {
 
     #[test_case("-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE", State::Ok; "dockers own")]
     #[test_case("-A POSTROUTING -s 172.17.0.2/32 -d 172.17.0.2/32 -p udp -m udp --dport 5060 -j MASQUERADE", State::Ok; "dockers hairpin")]
+    #[test_case("-A POSTROUTING ! -s 172.17.0.0/16 -o docker0 -j MASQUERADE", State::Warning; "all but the inside")]
+    #[test_case("\t\tip saddr != 172.17.0.0/16 oifname \"docker0\" masquerade", State::Warning; "nft all but the inside")]
+    #[test_case("-A KUBE-POSTROUTING -j MASQUERADE", State::Ok; "what a chain of its own chooses")]
     #[test_case("-A POSTROUTING -o eth0 -j MASQUERADE", State::Ok; "what goes out")]
     #[test_case("-A POSTROUTING ! -o docker0 -j MASQUERADE", State::Ok; "what goes out elsewhere")]
     #[test_case("-A POSTROUTING -o docker0 -j MASQUERADE", State::Warning; "what comes in")]
@@ -204,6 +214,7 @@ mod tests {
                                 --to-destination 172.17.0.2:5060";
 
     #[test_case("0.0.0.0", 5060, &[TO_CONTAINER], State::Ok; "beside a rule")]
+    #[test_case("0.0.0.0", 5060, &["udp dport 5060 dnat ip to 172.17.0.2:5060"], State::Ok; "beside a rule of nft")]
     #[test_case("0.0.0.0", 5060, &[], State::Warning; "alone")]
     #[test_case("::", 5060, &[TO_CONTAINER], State::Warning; "alone over IPv6")]
     #[test_case("127.0.0.1", 5060, &[], State::Ok; "for this machine")]

@@ -295,14 +295,16 @@ fn behind_a_router_that_hides_strangers_nobody_is_banned_and_the_administrator_i
     };
     assert_eq!(translation()["state"], "ok");
 
-    let send = |from: &str, user_agent: &str| {
+    let send = |from: &str, user_agent: &str, account: u32| {
         let socket = UdpSocket::bind((from, 0)).unwrap();
-        socket.send_to(&request(user_agent), (PBX, SIP)).unwrap();
+        let text = String::from_utf8(request(user_agent)).unwrap();
+        let own = text.replace("sip:101@", &format!("sip:{account}@"));
+        socket.send_to(own.as_bytes(), (PBX, SIP)).unwrap();
     };
     lab.attacker
-        .enter(|| (0..5).for_each(|_| send(ATTACKER, "friendly-scanner")));
+        .enter(|| (0..5).for_each(|_| send(ATTACKER, "friendly-scanner", 100)));
     lab.phones
-        .enter(|| (0..3).for_each(|_| send(PHONES, "Snom D785/10.1.64")));
+        .enter(|| (102..105).for_each(|own| send(PHONES, "Snom D785/10.1.64", own)));
     wait_until("the gateway to be told", PATIENCE, || {
         let status = guard.json(&["status"]).unwrap();
         status["strangers_come_from"] == GATEWAY
