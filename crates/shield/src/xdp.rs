@@ -232,6 +232,11 @@ impl Xdp {
                 .find(|meant| meant.index == state.ifindex)
                 .filter(|meant| wanted_mode(&meant.interface).is_none_or(|wanted| wanted == mode));
             let Some(meant) = meant else {
+                if state.ifindex == 0 {
+                    // Guards nothing; its name may be the one that a new link is to have.
+                    take_off(&pin)?;
+                    continue;
+                }
                 let interface = sys::interface_name(state.ifindex).map_err(Error::Interfaces)?;
                 unwanted.push(Unwanted {
                     pin,

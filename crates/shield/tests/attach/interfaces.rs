@@ -152,6 +152,23 @@ fn each_interface_that_comes_and_is_refused_tells_why_and_is_noted_once() {
     assert_eq!(net.interfaces(&mut xdp)[2].refused, None);
 }
 
+#[test]
+fn an_interface_made_anew_under_its_index_while_nobody_guarded_is_guarded_by_the_next_start() {
+    let Some(net) = Net::new() else { return };
+    let add = || {
+        net.pbx
+            .run("ip link add pbx0 index 1000 type bridge")
+            .unwrap()
+    };
+    add();
+    drop(net.open_at(net.pin_dir.clone(), "pbx0", None).unwrap());
+    net.pbx.run("ip link del pbx0").unwrap();
+    add();
+    let (mut xdp, _) = net.open_at(net.pin_dir.clone(), "pbx0", None).unwrap();
+    assert!(net.interfaces(&mut xdp)[0].attached);
+    assert_eq!(net.links(), 1);
+}
+
 /// Without descriptors nothing can be looked up, which does not mean that nothing is there.
 #[test]
 fn a_look_that_fails_lets_go_of_nothing() {
