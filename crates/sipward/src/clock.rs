@@ -12,13 +12,16 @@ use sipward_shield::{BootTime, clock_is_kept};
 
 /// A clock that is off by less is followed without a word.
 const SMALL: Duration = Duration::from_secs(2);
+/// Clocks that are read one after the other differ by less than a step does.
+const NOISE: Duration = Duration::from_millis(1);
 /// A frame that waits is not older than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The offset that this process keeps; [`NONE`] where it goes by the machine's clock.
 static KEPT: AtomicI64 = AtomicI64::new(NONE);
 const NONE: i64 = i64::MIN;
-/// Whether somebody kept the machine's clock right when it was looked at last.
+/// Whether somebody kept the machine's clock right when it was looked at, since the start. The kernel
+/// no longer says so once a step was made by hand.
 static WAS_RIGHT: AtomicBool = AtomicBool::new(false);
 
 /// UNIX time now. In a process that keeps an offset it goes on by boot time, whatever the
@@ -78,8 +81,8 @@ pub struct Step {
     pub to: Offset,
     /// What time it was by the clock before.
     pub at: Time,
-    /// The clock before was kept right by somebody: then the new one is no better a measure of
-    /// what was before this boot.
+    /// The clock was kept right by somebody in this boot: then the new one is no better a measure
+    /// of what was before.
     pub was_right: bool,
 }
 
@@ -109,7 +112,7 @@ pub fn step() -> Option<Step> {
     let (from, to) = (kept()?, Offset::now());
     if from.to(to).unsigned_abs() < nanoseconds(SMALL) {
         keep(to);
-        WAS_RIGHT.store(clock_is_kept(), Ordering::Relaxed);
+        WAS_RIGHT.fetch_or(clock_is_kept(), Ordering::Relaxed);
         return None;
     }
     Some(Step {
@@ -124,14 +127,25 @@ pub fn step() -> Option<Step> {
 #[must_use]
 pub fn seen(at: u64) -> Time {
     let Some(kept) = kept() else { return Time(at) };
-    let now = kept.unix(BootTime::now());
-    Time(at).clamp(now - LONGEST_WAIT, now)
+    let (unix, boot) = (machine(), BootTime::now());
+    let now = kept.unix(boot);
+    let machine = if kept.to(Offset::between(unix, boot)).unsigned_abs() < nanoseconds(NOISE) {
+        kept
+    } else {
+        Offset::now()
+    };
+    by(kept, machine, Time(at)).clamp(now - LONGEST_WAIT, now)
 }
 
-/// The engine's form of a moment; one before 1970 is the beginning of 1970.
+/// The moment that the machine's clock shows so, by the offset that is kept.
+fn by(kept: Offset, machine: Offset, at: Time) -> Time {
+    Time(at.0.saturating_add_signed(machine.to(kept)))
+}
+
+/// The engine's form of a moment; one before 1970 is the beginning of 1970, one after 2554 its end.
 #[must_use]
 pub fn time(at: Timestamp) -> Time {
-    Time(u64::try_from(at.as_nanosecond()).unwrap_or_default())
+    Time(u64::try_from(at.as_nanosecond().max(0)).unwrap_or(u64::MAX))
 }
 
 /// The form that JSON shows, to the millisecond.
@@ -223,7 +237,8 @@ const fn shift(at: u64, here: u64, there: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Clocks, Offset, timestamp};
+    use super::{Clocks, Offset, by, time, timestamp};
+    use jiff::Timestamp;
     use sipward_engine::Time;
     use sipward_shield::BootTime;
 
@@ -278,6 +293,23 @@ mod tests {
         let offset = Offset::between(Time::from_secs(5), BootTime(60 * SECOND));
         assert_eq!(offset.unix(BootTime(90 * SECOND)), Time::from_secs(35));
         assert_eq!(offset.unix(BootTime(10 * SECOND)), Time(0));
+    }
+
+    /// Five days forward or back, while the ledger cannot be written.
+    #[test]
+    fn a_frame_is_as_old_before_a_step_is_followed() {
+        let kept = Offset(1_000 * 86_400 * 1_000_000_000);
+        for days in [5, -5] {
+            let machine = Offset(kept.0 + days * 86_400 * 1_000_000_000);
+            let came = BootTime(100 * SECOND);
+            assert_eq!(by(kept, machine, machine.unix(came)), kept.unix(came));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_saturates() {
+        assert_eq!(time(Timestamp::MAX), Time(u64::MAX));
+        assert_eq!(time(Timestamp::MIN), Time(0));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! |---------------------------------|----------------------------------------------------------|
 //! | by the clock that was wrong     | are set as far as the clock: what is left of a ban stays |
 //! | before this boot                | stay: the new clock tells how long ago that was          |
-//! | the same, the clock being right | of bans and trust: what is left of them stays            |
+//! | the same, the clock being right | are set too: what is left of a ban stays                 |
 //! | later than that clock said      | stay: it was behind                                      |
 
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -14,6 +14,20 @@ use crate::{
     clock::{Offset, Step},
     exit::Failure,
 };
+
+/// Tables, the column that tells when a row was written, and the times that are set with it.
+const TIMES: &[(&str, &str, &[&str])] = &[
+    ("ban", "since", &["since", "until", "ended"]),
+    ("trusted", "since", &["since"]),
+    ("trusted", "last", &["last", "until"]),
+    ("spared", "since", &["since", "until"]),
+    ("alert", "at", &["at"]),
+    ("evidence", "at", &["at"]),
+    ("allowed", "since", &["since"]),
+    ("allowed_name", "since", &["since"]),
+    ("signature_hits", "since", &["since"]),
+    ("signature_hits", "last", &["last"]),
+];
 
 impl Ledger {
     /// The offset by which the latest times were written, if that was in this boot of the machine.
@@ -36,37 +50,41 @@ pub(super) fn keep(
     boot: &str,
     offset: Offset,
 ) -> rusqlite::Result<()> {
-    let sql = "insert or replace into clock values (1, ?1, ?2)";
+    let sql = "insert into clock values (1, ?1, ?2, 0) on conflict do update
+                   set boot = excluded.boot, offset = excluded.offset,
+                       was_right = was_right and boot = excluded.boot";
     transaction.execute(sql, params![boot, offset.0])?;
     Ok(())
 }
 
+/// Sets the times of what was written in this boot; where its clock was right, of what was written
+/// before, too, at this step and every later one of this boot: a mistake that is corrected then leaves
+/// all of it as it was, even if nobody says any more that the clock is right.
 pub(super) fn step(transaction: &Transaction<'_>, step: &Step) -> rusqlite::Result<()> {
-    let (booted, at, forward) = (step.from.0, rows::number(step.at), step.forward());
-    for sql in [
-        "update ban set since = since + ?3, until = until + ?3, ended = ended + ?3
-         where since between ?1 and ?2",
-        "update trusted set since = min(since, last + ?3), last = last + ?3, until = until + ?3
-         where last between ?1 and ?2",
-        "update spared set since = since + ?3, until = until + ?3 where since between ?1 and ?2",
-        "update alert set at = at + ?3 where at between ?1 and ?2",
-        "update evidence set at = at + ?3 where at between ?1 and ?2",
-        "update allowed set since = since + ?3 where since between ?1 and ?2",
-        "update allowed_name set since = since + ?3 where since between ?1 and ?2",
-        "update signature_hits set since = since + ?3 where since between ?1 and ?2",
-        "update signature_hits set last = last + ?3 where last between ?1 and ?2",
-    ] {
-        transaction.execute(sql, params![booted, at, forward])?;
+    transaction.execute(
+        "update clock set offset = ?1, was_right = was_right or ?2",
+        params![step.to.0, step.was_right],
+    )?;
+    let was_right: Option<bool> = transaction
+        .query_row("select was_right from clock", [], |row| row.get(0))
+        .optional()?;
+    let last = rows::number(step.at);
+    let first = if was_right.unwrap_or(step.was_right) {
+        i64::MIN
+    } else {
+        step.from.0
+    };
+    // A far end stays one: what is no integer of SQLite's any more, its strict tables refuse.
+    let highest = i64::MAX.saturating_sub(step.forward());
+    for (table, written, columns) in TIMES {
+        let columns = columns
+            .iter()
+            .map(|column| format!("{column} = min({column}, ?4) + ?3"));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let sql = format!("update {table} set {columns} where {written} between ?1 and ?2");
+        transaction.execute(&sql, params![first, last, step.forward(), highest])?;
     }
-    if step.was_right {
-        for sql in [
-            "update ban set until = until + ?3 where since < ?1 and ended is null and until > ?2",
-            "update trusted set until = until + ?3 where last < ?1 and until > ?2",
-            "update spared set until = until + ?3 where since < ?1 and until > ?2",
-        ] {
-            transaction.execute(sql, params![booted, at, forward])?;
-        }
-    }
-    transaction.execute("update clock set offset = ?1", [step.to.0])?;
+    // Trust of before this boot that was confirmed in it, by a clock set back.
+    transaction.execute("update trusted set since = last where since > last", [])?;
     Ok(())
 }

@@ -394,7 +394,7 @@ fn a_folder_in_the_place_of_the_ledger_is_refused() {
 /// Booted at minute 0, and at minute 60 set 1,000 minutes forward; each ban had 60 minutes left.
 #[test_case(10, false, 1_010, 1_120; "by this clock: what is left stays")]
 #[test_case(-10, false, -10, 120; "before this boot: the new clock tells what is left")]
-#[test_case(-10, true, -10, 1_120; "before this boot, and the clock was right: what is left stays")]
+#[test_case(-10, true, 990, 1_120; "before this boot, and the clock was right: what is left stays")]
 #[test_case(70, true, 70, 120; "later than the clock said: it was behind")]
 fn a_step_of_the_clock_is_followed(since: i64, was_right: bool, then: i64, until: i64) {
     let minute = |minutes: i64| Time(at(0).0.saturating_add_signed(minutes * 60_000_000_000));
@@ -441,6 +441,91 @@ fn a_step_of_the_clock_is_followed(since: i64, was_right: bool, then: i64, until
     assert_eq!((login.last, login.until), (minute(then), minute(until)));
     let spared = ledger.spared().unwrap();
     assert_eq!(spared[&net("203.0.113.7/32")], minute(until));
+}
+
+/// Booted at minute 0; mistaken at minute 60 and corrected, by a clock that nobody keeps any more, at
+/// minute 70, with a start in between. Both bans had time left.
+#[test_case(1_000; "forward and back")]
+#[test_case(-65; "back and forward")]
+fn a_mistake_that_is_corrected_leaves_what_was_before_this_boot_as_it_was(mistake: i64) {
+    let minute = |minutes: i64| Time(at(0).0.saturating_add_signed(minutes * 60_000_000_000));
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let (short, long) = (
+        ban("192.0.2.1/32", Some(75)),
+        ban("192.0.2.2/32", Some(9_000)),
+    );
+    let before = [short, long].map(|ban| Ban {
+        since: minute(-10),
+        ..ban
+    });
+    let trusted = Trusted {
+        address: "198.51.100.10".parse().unwrap(),
+        by: TrustedBy::Login,
+        username: None,
+        user_agent: None,
+        since: minute(-20),
+        last: minute(-10),
+        until: minute(75),
+    };
+    let offset = |minutes| Offset(i64::try_from(minute(minutes).0).unwrap());
+    let keep = |minutes| Entry::Keep("this boot".to_owned(), offset(minutes));
+    let step = |from, to, at, was_right| {
+        Entry::Step(Step {
+            from: offset(from),
+            to: offset(to),
+            at: minute(at),
+            was_right,
+        })
+    };
+    ledger
+        .write(&before.clone().map(Entry::Ban))
+        .and_then(|()| ledger.write(&[Entry::Trust(trusted.clone()), keep(0)]))
+        .and_then(|()| ledger.write(&[step(0, mistake, 60, true)]))
+        .unwrap();
+    assert_eq!(ledger.bans(minute(mistake + 60)).unwrap().len(), 2);
+    ledger
+        .write(&[keep(mistake), step(mistake, 0, mistake + 70, false)])
+        .unwrap();
+    assert_eq!(ledger.bans(minute(70)).unwrap(), before);
+    assert_eq!(ledger.trusted().unwrap(), [trusted]);
+
+    // Of the next boot nobody knows yet whether its clock is right.
+    ledger
+        .write(&[
+            Entry::Keep("the next boot".to_owned(), offset(100)),
+            step(100, 1_100, 160, false),
+        ])
+        .unwrap();
+    let long = &ledger.bans(minute(70)).unwrap()[1];
+    assert_eq!(long.until, Some(at(9_000)));
+}
+
+/// As an import has them, of a fail2ban `bantime` of 9999999999 s.
+#[test]
+fn a_far_end_does_not_keep_a_step_from_being_followed() {
+    let folder = TempDir::new().unwrap();
+    let mut ledger = open(&folder);
+    let far = Ban {
+        until: Some(Time(u64::MAX)),
+        ..ban("192.0.2.1/32", Some(0))
+    };
+    let offset = |at: Time| Offset(i64::try_from(at.0).unwrap());
+    let step = Step {
+        from: offset(at(0)),
+        to: offset(at(1_000)),
+        at: at(60),
+        was_right: false,
+    };
+    ledger
+        .write(&[
+            Entry::Keep("this boot".to_owned(), step.from),
+            Entry::Ban(far),
+            Entry::Step(step),
+        ])
+        .unwrap();
+    let until = ledger.bans(at(1_060)).unwrap()[0].until;
+    assert_eq!(until, Some(Time(i64::MAX.cast_unsigned())));
 }
 
 /// The index of the alerts is broken, and nothing else.

@@ -1,5 +1,7 @@
 //! Somebody sets the clock: days forward, back again, while nobody looks, and from 1970 to today.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use sipward_testkit::{
@@ -16,8 +18,8 @@ use crate::{
 };
 
 const DAY: i64 = 86_400;
-/// A ban's end by what is shown and by this clock, the time of the test beside it.
-const SAME: SignedDuration = SignedDuration::from_mins(5);
+/// A ban's end by what is shown and by this clock: small steps are followed without a word.
+const SAME: SignedDuration = SignedDuration::from_secs(10);
 
 /// A guarded PBX whose clock is set.
 struct Stage<'a> {
@@ -25,6 +27,8 @@ struct Stage<'a> {
     place: Place,
     clock: Clock,
     ahead: i64,
+    /// Between which times of the test each prefix was banned.
+    banned: BTreeMap<&'static str, (Timestamp, Timestamp)>,
 }
 
 impl Stage<'_> {
@@ -39,25 +43,34 @@ impl Stage<'_> {
         self.clock.set(seconds).unwrap();
     }
 
-    /// How long this prefix is still banned, by the clock as it is set.
-    fn left(&self, prefix: &str) -> Option<SignedDuration> {
+    fn ban(&mut self, prefix: &'static str, how: &str) {
+        let before = Timestamp::now();
+        let said = self.place.sipward(&format!("ban {prefix} {how}"));
+        assert_eq!(said.code, 0, "{said:?}");
+        self.banned.insert(prefix, (before, Timestamp::now()));
+    }
+
+    /// When the ban of this prefix ends, by the clock that the test has.
+    fn end(&self, prefix: &str) -> Option<Timestamp> {
         let bans = self.place.bans();
         let ban = bans.iter().find(|ban| ban["prefix"] == prefix)?;
         let until: Timestamp = ban["until"].as_str()?.parse().unwrap();
-        let now = Timestamp::now() + SignedDuration::from_secs(self.ahead);
-        Some(until.duration_since(now))
+        Some(until - SignedDuration::from_secs(self.ahead))
     }
 
-    fn has_left(&self, prefix: &str, minutes: i64) -> bool {
-        let wanted = SignedDuration::from_mins(minutes);
-        let left = self.left(prefix);
-        left.is_some_and(|left| left <= wanted && left > wanted - SAME)
+    /// Whether it ends so many minutes after it was set.
+    fn lasts(&self, prefix: &str, minutes: i64) -> bool {
+        let (before, after) = self.banned[prefix];
+        let minutes = SignedDuration::from_mins(minutes);
+        let wanted = before + minutes - SAME..=after + minutes + SAME;
+        self.end(prefix).is_some_and(|end| wanted.contains(&end))
     }
 
     fn wait_for(&self, what: &str, prefix: &str, minutes: i64) {
-        let waited = wait_until(what, PATIENCE, || self.has_left(prefix, minutes));
+        let waited = wait_until(what, PATIENCE, || self.lasts(prefix, minutes));
         if let Err(error) = waited {
-            panic!("{prefix} is banned for {:?}: {error}", self.left(prefix));
+            let (end, banned) = (self.end(prefix), self.banned[prefix]);
+            panic!("{prefix} was banned at {banned:?}, until {end:?}: {error}");
         }
     }
 }
@@ -73,17 +86,14 @@ fn a_clock_that_is_set(configuration: &str) {
         place: Place::new(configuration),
         clock: Clock::new().unwrap(),
         ahead: 0,
+        banned: BTreeMap::new(),
     };
     let mut daemon = stage.start();
     let counter = PacketCounter::new(&lab.pbx, ATTACKER, 5060).unwrap();
     let (attacker, minutes) = ("203.0.113.7/32", 600);
-    let ban = |prefix: &str, how: &str| {
-        let said = stage.place.sipward(&format!("ban {prefix} {how}"));
-        assert_eq!(said.code, 0, "{said:?}");
-    };
-    ban(attacker, "--for 10h");
-    ban("203.0.113.64/27", "--for 1h");
-    ban("2001:db8:bad::/48", "--forever");
+    stage.ban(attacker, "--for 10h");
+    stage.ban("203.0.113.64/27", "--for 1h");
+    stage.ban("2001:db8:bad::/48", "--forever");
 
     for (what, ahead) in [("forward", 5 * DAY), ("back", -3 * DAY)] {
         stage.set(ahead);
@@ -131,15 +141,14 @@ fn a_clock_that_is_set(configuration: &str) {
         (stage.place.bans().len(), counter.packets().unwrap()),
         (3, 0)
     );
-    let said = stage.place.sipward("ban 203.0.113.9 --for 1h");
-    assert_eq!(said.code, 0, "{said:?}");
-    assert!(stage.has_left("203.0.113.9/32", 60));
+    stage.ban("203.0.113.9/32", "--for 1h");
+    assert!(stage.lasts("203.0.113.9/32", 60));
 
     // It was off for two hours: one of the bans is over, the others end when they were to.
     stage.set(today + 2 * 3_600);
     stage.wait_for("today", attacker, minutes - 120);
     stage.wait_for("today", "203.0.113.9/32", 60);
-    assert_eq!(stage.left("203.0.113.64/27"), None);
+    assert_eq!(stage.end("203.0.113.64/27"), None);
     attack(&lab);
     assert_eq!(
         (stage.place.bans().len(), counter.packets().unwrap()),

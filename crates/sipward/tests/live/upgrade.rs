@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sipward_testkit::{
@@ -20,8 +20,17 @@ use sipward_testkit::{
 
 use crate::place::{PATIENCE, Place, has_xdp, kill, stop};
 
-/// Pairs of packets, where nobody tells it to stop.
-const MOST: u32 = 100_000;
+/// How long the flood lasts where nobody tells it to stop: longer than the test waits for anything.
+const LONGEST: Duration = Duration::from_secs(10 * PATIENCE.as_secs());
+
+/// Tells the flood to stop, when the test fails, too.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Packets of a banned source that looks harmless and of a scanner, until told to stop: some 2,000
 /// a second.
@@ -31,10 +40,8 @@ fn flood(lab: &Lab, stop: &AtomicBool, sent: &AtomicU64) {
         let scanner = UdpSocket::bind(("203.0.113.99", 0)).unwrap();
         let harmless = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: Snom\r\n\r\n";
         let scan = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n";
-        for _ in 0..MOST {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
+        let begun = Instant::now();
+        while !stop.load(Ordering::Relaxed) && begun.elapsed() < LONGEST {
             // A full queue is no reason to stop.
             let _ = banned.send_to(harmless, (PBX, 5060));
             let _ = scanner.send_to(scan, (PBX, 5060));
@@ -91,6 +98,7 @@ fn another_layout_of_the_maps_is_replaced_without_a_gap() {
     let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let flooding = scope.spawn(|| flood(&lab, &over, &sent));
+        let stopping = Stop(&over);
         place.wait_for_ban("203.0.113.99/32");
         for (what, change) in changes() {
             kill(daemon);
@@ -116,7 +124,7 @@ fn another_layout_of_the_maps_is_replaced_without_a_gap() {
             }
             assert_eq!(place.json("allowed"), allowed, "{what}");
         }
-        over.store(true, Ordering::Relaxed);
+        drop(stopping);
         flooding.join().unwrap();
         stop(daemon);
     });
