@@ -84,7 +84,7 @@ impl Unwritten {
             !goes
         });
         if self.entries.len() > MOST {
-            self.entries.retain(is_alert);
+            self.entries.retain(is_nowhere_else);
             self.has_gaps = true;
         }
     }
@@ -144,10 +144,11 @@ impl Guard {
     /// What was dropped, because too much waited, is what the engine has and the ledger has not.
     fn fill_gaps(&mut self) -> Result<(), Failure> {
         if self.pending.has_gaps {
-            let entries = reconcile::ledger(self)?;
-            self.pending.entries.retain(is_alert);
-            self.pending.extend(entries);
-            self.pending.extend(self.spared.entries(clock::now()));
+            let mut entries = reconcile::ledger(self)?;
+            entries.extend(self.spared.entries(clock::now()));
+            self.pending.entries.retain(is_nowhere_else);
+            // Before a step, which is the last: their times are by the clock before it.
+            self.pending.entries.splice(..0, entries);
         }
         Ok(())
     }
@@ -179,6 +180,25 @@ impl Guard {
             waiting: self.pending.entries.len(),
             note: failed.map(|failed| failed.why.clone()).or(aside),
         }
+    }
+}
+
+/// Whether it cannot be found anew in the engine.
+const fn is_nowhere_else(entry: &Entry) -> bool {
+    match entry {
+        Entry::Alert(_) | Entry::AllowName(_) | Entry::Keep(..) | Entry::Step(_) => true,
+        Entry::Ban(_)
+        | Entry::Lift(..)
+        | Entry::Dropped(..)
+        | Entry::Allow(..)
+        | Entry::Disallow(_)
+        | Entry::DisallowName(_)
+        | Entry::Trust(_)
+        | Entry::Distrust(_)
+        | Entry::Spare(..)
+        | Entry::SpareNoLonger(_)
+        | Entry::LookFor(..)
+        | Entry::Hits(..) => false,
     }
 }
 
