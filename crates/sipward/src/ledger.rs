@@ -33,6 +33,8 @@ pub struct Ledger {
     path: PathBuf,
     /// The file could not be opened for writing: what is read is what could be read of it.
     only_reads: bool,
+    /// It is no file that is read, but a copy in memory of what could be read of one.
+    stands_in: bool,
     /// The file was damaged, and was kept under this name.
     kept_aside: Option<PathBuf>,
 }
@@ -203,6 +205,7 @@ impl Ledger {
             connection,
             path,
             only_reads: false,
+            stands_in: false,
             kept_aside: None,
         }
     }
@@ -212,14 +215,7 @@ impl Ledger {
     /// # Errors
     /// The disk is full or broken; nothing was written.
     pub fn write(&mut self, entries: &[Entry]) -> Result<(), Failure> {
-        let attempt = |connection: &mut Connection| {
-            let transaction = connection.transaction()?;
-            entries
-                .iter()
-                .try_for_each(|entry| write(&transaction, entry))?;
-            transaction.commit()
-        };
-        attempt(self.writable()?).map_err(|error| self.failure("write", &error))
+        write_all(self.writable()?, entries).map_err(|error| self.failure("write", &error))
     }
 
     /// As [`Self::write`], without waiting for the disk: what is written survives the death of the
@@ -338,17 +334,7 @@ impl Ledger {
     pub fn allowed_names(&self) -> Result<Vec<AllowedName>, Failure> {
         let sql = "select * from allowed_name order by name";
         let rows = self.select(sql, params![], rows::allowed_name)?;
-        let mut names: Vec<AllowedName> = Vec::new();
-        for row in rows {
-            match names.last_mut() {
-                Some(last) if last.name == row.name => last.addresses.extend(row.addresses),
-                Some(_) | None => names.push(row),
-            }
-        }
-        for name in &mut names {
-            name.addresses.sort_unstable();
-        }
-        Ok(names)
+        Ok(by_name(rows))
     }
 
     /// The addresses that proved themselves, in order, lapsed trust included.
@@ -428,6 +414,29 @@ impl Ledger {
             self.path.display()
         ))
     }
+}
+
+/// Puts the addresses of each name together; those of one name stand one after another.
+fn by_name(rows: Vec<AllowedName>) -> Vec<AllowedName> {
+    let mut names: Vec<AllowedName> = Vec::new();
+    for row in rows {
+        match names.last_mut() {
+            Some(last) if last.name == row.name => last.addresses.extend(row.addresses),
+            Some(_) | None => names.push(row),
+        }
+    }
+    for name in &mut names {
+        name.addresses.sort_unstable();
+    }
+    names
+}
+
+fn write_all(connection: &mut Connection, entries: &[Entry]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    entries
+        .iter()
+        .try_for_each(|entry| write(&transaction, entry))?;
+    transaction.commit()
 }
 
 fn write(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {

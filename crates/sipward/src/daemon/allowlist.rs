@@ -178,8 +178,10 @@ impl Guard {
         if entries.is_empty() && !changed {
             return Ok(());
         }
-        self.ledger.write(&entries)?;
-        self.allowed_changed()
+        // Those of peers and of the configuration are in no ledger.
+        let written = self.ledger.write(&entries);
+        self.allowed_changed()?;
+        written
     }
 
     /// Has the kernel and the engine know of another allowlist.

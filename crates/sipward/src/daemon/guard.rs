@@ -15,8 +15,8 @@ use sipward_signature::{Field, Tables};
 use super::{
     ami::AmiSensor, answers::Answers, backend::Backend, evidence, hits::SignatureHits,
     kernel_events::KernelEvents, lists::Spared, machine, packets::Packets, peers::Peers, reconcile,
-    rejections::Rejections, self_check::SelfCheck, strangers::Strangers, unwritten::Unwritten,
-    watch::Watchers,
+    rejections::Rejections, self_check::SelfCheck, step::Restoring, strangers::Strangers,
+    unwritten::Unwritten, watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
@@ -68,6 +68,7 @@ pub struct Guard {
     /// What the engine decided and nobody has carried out.
     decided: VecDeque<Command>,
     pub(super) pending: Unwritten,
+    pub(super) restoring: Restoring,
 }
 
 impl Guard {
@@ -100,6 +101,7 @@ impl Guard {
             config,
             shield,
             backend: Backend::xdp(),
+            restoring: Restoring::after_start(&ledger),
             ledger,
             started: Instant::now(),
             events: KernelEvents::default(),

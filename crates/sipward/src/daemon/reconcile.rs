@@ -78,7 +78,10 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
             );
         } else if until.is_none_or(|until| until > now + HOLD) {
             let ban = adopted(&target, now, until);
-            guard.pending.extend([Entry::Ban(ban.clone())]);
+            // The file may know why it was set.
+            if !guard.ledger.stands_in() {
+                guard.pending.push(Entry::Ban(ban.clone()));
+            }
             tracing::info!(
                 "reconcile: the ban of {} was not in the ledger: kept",
                 target.prefix
@@ -141,6 +144,9 @@ pub fn trusted(guard: &mut Guard) -> Result<(), Failure> {
         guard.shield.trust(*source)?;
         tracing::info!("reconcile: {source} was not trusted in the kernel: trusted");
     }
+    if guard.ledger.stands_in() {
+        return Ok(());
+    }
     for source in held.difference(&wanted) {
         guard.shield.distrust(*source)?;
         tracing::info!("reconcile: {source} has not logged in lately: no longer trusted");
@@ -153,7 +159,7 @@ pub fn allowed(guard: &mut Guard) -> Result<(), Failure> {
     let by_hand = guard.ledger.allowed()?;
     let names = guard.ledger.allowed_names()?;
     let named = names.iter().flat_map(|name| &name.addresses);
-    let allowed: BTreeSet<IpNet> = guard
+    let mut allowed: BTreeSet<IpNet> = guard
         .config
         .allowed()
         .into_iter()
@@ -171,6 +177,12 @@ pub fn allowed(guard: &mut Guard) -> Result<(), Failure> {
     for prefix in wanted.difference(&held) {
         guard.shield.allow(*prefix)?;
         tracing::info!("reconcile: {prefix} was not allowed in the kernel: allowed");
+    }
+    if guard.ledger.stands_in() {
+        // By whom they are allowed cannot be read: a false ban is worse than one that is missing.
+        allowed.extend(held);
+        guard.protect_allowed(allowed, peers);
+        return Ok(());
     }
     for prefix in held.difference(&wanted) {
         guard.shield.disallow(*prefix)?;

@@ -5,7 +5,7 @@
 //! clock only together with the ledger, whose times are then by the new clock, and begins anew with
 //! what the ledger has, as at a start. What it forgets is who was on the way to a ban.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, mem};
 
 use sipward_engine::Engine;
 
@@ -24,6 +24,41 @@ use crate::{
     sensors::Twins,
 };
 
+/// Whether the engine is to be told again what the ledger has.
+#[derive(Default)]
+pub enum Restoring {
+    /// It knows.
+    #[default]
+    Done,
+    /// Once the ledger's file can be opened.
+    Later,
+    /// Now. It may know nothing: what is not in it is not over.
+    Now {
+        /// What was in force before; what of it is over is lifted.
+        before: Vec<Target>,
+        /// That it failed is in the log.
+        is_told: bool,
+    },
+}
+
+impl Restoring {
+    /// As at the start.
+    pub const fn after_start(ledger: &Ledger) -> Self {
+        if ledger.stands_in() {
+            Self::Later
+        } else {
+            Self::Done
+        }
+    }
+
+    pub(super) const fn now(before: Vec<Target>) -> Self {
+        Self::Now {
+            before,
+            is_told: false,
+        }
+    }
+}
+
 /// Keeps the time: in the boot in which the ledger was written last by the clock that it had then.
 ///
 /// # Errors
@@ -41,28 +76,70 @@ impl Guard {
         self.pending.extend(kept);
     }
 
-    /// Follows the machine's clock.
+    /// Follows the machine's clock, and the ledger where its file could not be opened until now.
     pub fn follow_clock(&mut self) {
-        let Some(step) = clock::step().filter(|_| self.pending.is_due()) else {
-            return;
-        };
-        let seconds = step.forward() / 1_000_000_000;
-        match self.follow(step) {
-            Ok(()) => tracing::warn!(
-                "the clock was set by {seconds} s: bans last as long as before, and who was on the \
-                 way to one begins anew"
-            ),
-            Err(error) => tracing::error!(
-                "the clock was set by {seconds} s, which times shown do not follow yet: {error}"
-            ),
+        if matches!(self.restoring, Restoring::Later) && !self.ledger.stands_in() {
+            self.carry_out();
+            self.pending.extend(self.hits.take_unwritten());
+            if self.write_order().is_ok() {
+                tracing::info!(
+                    "the ledger could be opened: the guard begins anew with what it has"
+                );
+                self.restoring = Restoring::now(Vec::new());
+            }
         }
+        if let Some(step) = clock::step().filter(|_| self.pending.is_due()) {
+            let seconds = step.forward() / 1_000_000_000;
+            match self.take_step(step) {
+                Ok(()) => tracing::warn!(
+                    "the clock was set by {seconds} s: bans last as long as before, and who was on \
+                     the way to one begins anew"
+                ),
+                // The log was told that the ledger cannot be written.
+                Err(error) => tracing::debug!(
+                    "the clock was set by {seconds} s, which times shown do not follow yet: {error}"
+                ),
+            }
+        }
+        self.restore_again();
     }
 
-    fn follow(&mut self, step: Step) -> Result<(), Failure> {
+    fn take_step(&mut self, step: Step) -> Result<(), Failure> {
         self.carry_out();
         self.write_step(step)?;
-        let before: Vec<Target> = self.engine.bans().map(Target::of).collect();
+        let mut before = match mem::take(&mut self.restoring) {
+            Restoring::Now { before, .. } => before,
+            Restoring::Done | Restoring::Later => Vec::new(),
+        };
+        before.extend(self.engine.bans().map(Target::of));
         clock::keep(step.to);
+        self.restoring = Restoring::now(before);
+        Ok(())
+    }
+
+    /// Restores what is to be restored. What fails is tried again with the next call, and told once.
+    fn restore_again(&mut self) {
+        let (before, is_told) = match mem::take(&mut self.restoring) {
+            Restoring::Now { before, is_told } => (before, is_told),
+            other @ (Restoring::Done | Restoring::Later) => {
+                self.restoring = other;
+                return;
+            }
+        };
+        let Err(error) = self.begin_anew(&before) else {
+            return;
+        };
+        if !is_told {
+            tracing::error!(
+                "what the ledger has cannot be restored; what is enforced stays, and it is tried \
+                 again each second: {error}"
+            );
+        }
+        let is_told = true;
+        self.restoring = Restoring::Now { before, is_told };
+    }
+
+    fn begin_anew(&mut self, before: &[Target]) -> Result<(), Failure> {
         self.engine = Engine::new(self.config.engine(), seed());
         self.packets.begin_anew(Packets::new(&self.config));
         if let Some(tables) = self.events.tables().cloned() {
@@ -77,7 +154,7 @@ impl Guard {
         self.twins = Twins::default();
         self.named.clear();
         self.hits = SignatureHits::read(&self.ledger)?;
-        self.lift_lapsed(&before)?;
+        self.lift_lapsed(before)?;
         self.restore()
     }
 

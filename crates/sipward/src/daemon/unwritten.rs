@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{guard::Guard, reconcile};
+use super::{guard::Guard, reconcile, step::Restoring};
 use crate::{
     clock::{self, Step},
     control::api::{LedgerState, LedgerView},
@@ -144,6 +144,11 @@ impl Guard {
     /// What was dropped, because too much waited, is what the engine has and the ledger has not.
     fn fill_gaps(&mut self) -> Result<(), Failure> {
         if self.pending.has_gaps {
+            if matches!(self.restoring, Restoring::Now { .. }) {
+                return Err(Failure::input(
+                    "what waits for the ledger cannot be told before it is restored",
+                ));
+            }
             let mut entries = reconcile::ledger(self)?;
             entries.extend(self.spared.entries(clock::now()));
             self.pending.entries.retain(is_nowhere_else);
@@ -186,12 +191,13 @@ impl Guard {
 /// Whether it cannot be found anew in the engine.
 const fn is_nowhere_else(entry: &Entry) -> bool {
     match entry {
-        Entry::Alert(_) | Entry::AllowName(_) | Entry::Keep(..) | Entry::Step(_) => true,
+        Entry::Alert(_) | Entry::Keep(..) | Entry::Step(_) => true,
         Entry::Ban(_)
         | Entry::Lift(..)
         | Entry::Dropped(..)
         | Entry::Allow(..)
         | Entry::Disallow(_)
+        | Entry::AllowName(_)
         | Entry::DisallowName(_)
         | Entry::Trust(_)
         | Entry::Distrust(_)

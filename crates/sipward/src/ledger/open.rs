@@ -57,38 +57,29 @@ impl Unusable {
 impl From<rusqlite::Error> for Unusable {
     fn from(error: rusqlite::Error) -> Self {
         let why = error.to_string();
-        let cannot_write = matches!(
+        // Whatever else SQLite complains of (memory, locks, a disk) may pass, and the file be whole.
+        let is_damaged = matches!(
             error.sqlite_error_code(),
-            Some(
-                ErrorCode::DiskFull
-                    | ErrorCode::ReadOnly
-                    | ErrorCode::CannotOpen
-                    | ErrorCode::PermissionDenied
-                    | ErrorCode::SystemIoFailure
-                    | ErrorCode::DatabaseBusy
-            )
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
         );
-        if cannot_write {
-            Self::Unwritable(why)
-        } else {
+        if is_damaged {
             Self::Damaged(why)
+        } else {
+            Self::Unwritable(why)
         }
     }
 }
 
 impl From<io::Error> for Unusable {
     fn from(error: io::Error) -> Self {
-        let cannot_write = matches!(
+        let is_no_file = matches!(
             error.kind(),
-            io::ErrorKind::StorageFull
-                | io::ErrorKind::QuotaExceeded
-                | io::ErrorKind::ReadOnlyFilesystem
-                | io::ErrorKind::PermissionDenied
+            io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
         );
-        if cannot_write {
-            Self::Unwritable(error.to_string())
-        } else {
+        if is_no_file {
             Self::Refused(format!("cannot open the ledger: {error}"))
+        } else {
+            Self::Unwritable(error.to_string())
         }
     }
 }

@@ -4,6 +4,7 @@
 //! | the file                            | so                                                   |
 //! |-------------------------------------|------------------------------------------------------|
 //! | cannot be written (full, read-only) | read as it is; opened anew with the next write       |
+//! | the same, and its schema is older   | in memory, with what is in force; so, too            |
 //! | is damaged                          | kept aside; a new one begins with what could be read |
 //! | is another program's, or newer      | refused                                              |
 
@@ -18,11 +19,14 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use sipward_engine::Time;
 
 use super::{
-    Entry, FILE_NAME, Ledger,
+    Entry, FILE_NAME, Ledger, by_name,
     open::{MIGRATIONS, Unusable, check, connect, journal, make_folder, migrate},
-    rows,
+    rows, write_all,
 };
-use crate::exit::Failure;
+use crate::{clock::Offset, exit::Failure};
+
+/// What the name of a new ledger ends with, before it takes the place of a damaged one.
+const NEW: &str = ".new";
 
 impl Ledger {
     /// Opens the ledger in `folder` as [`Ledger::open`] does, but also one that cannot be written
@@ -34,13 +38,38 @@ impl Ledger {
     pub fn open_to_guard(folder: &Path, now: Time) -> Result<Self, Failure> {
         make_folder(folder)?;
         let path = folder.join(FILE_NAME);
-        match connect(&path) {
-            Ok(connection) => Ok(Self::of(connection, path)),
+        let why = match connect(&path) {
+            Ok(connection) => return Ok(Self::of(connection, path)),
             // Why is told with the first thing that cannot be written.
-            Err(Unusable::Unwritable(_)) => Self::read_only(path),
-            Err(Unusable::Damaged(why)) => Self::begin_anew(path, &why, now),
-            Err(refused @ Unusable::Refused(_)) => Err(refused.failure(&path)),
+            Err(Unusable::Unwritable(_)) => None,
+            Err(Unusable::Damaged(why)) => Some(why),
+            Err(refused @ Unusable::Refused(_)) => return Err(refused.failure(&path)),
+        };
+        let failure = |unusable: Unusable| unusable.failure(&path);
+        let (connection, stands_in) = what_can_be_read(&path, now).map_err(failure)?;
+        let mut ledger = Self {
+            only_reads: true,
+            stands_in,
+            ..Self::of(connection, path)
+        };
+        if let Some(why) = why
+            && let Err(unusable) = ledger.begin_anew(&why, now)
+        {
+            let failure = unusable.failure(&beside(&ledger.path, NEW));
+            tracing::error!(
+                "{}: the ledger is damaged ({why}); sipward guards by what can be read of it and \
+                 what the kernel holds, for no new one can be begun: {failure}",
+                ledger.path.display()
+            );
         }
+        Ok(ledger)
+    }
+
+    /// Whether the file could not be opened at all: there is what could be read of it, in memory, and
+    /// what is missing there may be in the file.
+    #[must_use]
+    pub const fn stands_in(&self) -> bool {
+        self.stands_in
     }
 
     /// The name under which a damaged ledger was kept when this one began.
@@ -55,14 +84,23 @@ impl Ledger {
             let failure = |unusable: Unusable| unusable.failure(&self.path);
             // SQLite shares the index of a journal among the connections of a process: as long as
             // one has it to read only, the next one has it so, too.
-            self.connection = in_memory().map_err(failure)?;
+            if !self.stands_in {
+                self.connection = in_memory().map_err(failure)?;
+            }
             match connect(&self.path) {
                 Ok(connection) => {
                     self.connection = connection;
-                    self.only_reads = false;
+                    (self.only_reads, self.stands_in) = (false, false);
+                }
+                Err(Unusable::Damaged(why)) if self.stands_in => {
+                    let begun = self.begin_anew(&why, Time(0));
+                    begun.map_err(|unusable| unusable.failure(&self.path))?;
                 }
                 Err(unusable) => {
-                    self.connection = what_can_be_read(&self.path).map_err(failure)?;
+                    if !self.stands_in {
+                        (self.connection, self.stands_in) =
+                            what_can_be_read(&self.path, Time(0)).map_err(failure)?;
+                    }
                     return Err(failure(unusable));
                 }
             }
@@ -70,49 +108,80 @@ impl Ledger {
         Ok(&mut self.connection)
     }
 
-    fn read_only(path: PathBuf) -> Result<Self, Failure> {
-        let connection = what_can_be_read(&path).map_err(|unusable| unusable.failure(&path))?;
-        Ok(Self {
-            only_reads: true,
-            ..Self::of(connection, path)
-        })
-    }
-
-    fn begin_anew(path: PathBuf, why: &str, now: Time) -> Result<Self, Failure> {
-        let salvaged = salvage(&path, now);
-        let shown = path.display();
-        let aside = match set_aside(&path) {
-            Ok(aside) => aside,
-            Err(error) => {
-                tracing::error!(
-                    "{shown}: the ledger is damaged ({why}) and cannot be renamed ({error}); \
-                     sipward guards by what the kernel holds"
-                );
-                return Self::read_only(path);
-            }
-        };
+    /// Begins a new file with what stands in for the damaged one, which is kept. The new one is
+    /// whole before the old one is touched: there may be no room for it.
+    fn begin_anew(&mut self, why: &str, now: Time) -> Result<(), Unusable> {
+        let salvaged = salvage(&self.connection, now);
+        let beside = beside(&self.path, NEW);
+        let aside = write_new(&beside, &salvaged).and_then(|()| {
+            let aside = set_aside(&self.path)?;
+            fs::rename(&beside, &self.path)?;
+            Ok(aside)
+        });
+        let aside = aside.inspect_err(|_| remove(&beside))?;
         tracing::error!(
-            "{shown}: the ledger is damaged ({why}); it is kept as {}, and a new one begins with \
-             what could be read of it ({} entries) and what the kernel holds",
+            "{}: the ledger is damaged ({why}); it is kept as {}, and a new one begins with what \
+             could be read of it ({} entries) and what the kernel holds",
+            self.path.display(),
             aside.display(),
             salvaged.len()
         );
-        let connection = connect(&path).map_err(|unusable| unusable.failure(&path))?;
-        let mut ledger = Self {
-            kept_aside: Some(aside),
-            ..Self::of(connection, path)
-        };
-        ledger.write(&salvaged)?;
-        Ok(ledger)
+        self.connection = connect(&self.path)?;
+        self.kept_aside = Some(aside);
+        (self.only_reads, self.stands_in) = (false, false);
+        Ok(())
     }
 }
 
-/// The file to read only, or nothing: then what the kernel holds is all there is.
-fn what_can_be_read(path: &Path) -> Result<Connection, Unusable> {
-    read(path).or_else(|unusable| match unusable {
-        Unusable::Refused(_) => Err(unusable),
-        Unusable::Damaged(_) | Unusable::Unwritable(_) => in_memory(),
-    })
+/// The file to read only; or, in memory, what can be read of it: then the second is true.
+fn what_can_be_read(path: &Path, now: Time) -> Result<(Connection, bool), Unusable> {
+    match read(path) {
+        Ok(connection) => return Ok((connection, false)),
+        Err(refused @ Unusable::Refused(_)) => return Err(refused),
+        Err(Unusable::Damaged(_) | Unusable::Unwritable(_)) => {}
+    }
+    let has_journal = fs::metadata(journal(path)).is_ok_and(|journal| journal.len() > 0);
+    let ways: &[&str] = match has_journal {
+        true => &["mode=ro", "mode=ro&readonly_shm=1", "mode=ro&immutable=1"],
+        false => &["mode=ro&immutable=1"],
+    };
+    // With the journal as far as it can be read: without it lifted bans may be in force.
+    let mut attempts = ways.iter().map(|way| {
+        let file = open_by_uri(path, way);
+        file.map_or_else(|_| Vec::new(), |file| salvage(&file, now))
+    });
+    let salvaged = attempts.find(|found| !found.is_empty()).unwrap_or_default();
+    let mut connection = in_memory()?;
+    write_all(&mut connection, &salvaged)?;
+    Ok((connection, true))
+}
+
+/// Writes a ledger into one file that is on the disk, without a journal.
+fn write_new(path: &Path, entries: &[Entry]) -> Result<(), Unusable> {
+    remove(path);
+    let mut connection = connect(path)?;
+    write_all(&mut connection, entries)?;
+    connection.close().map_err(|(_, error)| error)?;
+    if fs::metadata(journal(path)).is_ok_and(|journal| journal.len() > 0) {
+        return Err(Unusable::Unwritable(
+            "its journal cannot be written into it".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Removes what was begun of a ledger.
+fn remove(path: &Path) {
+    for file in [path.to_owned(), journal(path), beside(path, "-shm")] {
+        // What stays is removed the next time.
+        let _ = fs::remove_file(file);
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Reads a ledger that cannot be written. SQLite reads a journal where the index beside it, left
@@ -158,13 +227,10 @@ fn in_memory() -> Result<Connection, Unusable> {
     Ok(connection)
 }
 
-/// Renames a ledger and its journal to names that nothing has.
+/// Keeps a ledger and its journal under names that nothing has; the ledger has its own as well, until
+/// another takes it, where the file system can do that.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let named = |number: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".damaged-{number}"));
-        PathBuf::from(name)
-    };
+    let named = |number: u32| beside(path, &format!(".damaged-{number}"));
     let aside = (1..)
         .map(named)
         .find(|aside| !aside.exists())
@@ -174,33 +240,33 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
     if journal_of.exists() {
         fs::rename(&journal_of, journal(&aside))?;
     }
-    fs::rename(path, &aside)?;
+    fs::hard_link(path, &aside).or_else(|_| fs::rename(path, &aside))?;
     // Only an index into the journal, which would be wrong for the next one.
-    let mut index = path.as_os_str().to_owned();
-    index.push("-shm");
-    match fs::remove_file(index) {
+    match fs::remove_file(beside(path, "-shm")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(aside),
     }
 }
 
-/// What can be read of a damaged ledger and is in force: bans, the allowlist, who is trusted.
-fn salvage(path: &Path, now: Time) -> Vec<Entry> {
-    let Ok(connection) = open_by_uri(path, "mode=ro") else {
-        return Vec::new();
-    };
+/// What can be read of a ledger of any schema and is in force: bans, the allowlist, who is trusted,
+/// and what its times are by.
+fn salvage(connection: &Connection, now: Time) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut take = |sql: &str, entry: fn(&Row<'_>) -> rusqlite::Result<Entry>| {
-        entries.extend(readable(&connection, sql, now, entry));
+        entries.extend(readable(connection, sql, now, entry));
     };
+    take("select * from clock where ?1 is not null", |row| {
+        Ok(Entry::Keep(row.get("boot")?, Offset(row.get("offset")?)))
+    });
     // Without the indexes, which may be what is damaged.
     take(
         "select * from ban not indexed where ended is null and (until is null or until > ?1)",
         |row| rows::ban(row).map(Entry::Ban),
     );
-    take("select * from allowed not indexed where ?1", |row| {
-        rows::allowed(row).map(|(prefix, since)| Entry::Allow(prefix, since))
-    });
+    take(
+        "select * from allowed not indexed where ?1 is not null",
+        |row| rows::allowed(row).map(|(prefix, since)| Entry::Allow(prefix, since)),
+    );
     take(
         "select * from trusted not indexed where until > ?1",
         |row| rows::trusted(row).map(Entry::Trust),
@@ -208,18 +274,23 @@ fn salvage(path: &Path, now: Time) -> Vec<Entry> {
     take("select * from spared not indexed where until > ?1", |row| {
         rows::spared(row).map(|(prefix, since, until)| Entry::Spare(prefix, since, until))
     });
-    let names = Ledger::of(connection, path.to_owned()).allowed_names();
-    entries.extend(names.unwrap_or_default().into_iter().map(Entry::AllowName));
+    let names = readable(
+        connection,
+        "select * from allowed_name where ?1 is not null order by name",
+        now,
+        rows::allowed_name,
+    );
+    entries.extend(by_name(names).into_iter().map(Entry::AllowName));
     entries
 }
 
 /// The rows before the first that cannot be read.
-fn readable(
+fn readable<T>(
     connection: &Connection,
     sql: &str,
     now: Time,
-    entry: fn(&Row<'_>) -> rusqlite::Result<Entry>,
-) -> Vec<Entry> {
+    entry: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Vec<T> {
     let mut found = Vec::new();
     let Ok(mut statement) = connection.prepare(sql) else {
         return found;

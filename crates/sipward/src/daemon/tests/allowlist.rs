@@ -3,12 +3,15 @@
 use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
+use rusqlite::Connection;
 
 use super::{Bench, ban, net};
 use crate::{
+    config::Config,
     control::api::{AllowRequest, BansQuery, Resolved},
     daemon::{Guard, names},
     exit::Exit,
+    ledger::FILE_NAME,
 };
 
 const NAME: &str = "sip.example.org";
@@ -91,6 +94,30 @@ fn a_name_that_moves_on_keeps_its_addresses_for_a_day_and_a_restart_knows_them()
 }
 
 /// A look-up that failed is not among what was found.
+/// On a full disk a name that was allowed by hand keeps what it had, and no other suffers by that.
+#[test]
+fn a_name_of_the_configuration_is_followed_though_the_ledger_cannot_be_written() {
+    let bench = Bench::new();
+    let mut config = Config::default();
+    config.allow.addresses = vec!["home.example".parse().unwrap()];
+    let mut guard = bench.guard_with(config);
+    allow(&mut guard, &["192.0.2.7"]);
+    let full = "create trigger full before insert on allowed_name
+                begin select raise(abort, 'disk full'); end";
+    let ledger = Connection::open(bench.folder.path().join(FILE_NAME)).unwrap();
+    ledger.execute_batch(full).unwrap();
+    let mut found = named(&["192.0.2.8"]);
+    found.push(Resolved {
+        name: "home.example".to_owned(),
+        addresses: vec!["203.0.113.9".parse().unwrap()],
+    });
+    guard.names_are(found).unwrap_err();
+    assert_eq!(
+        enforced(&bench),
+        [net("192.0.2.7/32"), net("203.0.113.9/32")]
+    );
+}
+
 #[test]
 fn a_name_that_cannot_be_looked_up_keeps_its_addresses() {
     let bench = Bench::new();

@@ -168,3 +168,52 @@ fn what_nobody_allows_any_more_is_not_allowed_after_a_restart() {
     bench.guard();
     assert!(bench.shield.state().allowed.is_empty());
 }
+
+/// The ledger cannot be opened at this start: what is missing in its stand-in nobody has taken back.
+#[test]
+fn what_the_kernel_allows_and_trusts_stays_while_the_ledger_cannot_be_opened() {
+    let bench = Bench::new();
+    drop(bench.ledger());
+    let path = bench.folder.path().join(crate::ledger::FILE_NAME);
+    std::fs::write(&path, b"this is no database at all".repeat(1_000)).unwrap();
+    let in_the_way = bench.folder.path().join("ledger.db.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let (provider, phone) = (net("198.51.100.0/24"), "192.0.2.10".parse().unwrap());
+    bench.shield.state().allowed.insert(provider);
+    bench.shield.state().trusted.insert(phone);
+
+    let ledger = Ledger::open_to_guard(bench.folder.path(), clock::now()).unwrap();
+    let shield = Box::new(bench.shield.clone());
+    let mut guard = Guard::new(Config::default(), shield, ledger).unwrap();
+    guard.allowed_changed().unwrap();
+    assert!(bench.shield.state().allowed.contains(&provider));
+    assert!(bench.shield.state().trusted.contains(&phone));
+    let scanner = scan("198.51.100.7", "sipvicious-friendly-scanner");
+    bench.shield.state().events.push(scanner);
+    turn(&mut guard);
+    assert_eq!(bench.enforced(), []);
+
+    // Now the ledger is all there is.
+    std::fs::remove_dir(&in_the_way).unwrap();
+    guard.write_order().unwrap();
+    guard.follow_clock();
+    assert!(!bench.shield.state().allowed.contains(&provider));
+    assert!(!bench.shield.state().trusted.contains(&phone));
+}
+
+/// The kernel refuses while the guard begins anew, as after a step of the clock.
+#[test]
+fn what_cannot_be_restored_at_once_is_restored_later() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard.ban(&ban("203.0.113.7/32")).unwrap();
+    guard.restoring = crate::daemon::step::Restoring::now(Vec::new());
+    *bench.shield.state() = crate::daemon::double::State::default();
+    bench.shield.state().is_full = true;
+    guard.follow_clock();
+    assert_eq!(bench.enforced(), []);
+    bench.shield.state().is_full = false;
+    guard.follow_clock();
+    assert_eq!(bench.enforced(), [net("203.0.113.7/32")]);
+    assert_eq!(guard.bans(BansQuery::default()).unwrap().len(), 1);
+}
