@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, slice};
 
 use ipnet::IpNet;
 use rusqlite::Connection;
@@ -620,9 +620,9 @@ fn a_ledger_that_cannot_be_replaced_yet_is_guarded_by_and_replaced_later() {
     fs::create_dir(&in_the_way).unwrap();
 
     let whole = |ledger: &Ledger| {
-        assert_eq!(ledger.bans(at(30)).unwrap(), [ban.clone()]);
+        assert_eq!(ledger.bans(at(30)).unwrap(), slice::from_ref(&ban));
         assert_eq!(ledger.allowed().unwrap(), [(net("10.0.0.0/8"), at(0))]);
-        assert_eq!(ledger.allowed_names().unwrap(), [name.clone()]);
+        assert_eq!(ledger.allowed_names().unwrap(), slice::from_ref(&name));
         assert_eq!(ledger.offset("this boot").unwrap(), Some(Offset(7)));
     };
     for _ in 0..2 {
@@ -666,7 +666,7 @@ fn the_ledger_of_an_older_version_is_guarded_by_where_it_cannot_be_brought_up_to
     other.execute_batch("begin immediate").unwrap();
     let mut ledger = Ledger::open_to_guard(folder.path(), at(30)).unwrap();
     assert!(ledger.stands_in());
-    assert_eq!(ledger.bans(at(30)).unwrap(), [ban.clone()]);
+    assert_eq!(ledger.bans(at(30)).unwrap(), slice::from_ref(&ban));
     assert_eq!(ledger.allowed().unwrap(), [(net("10.0.0.0/8"), at(0))]);
     assert_eq!(ledger.offset("this boot").unwrap(), None);
     other.execute_batch("commit").unwrap();
