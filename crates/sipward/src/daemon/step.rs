@@ -92,8 +92,8 @@ impl Guard {
             let seconds = step.forward() / 1_000_000_000;
             match self.take_step(step) {
                 Ok(()) => tracing::warn!(
-                    "the clock was set by {seconds} s: bans last as long as before, and who was on \
-                     the way to one begins anew"
+                    "the clock was set by {seconds} s: bans of this boot last as long as before, and \
+                     who was on the way to one begins anew"
                 ),
                 // The log was told that the ledger cannot be written.
                 Err(error) => tracing::debug!(
