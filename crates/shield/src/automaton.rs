@@ -164,6 +164,7 @@ mod tests {
         parts.sum()
     }
 
+    /// From and To are not: the tags and hosts that scanners leave in them begin at too many bytes.
     #[test]
     fn most_of_what_a_phone_sends_is_skipped() {
         for profile in [Profile::Standard, Profile::Strict] {
@@ -173,8 +174,8 @@ mod tests {
                 ("Via", *b"\0\0"),
                 ("Content-Length", *b"\0\0"),
                 ("User-Agent: Yealink SIP-T46S 66", *b"fs"),
-                ("From: \"Anna\" <sip:x", *b"%s"),
-                ("To: <sip:x", *b"%s"),
+                ("Contact: <sip:x", *b"\0\0"),
+                ("Call-ID: 1", *b"\0\0"),
             ] {
                 let info = info_after(&abi, &format!("REGISTER sip:x SIP/2.0\r\n{line}"));
                 let expected = u64::from(u16::from_le_bytes(exits)) << KERNEL_INFO_EXITS;
