@@ -1,5 +1,6 @@
 //! Floods of SIP over UDP: as many packets as one core can send, for a bounded time.
 
+mod trickle;
 mod victims;
 
 use std::net::Ipv4Addr;
@@ -14,6 +15,7 @@ use crate::link::PacketSocket;
 use crate::packet::Packet;
 use crate::process::Process;
 
+pub use self::trickle::{SCANNER, Trickle};
 pub use self::victims::{Outcome, endure, log_in};
 
 /// Forged addresses of a flood from many sources, from 198.18.0.0 on.

@@ -191,8 +191,17 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// If it is not running, or does not end.
     pub fn stop(&mut self) -> Result<Finished> {
-        let mut process = self.process.take().context("sipward is not running")?;
+        let process = self.process.as_mut().context("sipward is not running")?;
         process.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for an end that somebody else has prepared for it.
+    ///
+    /// # Errors
+    /// If it is not running, or does not end.
+    pub fn wait(&mut self) -> Result<Finished> {
+        let process = self.process.take().context("sipward is not running")?;
         process.finish(START)
     }
 

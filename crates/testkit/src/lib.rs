@@ -17,6 +17,7 @@ pub mod headers;
 pub mod kamailio;
 pub mod lab;
 pub mod link;
+pub mod memory;
 pub mod namespace;
 pub mod packet;
 pub mod pcap;

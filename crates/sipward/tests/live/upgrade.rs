@@ -1,55 +1,17 @@
 //! A version with other maps takes over, and hands back: the program on the interface is replaced in
 //! one step, over maps that have the bans already.
 
-use std::{
-    fs,
-    net::UdpSocket,
-    path::Path,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
 use sipward_testkit::{
     bpf,
     count::PacketCounter,
-    lab::{ATTACKER, Lab, PBX},
-    process::wait_until,
+    flood::{SCANNER, Trickle},
+    lab::{ATTACKER, Lab},
     require::{Need, require},
 };
 
-use crate::place::{PATIENCE, Place, has_xdp, kill, stop};
-
-/// How long the flood lasts where nobody tells it to stop: longer than the test waits for anything.
-const LONGEST: Duration = Duration::from_secs(10 * PATIENCE.as_secs());
-
-/// Tells the flood to stop, when the test fails, too.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Packets of a banned source that looks harmless and of a scanner, until told to stop: some 2,000
-/// a second.
-fn flood(lab: &Lab, stop: &AtomicBool, sent: &AtomicU64) {
-    lab.attacker.enter(|| {
-        let banned = UdpSocket::bind((ATTACKER, 0)).unwrap();
-        let scanner = UdpSocket::bind(("203.0.113.99", 0)).unwrap();
-        let harmless = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: Snom\r\n\r\n";
-        let scan = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n";
-        let begun = Instant::now();
-        while !stop.load(Ordering::Relaxed) && begun.elapsed() < LONGEST {
-            // A full queue is no reason to stop.
-            let _ = banned.send_to(harmless, (PBX, 5060));
-            let _ = scanner.send_to(scan, (PBX, 5060));
-            sent.fetch_add(2, Ordering::Relaxed);
-            thread::sleep(Duration::from_millis(1));
-        }
-    });
-}
+use crate::place::{Place, has_xdp, kill, stop};
 
 /// The pins as a version of another layout would have left them.
 fn move_pins(pins: &Path, from: &str, to: &str) {
@@ -92,41 +54,32 @@ fn another_layout_of_the_maps_is_replaced_without_a_gap() {
     assert_eq!(place.sipward(&by_hand).code, 0);
     assert_eq!(place.sipward("allow 198.51.100.0/24").code, 0);
     let (bans, allowed) = (place.bans(), place.json("allowed"));
-    let counters = [ATTACKER, "203.0.113.99"]
-        .map(|source| PacketCounter::new(&lab.pbx, source, 5060).unwrap());
+    let counters =
+        [ATTACKER, SCANNER].map(|source| PacketCounter::new(&lab.pbx, source, 5060).unwrap());
 
-    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    thread::scope(|scope| {
-        let flooding = scope.spawn(|| flood(&lab, &over, &sent));
-        let stopping = Stop(&over);
-        place.wait_for_ban("203.0.113.99/32");
-        for (what, change) in changes() {
-            kill(daemon);
-            change(&place.pins);
-            let before = sent.load(Ordering::Relaxed);
-            daemon = place.start(&lab.pbx);
-            let during = sent.load(Ordering::Relaxed) - before;
-            let after = sent.load(Ordering::Relaxed);
-            wait_until("the flood to go on", PATIENCE, || {
-                sent.load(Ordering::Relaxed) > after + 100
-            })
-            .unwrap();
-            let passed = counters
-                .each_ref()
-                .map(|counter| counter.packets().unwrap());
-            println!("{what}: {during} packets sent during the start, {passed:?} came through");
-            assert_eq!(passed, [0, 0], "{what}: {}", daemon.output());
-            let folders: Vec<_> = fs::read_dir(&place.pins).unwrap().flatten().collect();
-            assert_eq!(folders.len(), 1, "{what}: {folders:?}");
-            assert!(place.pins.join("layout-1").is_dir(), "{what}");
-            for ban in &bans {
-                assert!(place.bans().contains(ban), "{what}: {ban}");
-            }
-            assert_eq!(place.json("allowed"), allowed, "{what}");
+    let flood = Trickle::start(&lab).unwrap();
+    place.wait_for_ban(&format!("{SCANNER}/32"));
+    for (what, change) in changes() {
+        kill(daemon);
+        change(&place.pins);
+        let before = flood.sent();
+        daemon = place.start(&lab.pbx);
+        let during = flood.sent() - before;
+        flood.go_on(100).unwrap();
+        let passed = counters
+            .each_ref()
+            .map(|counter| counter.packets().unwrap());
+        println!("{what}: {during} packets sent during the start, {passed:?} came through");
+        assert_eq!(passed, [0, 0], "{what}: {}", daemon.output());
+        let folders: Vec<_> = fs::read_dir(&place.pins).unwrap().flatten().collect();
+        assert_eq!(folders.len(), 1, "{what}: {folders:?}");
+        assert!(place.pins.join("layout-1").is_dir(), "{what}");
+        for ban in &bans {
+            assert!(place.bans().contains(ban), "{what}: {ban}");
         }
-        drop(stopping);
-        flooding.join().unwrap();
-        stop(daemon);
-    });
+        assert_eq!(place.json("allowed"), allowed, "{what}");
+    }
+    drop(flood);
+    stop(daemon);
     assert!(!has_xdp(&lab.pbx, "eth0") && !place.pins.exists());
 }

@@ -33,15 +33,15 @@ const KILLS: usize = 200;
 const OF_STARTS: u64 = 2;
 /// From the first order to the kill, at most.
 const LONGEST_LOAD: Duration = Duration::from_millis(300);
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Who orders at the same time, each with addresses of its own.
-const CLIENTS: u64 = 2;
+pub const CLIENTS: u64 = 2;
 
 /// What has been acknowledged: banned or not. An order without an answer leaves its prefix out.
-type Acknowledged = BTreeMap<IpNet, bool>;
+pub type Acknowledged = BTreeMap<IpNet, bool>;
 
 /// Numbers that look random, the same in each run.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     /// One below `end`.
@@ -59,7 +59,7 @@ impl Random {
 }
 
 /// Addresses and prefixes of a client, none within another.
-fn prefixes(client: u64) -> Vec<IpNet> {
+pub fn prefixes(client: u64) -> Vec<IpNet> {
     let of = |number: u64| {
         let text = match number % 4 {
             0 => format!("198.18.{client}.{number}/32"),
@@ -73,7 +73,7 @@ fn prefixes(client: u64) -> Vec<IpNet> {
 }
 
 /// Bans and unbans until the daemon no longer answers.
-fn order(socket: &Path, client: u64, random: &mut Random, acknowledged: &mut Acknowledged) {
+pub fn order(socket: &Path, client: u64, random: &mut Random, acknowledged: &mut Acknowledged) {
     let control = Client::new(socket);
     let prefixes = prefixes(client);
     loop {
@@ -102,7 +102,7 @@ fn order(socket: &Path, client: u64, random: &mut Random, acknowledged: &mut Ack
 }
 
 /// Scans from ever other addresses, so that the daemon bans by itself, until it is told to stop.
-fn scan(lab: &Lab, random: &mut Random, stop: &AtomicBool) {
+pub fn scan(lab: &Lab, random: &mut Random, stop: &AtomicBool) {
     lab.attacker.enter(|| {
         while !stop.load(Ordering::Relaxed) {
             let socket = UdpSocket::bind((format!("203.0.113.{}", random.below(120)), 5060));
@@ -115,7 +115,7 @@ fn scan(lab: &Lab, random: &mut Random, stop: &AtomicBool) {
 }
 
 /// What the ledger says is banned, read by nobody of ours.
-fn in_ledger(state: &Path) -> BTreeSet<IpNet> {
+pub fn in_ledger(state: &Path) -> BTreeSet<IpNet> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let ledger = Connection::open_with_flags(state.join(FILE_NAME), flags).unwrap();
     ledger.busy_timeout(PATIENCE).unwrap();
@@ -131,7 +131,7 @@ fn in_ledger(state: &Path) -> BTreeSet<IpNet> {
 
 /// What is acknowledged is there at once; kernel and ledger are the same as soon as the daemon has
 /// taken what the kernel had for its predecessor.
-fn check(guard: &Guard<'_>, acknowledged: &mut Acknowledged, kill: usize) {
+pub fn check(guard: &Guard<'_>, acknowledged: &mut Acknowledged, kill: usize) {
     let (kernel, ledger) = (guard.enforced().unwrap(), in_ledger(&guard.state()));
     for (prefix, banned) in acknowledged.iter() {
         let held = (kernel.contains(prefix), ledger.contains(prefix));

@@ -15,6 +15,7 @@ mod demo;
 mod evasions;
 mod hidden;
 mod kills;
+mod memory;
 mod restarts;
 mod scanners;
 mod swap;
