@@ -71,6 +71,10 @@ macro_rules! shield_by_maps {
                 self.maps.counters()
             }
 
+            fn fill(&self) -> Vec<$crate::Fill> {
+                self.maps.fill()
+            }
+
             fn drain_events(&mut self, sink: &mut dyn FnMut($crate::Event)) -> usize {
                 self.maps.drain_events(sink)
             }

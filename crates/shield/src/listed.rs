@@ -46,6 +46,8 @@ pub struct Listed {
     /// By the hash of a network; pages of it that are all zero take no memory.
     entries: Vec<Entries>,
     everywhere: Entries,
+    /// In all networks together, each entry once.
+    all: Entries,
 }
 
 impl Listed {
@@ -56,12 +58,18 @@ impl Listed {
             flags: vec![0; 1 << LISTED_BITS],
             entries: vec![Entries::default(); 1 << LISTED_BITS],
             everywhere: Entries::default(),
+            all: Entries::default(),
         }
     }
 
     /// The flags that hold for every network.
     pub fn everywhere(&self) -> u8 {
         flags_of(&self.everywhere)
+    }
+
+    /// Entries of a kind.
+    pub fn entries(&self, kind: Kind) -> usize {
+        self.all[kind as usize] as usize
     }
 
     /// Counts an entry that is there already; returns the blocks whose flags that changes.
@@ -113,6 +121,8 @@ impl Listed {
 
     fn change(&mut self, kind: Kind, prefix: IpNet, change: impl Fn(u32) -> u32) -> BTreeSet<u32> {
         let mut blocks = BTreeSet::new();
+        let all = &mut self.all[kind as usize];
+        *all = change(*all);
         let Some(hashes) = hashes(prefix) else {
             let entries = &mut self.everywhere[kind as usize];
             *entries = change(*entries);

@@ -1,5 +1,7 @@
 //! The kernel's maps behind the words of [`crate::Shield`].
 
+mod fill;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,

@@ -352,6 +352,12 @@ pub trait Shield: Send {
     /// Packets so far, by reason.
     fn counters(&self) -> Result<Counters, crate::Error>;
 
+    /// How full the tables are that have room for so many entries and no more; those of nftables, a
+    /// set for each length of prefix, are not told.
+    fn fill(&self) -> Vec<Fill> {
+        Vec::new()
+    }
+
     /// The guarded interfaces as they are now.
     fn interfaces(&self) -> Result<Vec<GuardedInterface>, crate::Error>;
 
@@ -377,6 +383,17 @@ pub trait Shield: Send {
 
     /// Detaches from every interface and removes every pin or table: nothing of it stays behind.
     fn detach(&mut self) -> Result<(), crate::Error>;
+}
+
+/// How full a table of the kernel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Its name, as `bpftool map` has it.
+    pub table: &'static str,
+    /// Entries in it.
+    pub entries: usize,
+    /// Entries that it has room for.
+    pub room: usize,
 }
 
 /// Packets by reason.

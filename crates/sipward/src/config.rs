@@ -7,6 +7,7 @@ mod asterisk;
 mod detect;
 mod error;
 mod feed;
+mod http;
 mod limits;
 mod values;
 
@@ -27,6 +28,7 @@ pub use asterisk::{Ami, Asterisk};
 pub use detect::Detect;
 pub use error::{Problem, Problems};
 pub use feed::Feed;
+pub use http::{Http, Listen};
 pub use limits::{LimitTables, ResponsesLimit, SipLimit, SshLimit, TrustedLimit, UnknownLimit};
 pub use values::{BackendChoice, BanScope, GuardMode, OverLimit, RateText, XdpChoice};
 
@@ -77,6 +79,8 @@ pub struct Config {
     pub sensors: Sensors,
     /// The Asterisk of this machine.
     pub asterisk: Asterisk,
+    /// What is shown over HTTP.
+    pub http: Http,
 }
 
 /// `[ports]`
@@ -540,6 +544,7 @@ impl Default for Config {
             answer: AnswerGuessers::default(),
             sensors: Sensors::default(),
             asterisk: Asterisk::default(),
+            http: Http::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod backend;
 mod double;
 mod evidence;
 pub mod feeds;
+mod figures;
 mod guard;
 mod hep;
 mod hits;
@@ -37,6 +38,7 @@ mod views;
 mod watch;
 
 pub use backend::has_fallback;
+pub use figures::Figures;
 pub use guard::Guard;
 pub use machine::{default_interfaces, is_private};
 pub use run::{Options, run};

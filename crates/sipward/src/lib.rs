@@ -5,6 +5,7 @@
 //!                                                                 │ engine (decides)
 //!                       kernel events ──► daemon::run (waits) ──► │ shield (enforces)
 //!                                                                 │ ledger (remembers)
+//! http (metrics) ── once a second at most ───────────────────────► │
 //! ```
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ pub mod exit;
 pub mod explain;
 pub mod export;
 pub mod feeds;
+pub mod http;
 pub mod import;
 pub mod ledger;
 pub mod packed;

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::bpf;
 use crate::namespace::Namespace;
 use crate::process::{Finished, Process, wait_until};
+use crate::prometheus;
 
 const START: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(30);
@@ -246,6 +247,17 @@ impl<'a> Guard<'a> {
         let finished = self.ask(&[arguments, &["--json"]].concat())?;
         serde_json::from_str(&finished.stdout)
             .with_context(|| format!("{arguments:?}: {}{}", finished.stdout, finished.stderr))
+    }
+
+    /// What it shows to Prometheus, as text: the figures of this second.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn metrics(&self) -> Result<String> {
+        let at = prometheus::DEFAULT.parse()?;
+        let answer = prometheus::get(self.namespace, at, "/metrics", prometheus::Format::Text)?;
+        ensure!(answer.status == 200, "{}{}", answer.head, answer.body);
+        Ok(answer.body)
     }
 
     /// Whether exactly this prefix is banned.

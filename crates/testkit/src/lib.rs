@@ -24,6 +24,7 @@ pub mod pcap;
 pub mod phone;
 pub mod prefixes;
 pub mod process;
+pub mod prometheus;
 pub mod recording;
 pub mod require;
 pub mod scanner;

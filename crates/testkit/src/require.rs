@@ -18,6 +18,8 @@ pub enum Need {
     Fail2Ban,
     /// Kamailio in the cache, see [`kamailio`].
     Kamailio,
+    /// Prometheus' tools in the cache, see [`prometheus`].
+    Prometheus,
     /// Programs of the corpus in the cache, see [`corpus_programs`].
     CorpusPrograms,
     /// The kernel of a Debian release in the cache, see [`kernel`].
@@ -37,6 +39,7 @@ impl Need {
             Self::Asterisk => missing_in_cache("Asterisk", asterisk_root()),
             Self::Fail2Ban => missing_in_cache("Fail2Ban", fail2ban()),
             Self::Kamailio => missing_in_cache("Kamailio", kamailio()),
+            Self::Prometheus => missing_in_cache("promtool", prometheus().join("bin/promtool")),
             Self::CorpusPrograms => missing_in_cache("corpus programs", corpus_programs()),
             Self::Kernel(suite) => missing_in_cache("kernel", kernel(suite)),
             Self::SipVicious => missing_in_cache("SIPVicious", sipvicious_folder()),
@@ -94,6 +97,12 @@ pub fn fail2ban() -> PathBuf {
 #[must_use]
 pub fn kamailio() -> PathBuf {
     cache().join("kamailio")
+}
+
+/// The folder of Prometheus' tools: `bin/promtool`, and `bin/python` with its client.
+#[must_use]
+pub fn prometheus() -> PathBuf {
+    cache().join("prometheus")
 }
 
 /// The folder of the programs that `tools/install-corpus-programs` installs for recording the corpus:

@@ -1,7 +1,11 @@
 //! The kernel spares lookups for networks of which nothing is listed: whatever comes and goes, and in
 //! which order, it must not spare one that would find something.
 
-use std::{cell::RefCell, collections::BTreeSet, net::IpAddr};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use proptest::{
@@ -9,7 +13,9 @@ use proptest::{
     sample::select,
     test_runner::{Config, TestRunner},
 };
-use sipward_shield::{Ban, BootTime, Limits, Policy, Rate, Reason, Scope, Shield as _, Target};
+use sipward_shield::{
+    Ban, BootTime, Limits, Policy, Rate, Reason, Scope, Shield as _, Simulator, Target,
+};
 use sipward_signature::Profile;
 use sipward_testkit::packet::Packet;
 
@@ -160,6 +166,7 @@ fn no_lookup_is_spared_that_would_find_something() {
                         });
                     }
                 }
+                prop_assert_eq!(filled(&simulator), held(&entries), "{:?}", &entries);
                 for source in SOURCES {
                     let judgement = simulator.run(&frame(source)).unwrap();
                     prop_assert_eq!(
@@ -182,10 +189,45 @@ fn no_lookup_is_spared_that_would_find_something() {
         .unwrap();
 }
 
+/// What is said to be in the tables, by their names.
+fn filled(simulator: &Simulator) -> BTreeMap<&'static str, usize> {
+    let fill = simulator.fill().into_iter();
+    fill.inspect(|fill| assert!(fill.room >= 65_536, "{fill:?}"))
+        .map(|fill| (fill.table, fill.entries))
+        .filter(|(_, entries)| *entries > 0)
+        .collect()
+}
+
+/// What must be in them.
+fn held(entries: &BTreeSet<Entry>) -> BTreeMap<&'static str, usize> {
+    let mut held = BTreeMap::new();
+    let mut sources = BTreeSet::new();
+    for entry in entries {
+        let table = match entry {
+            Entry::Allowed(IpNet::V4(_)) => "allowed4",
+            Entry::Allowed(IpNet::V6(_)) => "allowed6",
+            Entry::Banned(Target { prefix, .. })
+                if [prefix.max_prefix_len(), 64].contains(&prefix.prefix_len()) =>
+            {
+                "bans"
+            }
+            Entry::Banned(target) if target.prefix.addr().is_ipv4() => "prefix_bans4",
+            Entry::Banned(_) => "prefix_bans6",
+            Entry::Trusted(source) if sources.insert(source_of(*source)) => "trusted",
+            Entry::Trusted(_) => continue,
+        };
+        *held.entry(table).or_default() += 1;
+    }
+    held
+}
+
 fn same_source(one: IpAddr, other: IpAddr) -> bool {
-    let of = |address: IpAddr| match address {
+    source_of(one) == source_of(other)
+}
+
+fn source_of(address: IpAddr) -> IpNet {
+    match address {
         IpAddr::V4(_) => IpNet::from(address),
         IpAddr::V6(_) => IpNet::new(address, 64).unwrap().trunc(),
-    };
-    of(one) == of(other)
+    }
 }

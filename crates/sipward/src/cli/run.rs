@@ -5,7 +5,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Daemon;
 use crate::{
-    config::{BackendChoice, XdpChoice},
+    config::{BackendChoice, Listen, XdpChoice},
     daemon,
     exit::{Answer, Failure},
 };
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// How XDP is attached [default: what the configuration says: auto]
     #[arg(long, value_name = "MODE")]
     xdp_mode: Option<XdpChoice>,
+    /// Show metrics there [default: what the configuration says: 127.0.0.1:8060]
+    #[arg(long, value_name = "ADDR|off")]
+    http: Option<Listen>,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -54,6 +57,7 @@ impl Arguments {
             xdp_mode: self.xdp_mode,
             state_dir: absolute(state_dir),
             socket: absolute(socket),
+            http: self.http,
         })?;
         Ok(Answer::data(""))
     }

@@ -67,6 +67,7 @@ fn the_printed_file_names_every_key() {
         "sensors",
         "asterisk",
         "asterisk.ami",
+        "http",
     ] {
         let text = if table.is_empty() {
             "no-such-key = 1".to_owned()
@@ -116,6 +117,8 @@ fn the_printed_file_names_every_key() {
 #[test_case("[detect.prefix-campaign]\nipv4 = 1", "x.toml:2:8: detect.prefix-campaign.ipv4: 1 is too few: at least 2"; "a campaign of one")]
 #[test_case("[detect.unanswered-invite]\nwindow = \"2d\"", "x.toml:2:10: detect.unanswered-invite.window: 2d is longer than 1d"; "a window that nobody remembers")]
 #[test_case("[detect.password-guessing]\nthreshold = 0", "x.toml:2:13: detect.password-guessing.threshold: 0 is too few: at least 1"; "a threshold of none")]
+#[test_case("http.listen = \"localhost:8060\"", "x.toml:1:15: http.listen: \"localhost:8060\" is no address with a port: write it as \"127.0.0.1:8060\""; "a name to listen at")]
+#[test_case("http.listen = \"8060\"", "x.toml:1:15: http.listen: \"8060\" is no address with a port"; "a port alone to listen at")]
 #[test_case("mode = \"watch\"", "x.toml:1:8: mode: unknown variant `watch`, expected `protect` or `observe`"; "an unknown mode")]
 #[test_case("mode = ", "x.toml:1:8: "; "a value left out")]
 #[test_case("[limits", "x.toml:1:8: "; "a bracket left out")]
@@ -222,6 +225,15 @@ fn the_policy_has_every_port_with_its_class() {
             burst: 10
         }
     );
+}
+
+#[test]
+fn where_the_metrics_are_shown() {
+    let listen = |text: &str| parse(text).unwrap().http.listen.to_string();
+    assert_eq!(listen(""), "127.0.0.1:8060");
+    for address in ["off", "[::1]:9100", "192.0.2.1:0"] {
+        assert_eq!(listen(&format!("http.listen = \"{address}\"")), address);
+    }
 }
 
 #[test]

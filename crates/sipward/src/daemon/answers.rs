@@ -141,7 +141,10 @@ impl Guard {
             return;
         };
         match sender.send(&packet.bytes, packet.to.ip()) {
-            Ok(()) => tracing::info!("{} was answered with 503, so that it stops", packet.to),
+            Ok(()) => {
+                self.sent.answers += 1;
+                tracing::info!("{} was answered with 503, so that it stops", packet.to);
+            }
             Err(error) => tracing::warn!("{} cannot be answered with 503: {error}", packet.to),
         }
     }

@@ -13,10 +13,10 @@ use sipward_shield::{self as shield, RawSender, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
 use super::{
-    ami::AmiSensor, answers::Answers, backend::Backend, evidence, hits::SignatureHits,
-    kernel_events::KernelEvents, lists::Spared, machine, packets::Packets, peers::Peers, reconcile,
-    rejections::Rejections, self_check::SelfCheck, step::Restoring, strangers::Strangers,
-    unwritten::Unwritten, watch::Watchers,
+    ami::AmiSensor, answers::Answers, backend::Backend, evidence, figures::Sent,
+    hits::SignatureHits, kernel_events::KernelEvents, lists::Spared, machine, packets::Packets,
+    peers::Peers, reconcile, rejections::Rejections, self_check::SelfCheck, step::Restoring,
+    strangers::Strangers, unwritten::Unwritten, watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
@@ -63,6 +63,7 @@ pub struct Guard {
     pub(super) answers: Answers,
     pub(super) rejections: Rejections,
     pub(super) spared: Spared,
+    pub(super) sent: Sent,
     /// Where the configuration has anything sent.
     pub(super) sender: Option<RawSender>,
     /// What the engine decided and nobody has carried out.
@@ -97,6 +98,7 @@ impl Guard {
             answers: Answers::default(),
             rejections: Rejections::default(),
             spared: Spared::default(),
+            sent: Sent::default(),
             sender: sender(&config)?,
             config,
             shield,

@@ -40,9 +40,10 @@ impl Guard {
         if !self.rejections.0.may_send(to, clock::now()) {
             return;
         }
-        // Of a flood there are many, and nobody waits for one.
-        if let Err(error) = sender.send(&message, to) {
-            tracing::debug!("{to} cannot be told that it is over the limit: {error}");
+        match sender.send(&message, to) {
+            Ok(()) => self.sent.rejections += 1,
+            // Of a flood there are many, and nobody waits for one.
+            Err(error) => tracing::debug!("{to} cannot be told that it is over the limit: {error}"),
         }
     }
 }

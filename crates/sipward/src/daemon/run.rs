@@ -48,10 +48,11 @@ use super::{
 };
 use crate::{
     clock,
-    config::{self, BackendChoice, Config, GuardMode, XdpChoice},
+    config::{self, BackendChoice, Config, GuardMode, Listen, XdpChoice},
     control::server::{Control, MOST_WAITING, Task},
     exit::{Exit, Failure},
     feeds,
+    http::Http,
     ledger::{self, Ledger},
     signatures,
 };
@@ -82,6 +83,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
+    /// Where the metrics are shown.
+    pub http: Option<Listen>,
 }
 
 impl Options {
@@ -98,6 +101,9 @@ impl Options {
         }
         if let Some(mode) = self.xdp_mode {
             config.xdp_mode = mode;
+        }
+        if let Some(listen) = self.http {
+            config.http.listen = listen;
         }
         config.signatures.feeds_folder = Some(feeds::folder(&self.state_dir));
         Ok(config)
@@ -153,6 +159,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     control.serve(sender.clone());
     let (signatures, feeds) = watch::channel(guard.config().signatures.clone());
     tokio::spawn(super::feeds::keep_fresh(feeds, sender.clone()));
+    let http = Http::start(guard.config().http.listen, sender.clone());
     let beside = Beside::start(guard.config(), account, sender);
     let daemon = Daemon {
         options,
@@ -161,6 +168,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         links,
         hep,
         beside,
+        http,
         signatures,
         logs,
         guard,
@@ -184,6 +192,7 @@ struct Daemon<'a> {
     links: Links,
     hep: HepListener,
     beside: Beside,
+    http: Http,
     /// Tells those who fetch lists of each new configuration.
     signatures: watch::Sender<config::Signatures>,
     logs: Logs,
@@ -370,6 +379,7 @@ impl Daemon<'_> {
             .send_replace(self.guard.config().signatures.clone());
         self.hep.follow(&self.guard);
         let config = self.guard.config();
+        self.http.follow(config.http.listen);
         self.logs.follow(&config.asterisk);
         self.taps.set_ports(&tap_ports(config))
     }

@@ -82,6 +82,14 @@ impl SelfCheck {
         }
     }
 
+    /// Forgets what it found, but for the count.
+    pub fn begin_anew(&mut self, now: Time) {
+        *self = Self {
+            leaked: self.leaked,
+            ..Self::new(now)
+        };
+    }
+
     /// Why no interface could be looked at or mended.
     pub fn refused(&self) -> Option<&str> {
         self.refused.as_deref()

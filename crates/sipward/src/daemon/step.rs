@@ -15,7 +15,6 @@ use super::{
     hits::SignatureHits,
     packets::Packets,
     rejections::Rejections,
-    self_check::SelfCheck,
 };
 use crate::{
     clock::{self, Offset, Step},
@@ -148,7 +147,7 @@ impl Guard {
         if !self.backend.knows_signatures {
             self.packets.scan_all();
         }
-        self.self_check = SelfCheck::new(clock::now());
+        self.self_check.begin_anew(clock::now());
         self.answers = Answers::default();
         self.rejections = Rejections::default();
         self.twins = Twins::default();

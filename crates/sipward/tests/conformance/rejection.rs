@@ -184,5 +184,9 @@ fn who_is_over_the_limit_hears_of_it_where_that_is_wanted(backend: Backend) {
         assert!((1..=most).contains(&told.len()), "{told:?} in {took:?}");
     }
     assert_eq!(of(ATTACKER).len() + of(ATTACKER_V6).len(), 0);
+    let metrics = guard_of.metrics().unwrap();
+    let sent = metrics.split_once("sipward_sent_packets_total{kind=\"rejection\"} ");
+    let (sent, _) = sent.and_then(|(_, rest)| rest.split_once('\n')).unwrap();
+    assert!(sent.parse::<usize>().unwrap() >= errors.len(), "{sent}");
     guard_of.stop().unwrap();
 }

@@ -175,6 +175,20 @@ fn a_list_is_had_in_its_time_lapses_when_it_is_not_and_comes_back() {
         names["error"], "the server answers 503 Service Unavailable",
         "{names}"
     );
+    let confirmed: jiff::Timestamp = addresses["last_success"].as_str().unwrap().parse().unwrap();
+    let metrics = guard.metrics().unwrap();
+    for line in [
+        "sipward_feed_failing{feed=\"names\"} 1".to_owned(),
+        "sipward_feed_failing{feed=\"addresses\"} 0".to_owned(),
+        "sipward_feed_entries{feed=\"addresses\"} 3".to_owned(),
+        "sipward_bans{origin=\"feed\",detector=\"none\"} 1".to_owned(),
+        format!(
+            "sipward_feed_last_success_timestamp_seconds{{feed=\"addresses\"}} {}",
+            confirmed.as_second()
+        ),
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
+    }
     assert!(arrives(&lab, &pbx, "evil-scanner", "203.0.113.20"));
     let (state, config) = (guard.state(), guard.state().with_file_name("sipward.toml"));
     let lint = signatures(&[

@@ -97,6 +97,9 @@ fn sent_after_ban(answer: bool) -> u64 {
         assert_eq!(banned_by(&guard, ENUMERATOR), "extension-enumeration");
         let after = lengths(&capture.stop().unwrap(), is_503);
         assert_eq!(after, answers, "svwar was answered");
+        let metrics = guard.metrics().unwrap();
+        let counted = "sipward_sent_packets_total{kind=\"answer\"} 1\n";
+        assert!(metrics.contains(counted), "{metrics}");
     }
     dropped_by_ban(&guard, ATTACKER)
 }

@@ -86,6 +86,19 @@ fn a_flood_that_leaks_is_counted_and_its_ban_looked_up_once_between_two_checks()
 }
 
 #[test]
+fn leaks_stay_counted_when_the_clock_is_set() {
+    let bench = Bench::new();
+    bench.shield.state().is_attached = true;
+    let mut guard = bench.guard();
+    guard.ban(&banned(BanScope::All)).unwrap();
+    assert_eq!(leaks(&mut guard, &udp("203.0.113.7", 5060)), 1);
+    guard.self_check.begin_anew(clock::now());
+    let enforcement = guard.enforcement().unwrap();
+    assert_eq!(enforcement.leaked_packets, 1);
+    assert_eq!(enforcement.state, EnforcementState::Ok);
+}
+
+#[test]
 fn what_goes_out_or_comes_at_once_or_after_the_end_is_no_leak() {
     let bench = Bench::new();
     let mut guard = bench.guard();

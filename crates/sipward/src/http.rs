@@ -1,0 +1,16 @@
+//! What the daemon shows over HTTP, to whoever can reach it: the metrics.
+//!
+//! ```text
+//! server (who is answered) ──► snapshots (how often the guard is asked) ──► Guard::figures
+//!                                  └──► metrics (what is shown) ──► exposition (in which format)
+//! ```
+//!
+//! All of it runs in a thread of its own: whatever is done to it, the loop is asked once a second at
+//! most. Nothing here names the address of a source.
+
+mod exposition;
+mod metrics;
+mod server;
+mod snapshots;
+
+pub use server::Http;

@@ -1,0 +1,238 @@
+//! Who is answered: whoever asks in one request, of some kilobytes, within ten seconds.
+//!
+//! A connection more than there may be ends the oldest one, so that those who keep theirs open keep
+//! nobody out. At a loopback address only those are answered who call it so: a page in a browser of
+//! this machine, whose name somebody lets stand for 127.0.0.1, reads nothing.
+
+use std::{
+    collections::VecDeque, convert::Infallible, future::pending, net::SocketAddr, thread,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, uri::Authority},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use hyper::{
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS},
+    server::conn::http1,
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Builder,
+    sync::{mpsc, watch},
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
+
+use super::{exposition::Format, metrics, snapshots::Snapshots};
+use crate::{config::Listen, control::server::Task, feeds::is_loopback};
+
+/// Connections at once.
+const MOST: usize = 64;
+/// How long a connection may last.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Bytes of a request's headers.
+const LARGEST: usize = 8 << 10;
+/// Headers of a request.
+const HEADERS: usize = 64;
+/// How often an address is tried that cannot be had.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// The thread that serves; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Http {
+    listen: watch::Sender<Listen>,
+}
+
+impl Http {
+    /// Serves from now on. Whatever goes wrong is told to the log: protection does not depend on it.
+    #[must_use]
+    pub fn start(listen: Listen, tasks: mpsc::Sender<Task>) -> Self {
+        let (listen, settings) = watch::channel(listen);
+        let serving = Builder::new_current_thread().enable_all().build();
+        let serving = serving.and_then(|runtime| {
+            let serve = move || runtime.block_on(serve(settings, Snapshots::new(tasks)));
+            thread::Builder::new().name("http".to_owned()).spawn(serve)
+        });
+        if let Err(error) = serving {
+            tracing::error!("no metrics: {error}");
+        }
+        Self { listen }
+    }
+
+    /// Listens elsewhere, if that is elsewhere.
+    pub fn follow(&self, listen: Listen) {
+        self.listen.send_if_modified(|before| {
+            let other = *before != listen;
+            *before = listen;
+            other
+        });
+    }
+}
+
+async fn serve(mut settings: watch::Receiver<Listen>, snapshots: Snapshots) {
+    loop {
+        let listen = *settings.borrow_and_update();
+        tokio::select! {
+            changed = settings.changed() => if changed.is_err() {
+                return;
+            },
+            never = serve_at(listen, &snapshots) => match never {},
+        }
+    }
+}
+
+async fn serve_at(listen: Listen, snapshots: &Snapshots) -> Infallible {
+    let Listen::At(address) = listen else {
+        return pending().await;
+    };
+    let mut listener = bind(address).await;
+    let address = listener.local_addr().unwrap_or(address);
+    tell(address);
+    let service = TowerToHyperService::new(router(address, snapshots.clone()));
+    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        // Axum's own, which waits where no more files may be open.
+        let (stream, _) = axum::serve::Listener::accept(&mut listener).await;
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= MOST
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
+        let answering = tokio::spawn(answer(stream, service.clone()));
+        connections.push_back(answering.abort_handle());
+    }
+}
+
+/// The address may be another program's at present, or one that this machine has yet to get.
+async fn bind(address: SocketAddr) -> TcpListener {
+    let mut told = false;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) if !told => tracing::warn!(
+                "no metrics: cannot listen at {address}: {error}; `ss -ltnp` says who does, and \
+                 [http] listen, or --http, may name another address, or \"off\"; tried again every \
+                 10 s, and everything else goes on"
+            ),
+            Err(_) => {}
+        }
+        told = true;
+        sleep(AGAIN).await;
+    }
+}
+
+fn tell(address: SocketAddr) {
+    tracing::info!("metrics: http://{address}/metrics");
+    if !is_loopback_address(address) {
+        tracing::warn!(
+            "whoever reaches {address} can read the metrics, unencrypted: counts, and the names of \
+             interfaces, signatures and lists, but no address of a source and no account"
+        );
+    }
+}
+
+fn is_loopback_address(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+async fn answer(stream: TcpStream, service: TowerToHyperService<Router>) {
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_header_size(LARGEST)
+        .max_headers(HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    // However it ends, that concerns the other end only.
+    let _ = timeout(LONGEST, connection).await;
+}
+
+fn router(address: SocketAddr, snapshots: Snapshots) -> Router {
+    let router = Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(show))
+        .fallback(async || (StatusCode::NOT_FOUND, "there is /metrics only\n"))
+        .with_state(snapshots);
+    if is_loopback_address(address) {
+        router.layer(middleware::from_fn(only_for_loopback))
+    } else {
+        router
+    }
+}
+
+async fn index() -> &'static str {
+    concat!(
+        "sipward ",
+        env!("CARGO_PKG_VERSION"),
+        "\n/metrics   for Prometheus, and whatever reads its format\n"
+    )
+}
+
+async fn show(State(snapshots): State<Snapshots>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    match snapshots.take().await {
+        Ok(figures) => (
+            [
+                (CONTENT_TYPE, format.content_type()),
+                (CACHE_CONTROL, "no-store"),
+                (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ],
+            metrics::write(&figures, format),
+        )
+            .into_response(),
+        Err(failure) => (StatusCode::SERVICE_UNAVAILABLE, failure.text + "\n").into_response(),
+    }
+}
+
+async fn only_for_loopback(request: Request, next: Next) -> Response {
+    if is_for_loopback(&request) {
+        return next.run(request).await;
+    }
+    let why = "this is for http://127.0.0.1 and http://localhost, by these names only\n";
+    (StatusCode::MISDIRECTED_REQUEST, why).into_response()
+}
+
+/// Whether the client calls this machine by a name that nobody else can take (RFC 9112 section 3.2).
+fn is_for_loopback<T>(request: &hyper::Request<T>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match (request.uri().authority(), hosts.next(), hosts.next()) {
+        (Some(authority), _, None) => Some(authority.clone()),
+        (None, Some(host), None) => Authority::try_from(host.as_bytes()).ok(),
+        (None, None, None) | (_, _, Some(_)) => None,
+    };
+    host.is_some_and(|host| is_loopback(host.host()))
+}
+
+#[cfg(test)]
+mod tests {
+    use test_case::test_case;
+
+    use super::*;
+
+    #[test_case("/metrics", &["127.0.0.1:8060"] => true; "the address")]
+    #[test_case("/metrics", &["localhost"] => true; "the name")]
+    #[test_case("/metrics", &["[::1]:8060"] => true; "the address of IPv6")]
+    #[test_case("http://localhost:8060/metrics", &["localhost:8060"] => true; "a whole URI")]
+    #[test_case("/metrics", &["evil.example:8060"] => false; "another name")]
+    #[test_case("/metrics", &["127.0.0.1.evil.example"] => false; "a name that begins so")]
+    #[test_case("/metrics", &["192.0.2.1"] => false; "another address")]
+    #[test_case("http://evil.example/metrics", &["127.0.0.1"] => false; "a whole URI of another")]
+    #[test_case("/metrics", &["127.0.0.1", "evil.example"] => false; "two")]
+    #[test_case("/metrics", &["a b"] => false; "what is no name")]
+    #[test_case("/metrics", &[] => false; "none")]
+    fn who_means_this_machine(uri: &str, hosts: &[&str]) -> bool {
+        let request = hosts
+            .iter()
+            .fold(hyper::Request::get(uri), |request, host| {
+                request.header(HOST, *host)
+            });
+        is_for_loopback(&request.body(()).unwrap())
+    }
+}
