@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::UdpSocket,
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -31,8 +31,10 @@ use crate::guard;
 const KILLS: usize = 200;
 /// A start is killed, too, after one in so many of the other kills.
 const OF_STARTS: u64 = 2;
-/// From the first order to the kill, at most.
-const LONGEST_LOAD: Duration = Duration::from_millis(300);
+/// So many orders have an answer before a kill, at most; on a busy machine, too.
+const MOST_ANSWERS: u64 = 8;
+/// From the last of them to the kill, at most: longer than one order takes.
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Who orders at the same time, each with addresses of its own.
 pub const CLIENTS: u64 = 2;
@@ -72,8 +74,14 @@ pub fn prefixes(client: u64) -> Vec<IpNet> {
     (0..80).map(of).collect()
 }
 
-/// Bans and unbans until the daemon no longer answers.
-pub fn order(socket: &Path, client: u64, random: &mut Random, acknowledged: &mut Acknowledged) {
+/// Bans and unbans until the daemon no longer answers, and counts the answers.
+pub fn order(
+    socket: &Path,
+    client: u64,
+    random: &mut Random,
+    acknowledged: &mut Acknowledged,
+    answers: &AtomicU64,
+) {
     let control = Client::new(socket);
     let prefixes = prefixes(client);
     loop {
@@ -98,6 +106,7 @@ pub fn order(socket: &Path, client: u64, random: &mut Random, acknowledged: &mut
             return;
         }
         acknowledged.insert(prefix, !is_banned);
+        answers.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -114,13 +123,17 @@ pub fn scan(lab: &Lab, random: &mut Random, stop: &AtomicBool) {
     });
 }
 
-/// What the ledger says is banned, read by nobody of ours.
-pub fn in_ledger(state: &Path) -> BTreeSet<IpNet> {
+/// What the ledger says is banned, read by nobody of ours. A ban that has lapsed is told as ended
+/// later.
+fn in_ledger(state: &Path) -> BTreeSet<IpNet> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let ledger = Connection::open_with_flags(state.join(FILE_NAME), flags).unwrap();
     ledger.busy_timeout(PATIENCE).unwrap();
     let mut bans = ledger
-        .prepare("select prefix from ban where ended is null")
+        .prepare(
+            "select prefix from ban where ended is null
+             and (until is null or until > unixepoch('subsec') * 1e9)",
+        )
         .unwrap();
     let prefix = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
     let prefixes = bans.query_map([], prefix).unwrap();
@@ -177,7 +190,8 @@ fn kernel_and_ledger_agree_after_two_hundred_kills() {
     while kills < KILLS {
         let stop = AtomicBool::new(false);
         let socket = guard.socket();
-        let load = random.within(LONGEST_LOAD);
+        let answers = AtomicU64::new(0);
+        let (enough, load) = (random.below(MOST_ANSWERS), random.within(LONGEST_WAIT));
         let mut seeds = || Random(random.below(u64::MAX - 1) + 1);
         let (scanner, clients) = (seeds(), [seeds(), seeds()]);
         let results = thread::scope(|scope| {
@@ -189,28 +203,30 @@ fn kernel_and_ledger_agree_after_two_hundred_kills() {
                     let mut own: Acknowledged = own
                         .filter_map(|prefix| Some((prefix, *acknowledged.get(&prefix)?)))
                         .collect();
-                    let socket = &socket;
+                    let (socket, answers) = (&socket, &answers);
                     scope.spawn(move || {
-                        order(socket, client, &mut random, &mut own);
+                        order(socket, client, &mut random, &mut own, answers);
                         own
                     })
                 })
                 .collect();
+            let answered = wait_until("orders to be answered", PATIENCE, || {
+                answers.load(Ordering::Relaxed) >= enough
+            });
+            // At no moment in particular: that is what is tested.
             thread::sleep(load);
             guard.kill();
             stop.store(true, Ordering::Relaxed);
             scanning.join().unwrap();
+            answered.unwrap();
             ordering
                 .into_iter()
                 .map(|client| client.join().unwrap())
                 .collect::<Vec<_>>()
         });
         kills += 1;
-        let before = std::mem::replace(&mut acknowledged, results.into_iter().flatten().collect());
-        orders += acknowledged
-            .iter()
-            .filter(|(prefix, banned)| before.get(prefix).is_none_or(|before| before != *banned))
-            .count();
+        acknowledged = results.into_iter().flatten().collect();
+        orders += answers.into_inner();
         if kills < KILLS && random.below(OF_STARTS) == 0 {
             guard.launch().unwrap();
             thread::sleep(random.within(longest_start));
@@ -224,13 +240,9 @@ fn kernel_and_ledger_agree_after_two_hundred_kills() {
         check(&guard, &mut acknowledged, kills);
     }
     println!(
-        "{kills} kills, {of_starts} of them during a start, {orders} acknowledged changes at least, \
+        "{kills} kills, {of_starts} of them during a start, {orders} acknowledged orders, \
          {} bans in the end, {:.0} s",
         in_ledger(&guard.state()).len(),
         begun.elapsed().as_secs_f64()
-    );
-    assert!(
-        orders > KILLS / 4,
-        "{orders} acknowledged orders are no load"
     );
 }
