@@ -26,7 +26,7 @@ use crate::{
 /// Enough for its orders: all that they need it has by then. Far from enough for so many signatures.
 const MEMORY: u64 = 4 << 20;
 const SIGNATURES: usize = 2_000;
-const ORDERS: u64 = 60;
+const ORDERS: u64 = 100;
 
 #[test]
 fn killed_for_want_of_memory_it_goes_on_banning_and_forgets_no_order() {
