@@ -243,6 +243,28 @@ fn bans_lapse_at_their_time() {
     assert_eq!(engine.poll_timeout(), None);
 }
 
+/// A laptop that sleeps for two days between two observations, and is asked for time before the
+/// second one, or not.
+#[test_case(true; "time first")]
+#[test_case(false; "the packet first")]
+fn what_was_slept_ends_bans_and_the_next_one_is_longer(time_first: bool) {
+    let mut engine = engine();
+    let scan = || over_tcp("203.0.113.7:5060");
+    see(&mut engine, scan(), START);
+    see(&mut engine, scan(), START + minutes(11));
+    let awake = START + days(2);
+    let mut seen = Vec::new();
+    if time_first {
+        engine.handle_timeout(awake);
+        seen = commands(&mut engine);
+    }
+    seen.extend(see(&mut engine, scan(), awake));
+    let lapsed = |command: &&Command| matches!(command, Command::Unban(_));
+    assert_eq!(seen.iter().filter(lapsed).count(), 1, "{seen:?}");
+    assert_eq!(bans(&seen)[0].until, Some(awake + days(1)));
+    assert_eq!(engine.poll_timeout(), Some(awake + days(1)));
+}
+
 #[test_case("198.51.100.1", Protection::Own)]
 #[test_case("198.51.100.254", Protection::Gateway)]
 #[test_case("9.9.9.9", Protection::Resolver)]

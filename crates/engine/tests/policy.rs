@@ -185,6 +185,31 @@ fn a_stranger_has_a_burst_of_120_and_five_a_second() {
     assert_eq!(passed(&mut policy, NOW), 200);
 }
 
+/// Boot time goes on while a machine sleeps: five hours between two packets.
+#[test]
+fn what_was_slept_ends_bans_and_saves_up_no_more_than_a_burst() {
+    let mut policy = policy();
+    let hours = |n: u64| Duration::from_secs(3_600 * n);
+    policy.apply(&ban("203.0.113.8/32", None, Scope::All));
+    let Command::Ban(mut longer) = ban("203.0.113.7/32", None, Scope::All) else {
+        unreachable!();
+    };
+    longer.until = Some(NOW + hours(6));
+    policy.apply(&Command::Ban(longer));
+    let passed = |policy: &mut Policy, from: &str, now| {
+        let frame = udp(&format!("{from}:5060"), SERVER, REGISTER);
+        let judged = (0..1_000).map(|_| judge(policy, &frame, now));
+        judged.filter(|reason| *reason == Reason::Clean).count()
+    };
+    assert_eq!(passed(&mut policy, "203.0.113.9", NOW), 120);
+    assert_eq!(passed(&mut policy, "203.0.113.8", NOW), 0);
+    let awake = NOW + hours(5);
+    assert_eq!(passed(&mut policy, "203.0.113.9", awake), 120);
+    assert_eq!(passed(&mut policy, "203.0.113.8", awake), 120);
+    assert_eq!(passed(&mut policy, "203.0.113.7", awake), 0);
+    assert_eq!(passed(&mut policy, "203.0.113.7", NOW + hours(6)), 120);
+}
+
 #[test]
 fn all_strangers_together_have_600_and_then_must_send_again() {
     let mut policy = policy();

@@ -81,3 +81,61 @@ fn chain<'a>(
         Some(error)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::OBJECT;
+    use std::collections::BTreeSet;
+
+    /// Of `<linux/bpf.h>`.
+    const KTIME_GET_NS: i32 = 5;
+    const KTIME_GET_BOOT_NS: i32 = 125;
+    const KTIME_GET_COARSE_NS: i32 = 160;
+    const KTIME_GET_TAI_NS: i32 = 208;
+
+    const EXECUTABLE: u64 = 4;
+    const CALL: u8 = 0x85;
+
+    fn number<const LEN: usize>(at: usize) -> [u8; LEN] {
+        *OBJECT[at..].first_chunk().unwrap()
+    }
+
+    fn long(at: usize) -> usize {
+        usize::try_from(u64::from_le_bytes(number(at))).unwrap()
+    }
+
+    fn short(at: usize) -> usize {
+        u16::from_le_bytes(number(at)).into()
+    }
+
+    /// The numbers of the helpers that the program calls, by its ELF file.
+    fn helpers() -> BTreeSet<i32> {
+        let (sections, size, count) = (long(0x28), short(0x3a), short(0x3c));
+        let mut helpers = BTreeSet::new();
+        for section in (0..count).map(|number| sections + number * size) {
+            let flags = u64::from_le_bytes(number(section + 8));
+            if flags & EXECUTABLE == 0 {
+                continue;
+            }
+            let (begin, length) = (long(section + 0x18), long(section + 0x20));
+            for at in (begin..begin + length).step_by(8) {
+                let [code, registers, ..]: [u8; 4] = number(at);
+                // With another source register it is a function of the program's own.
+                if code == CALL && registers >> 4 == 0 {
+                    helpers.insert(i32::from_le_bytes(number(at + 4)));
+                }
+            }
+        }
+        helpers
+    }
+
+    /// Suspend stops the other clocks, or somebody sets them.
+    #[test]
+    fn the_program_knows_no_time_but_boot_time() {
+        let helpers = helpers();
+        assert!(helpers.contains(&KTIME_GET_BOOT_NS), "{helpers:?}");
+        for other in [KTIME_GET_NS, KTIME_GET_COARSE_NS, KTIME_GET_TAI_NS] {
+            assert!(!helpers.contains(&other), "{helpers:?}");
+        }
+    }
+}

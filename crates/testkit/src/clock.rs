@@ -16,7 +16,7 @@ const SOURCE: &str = include_str!("clock.c");
 #[derive(Debug)]
 pub struct Clock {
     folder: TempDir,
-    seconds: File,
+    numbers: File,
 }
 
 impl Clock {
@@ -35,9 +35,10 @@ impl Clock {
             .output()?;
         let complaints = String::from_utf8_lossy(&compiled.stderr);
         ensure!(compiled.status.success(), "cc: {complaints}");
-        let seconds = File::create(folder.path().join("seconds"))?;
-        let clock = Self { folder, seconds };
+        let numbers = File::create(folder.path().join("numbers"))?;
+        let clock = Self { folder, numbers };
         clock.set(0)?;
+        clock.write(1, 0)?;
         Ok(clock)
     }
 
@@ -46,13 +47,26 @@ impl Clock {
     /// # Errors
     /// What the file system says.
     pub fn set(&self, seconds: i64) -> Result<()> {
-        Ok(self.seconds.write_all_at(&seconds.to_ne_bytes(), 0)?)
+        self.write(0, seconds)
+    }
+
+    /// From now on the kernel says that somebody keeps it right, as after NTP has set it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn is_kept_right(&self) -> Result<()> {
+        self.write(1, 1)
+    }
+
+    fn write(&self, number: u64, value: i64) -> Result<()> {
+        let at = number * u64::from(i64::BITS / 8);
+        Ok(self.numbers.write_all_at(&value.to_ne_bytes(), at)?)
     }
 
     /// Has a program go by it.
     pub fn give_to(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", self.folder.path().join("clock.so"))
-            .env("SIPWARD_TEST_CLOCK", self.folder.path().join("seconds"));
+            .env("SIPWARD_TEST_CLOCK", self.folder.path().join("numbers"));
     }
 }

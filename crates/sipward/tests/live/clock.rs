@@ -1,13 +1,17 @@
 //! Somebody sets the clock: days forward, back again, while nobody looks, and from 1970 to today.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use sipward_testkit::{
     clock::Clock,
     count::PacketCounter,
-    lab::{ATTACKER, Lab},
+    lab::{ATTACKER, Lab, PBX},
     process::{Process, wait_until},
     require::{Need, require},
 };
@@ -75,19 +79,58 @@ impl Stage<'_> {
     }
 }
 
+impl<'a> Stage<'a> {
+    fn new(lab: &'a Lab, configuration: &str) -> Self {
+        Self {
+            lab,
+            place: Place::new(configuration),
+            clock: Clock::new().unwrap(),
+            ahead: 0,
+            banned: BTreeMap::new(),
+        }
+    }
+
+    /// The next start is the first one since the machine was.
+    fn reboot(&self) {
+        forget_what_is_enforced(self.lab, &self.place);
+        let ledger = Connection::open(self.place.state().join("ledger.db")).unwrap();
+        ledger
+            .execute("update clock set boot = 'the one before'", [])
+            .unwrap();
+    }
+
+    /// Waits until what happens is dated by the clock as it is set.
+    fn wait_until_followed(&self) {
+        let mut last = 0;
+        wait_until("the clock to be followed", PATIENCE, || {
+            last += 1;
+            let prefix = format!("198.18.{}.{last}/32", self.ahead);
+            let before = Timestamp::now();
+            assert_eq!(
+                self.place.sipward(&format!("ban {prefix} --for 1h")).code,
+                0
+            );
+            let took = Timestamp::now().duration_since(before);
+            let bans = self.place.bans();
+            let ban = bans.iter().find(|ban| ban["prefix"] == *prefix).unwrap();
+            let since: Timestamp = ban["since"].as_str().unwrap().parse().unwrap();
+            assert_eq!(self.place.sipward(&format!("unban {prefix}")).code, 0);
+            // Shown to the millisecond. Of an order that took long nothing can be told.
+            let behind = before + SignedDuration::from_secs(self.ahead) - since;
+            let is_followed = behind.get_milliseconds() <= 1 && behind.get_seconds() <= 0;
+            is_followed && took < SignedDuration::from_millis(900)
+        })
+        .unwrap();
+    }
+}
+
 fn a_clock_that_is_set(configuration: &str) {
     let needs = [Need::Root, Need::Program("iptables"), Need::Program("cc")];
     if !require(&needs) {
         return;
     }
     let lab = Lab::new().unwrap();
-    let mut stage = Stage {
-        lab: &lab,
-        place: Place::new(configuration),
-        clock: Clock::new().unwrap(),
-        ahead: 0,
-        banned: BTreeMap::new(),
-    };
+    let mut stage = Stage::new(&lab, configuration);
     let mut daemon = stage.start();
     let counter = PacketCounter::new(&lab.pbx, ATTACKER, 5060).unwrap();
     let (attacker, minutes) = ("203.0.113.7/32", 600);
@@ -126,14 +169,8 @@ fn a_clock_that_is_set(configuration: &str) {
 
     // A reboot on a machine whose clock stands in 1970 until somebody tells it the time.
     kill(daemon);
-    forget_what_is_enforced(&lab, &stage.place);
+    stage.reboot();
     let today = stage.ahead;
-    let ledger = stage.place.state().join("ledger.db");
-    let ledger = Connection::open(ledger).unwrap();
-    ledger
-        .execute("update clock set boot = 'the one before'", [])
-        .unwrap();
-    drop(ledger);
     stage.set(DAY - Timestamp::now().as_second());
     daemon = stage.start();
     attack(&lab);
@@ -172,4 +209,87 @@ fn with_xdp_a_clock_that_is_set_ends_no_ban_and_makes_none_longer() {
 #[test]
 fn with_nftables_a_clock_that_is_set_ends_no_ban_and_makes_none_longer() {
     a_clock_that_is_set(NFTABLES);
+}
+
+#[test]
+fn a_clock_that_is_kept_right_changes_nothing_and_a_mistake_afterwards_ends_no_ban() {
+    let needs = [Need::Root, Need::Program("iptables"), Need::Program("cc")];
+    if !require(&needs) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let mut stage = Stage::new(&lab, XDP);
+    let daemon = stage.start();
+    let (attacker, minutes) = ("203.0.113.7/32", 600);
+    stage.ban(attacker, "--for 10h");
+    kill(daemon);
+    stage.reboot();
+    stage.clock.is_kept_right().unwrap();
+    let daemon = stage.start();
+    let counter = PacketCounter::new(&lab.pbx, ATTACKER, 5060).unwrap();
+    let steps = |daemon: &Process| daemon.output().matches("the clock was set").count();
+
+    // As NTP corrects a clock: by less than two seconds at a time.
+    for seconds in 1..=3 {
+        stage.set(seconds);
+        stage.wait_until_followed();
+    }
+    assert!(stage.lasts(attacker, minutes));
+    attack(&lab);
+    assert_eq!((steps(&daemon), counter.packets().unwrap()), (0, 0));
+
+    // What was banned before this boot stays, since the clock was right; there and back.
+    for (known, ahead) in [(1, 5 * DAY), (2, 3)] {
+        stage.set(ahead);
+        wait_until("the step", PATIENCE, || steps(&daemon) == known).unwrap();
+        stage.wait_for("the step", attacker, minutes);
+        attack(&lab);
+        assert_eq!(counter.packets().unwrap(), 0);
+    }
+    stop(daemon);
+}
+
+/// Scans over a connection, in which nobody can forge an address, and in two segments, which the daemon
+/// sees in one piece; returns for how long that is banned.
+fn scan(stage: &Stage<'_>, pbx: &TcpListener) -> SignedDuration {
+    let first = *b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-";
+    stage.lab.attacker.enter(|| {
+        let mut attacker = TcpStream::connect((PBX, 5060)).unwrap();
+        attacker.write_all(&first).unwrap();
+        let (mut answering, _) = pbx.accept().unwrap();
+        let mut heard = first;
+        answering.read_exact(&mut heard).unwrap();
+        attacker.write_all(b"scanner\r\n\r\n").unwrap();
+    });
+    let prefix = format!("{ATTACKER}/32");
+    stage.place.wait_for_ban(&prefix);
+    let bans = stage.place.bans();
+    let ban = bans.iter().find(|ban| ban["prefix"] == *prefix).unwrap();
+    let time = |name: &str| -> Timestamp { ban[name].as_str().unwrap().parse().unwrap() };
+    let length = time("until").duration_since(time("since"));
+    let said = stage.place.sipward(&format!("unban {ATTACKER}"));
+    assert_eq!(said.code, 0, "{said:?}");
+    length
+}
+
+#[test]
+fn who_comes_back_is_banned_for_longer_whatever_the_clock_was_set_to() {
+    if !require(&[Need::Root, Need::Program("cc")]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let mut stage = Stage::new(&lab, XDP);
+    let daemon = stage.start();
+    let pbx = lab.pbx.enter(|| TcpListener::bind((PBX, 5060)).unwrap());
+    let steps = |daemon: &Process| daemon.output().matches("the clock was set").count();
+    let mut lengths = vec![scan(&stage, &pbx)];
+    for (known, ahead) in [(1, 5 * DAY), (2, -300 * DAY), (3, 0)] {
+        stage.set(ahead);
+        wait_until("the step", PATIENCE, || steps(&daemon) == known).unwrap();
+        lengths.push(scan(&stage, &pbx));
+    }
+    let hours = [1, 24, 240].map(SignedDuration::from_hours);
+    assert_eq!(lengths[0], SignedDuration::from_mins(10));
+    assert_eq!(lengths[1..], hours);
+    stop(daemon);
 }
