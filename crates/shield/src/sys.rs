@@ -19,7 +19,6 @@ const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
-const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -70,14 +69,6 @@ struct InfoRequest {
 struct PathRequest {
     path: u64,
     fd: u32,
-    flags: u32,
-}
-
-/// The head of the kernel's `union bpf_attr` for BPF_LINK_GET_FD_BY_ID.
-#[repr(C)]
-struct IdRequest {
-    id: u32,
-    next: u32,
     flags: u32,
 }
 
@@ -136,17 +127,8 @@ pub fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
     bpf_fd(BPF_OBJ_GET, &mut request)
 }
 
-/// The state of a link, pinned or not, as long as it exists.
-pub fn link_state_of(id: u32) -> io::Result<XdpLinkState> {
-    let mut request = IdRequest {
-        id,
-        next: 0,
-        flags: 0,
-    };
-    link_state(bpf_fd(BPF_LINK_GET_FD_BY_ID, &mut request)?.as_fd())
-}
-
-fn link_state(link: BorrowedFd<'_>) -> io::Result<XdpLinkState> {
+/// The state of a link, as long as it exists.
+pub fn link_state(link: BorrowedFd<'_>) -> io::Result<XdpLinkState> {
     let mut info = LinkInfo::default();
     let mut request = InfoRequest {
         fd: link.as_raw_fd().cast_unsigned(),

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     error::Error as StdError,
     fs, io,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
 };
 
@@ -91,19 +91,20 @@ struct Link {
     state: XdpLinkState,
     pin: PathBuf,
     adopted: bool,
-    /// Keeps the program attached even when somebody removes the pin.
-    _held: XdpLink,
+    /// Keeps the program attached even when somebody removes the pin. Asked for its state: to find a link
+    /// by its id takes CAP_SYS_ADMIN.
+    held: OwnedFd,
 }
 
 impl Link {
     /// The program judges what comes in there.
     fn is_attached(&self) -> io::Result<bool> {
-        Ok(sys::link_state_of(self.state.id)? == self.state)
+        Ok(sys::link_state(self.held.as_fd())? == self.state)
     }
 
     /// The link is in its place, whatever program is in it.
     fn is_on_interface(&self) -> io::Result<bool> {
-        Ok(sys::link_state_of(self.state.id)?.ifindex == self.state.ifindex)
+        Ok(sys::link_state(self.held.as_fd())?.ifindex == self.state.ifindex)
     }
 }
 
@@ -271,13 +272,16 @@ impl Xdp {
         let id = program
             .attach_to_link(link)
             .map_err(|error| failed(&error))?;
-        let held = program.take_link(id).map_err(|error| failed(&error))?;
+        let link = program.take_link(id).map_err(|error| failed(&error))?;
         // Of another layout only the links are kept, where this one's are.
         let own = self.pins.join(link_name(meant.index, &meant.wanted, mode));
         if own != pin {
             fs::rename(&pin, &own).map_err(in_pin(&pin))?;
         }
-        self.keep(meant, mode, held, own, adopted)
+        self.keep(meant, mode, own, adopted)?;
+        // Not before there is another hold of it.
+        drop(link);
+        Ok(())
     }
 
     /// Puts the program on an interface where it is missing.
@@ -381,8 +385,9 @@ impl Xdp {
         // program: that is not a link, and an error here.
         let link = FdLink::try_from(link).map_err(|error| failed(&error))?;
         let pinned = link.pin(&pin).map_err(|error| failed(&error))?;
-        let held = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(&error))?;
-        self.keep(meant, mode, held, pin, false)
+        self.keep(meant, mode, pin, false)?;
+        drop(pinned);
+        Ok(())
     }
 
     fn create_link(&mut self, interface: &str, mode: XdpMode) -> Result<XdpLink, Error> {
@@ -412,18 +417,18 @@ impl Xdp {
         &mut self,
         meant: &Meant,
         mode: XdpMode,
-        held: XdpLink,
         pin: PathBuf,
         adopted: bool,
     ) -> Result<(), Error> {
-        let state = sys::pinned_link_state(&pin).map_err(in_pin(&pin))?;
+        let held = sys::open_pin(&pin).map_err(in_pin(&pin))?;
+        let state = sys::link_state(held.as_fd()).map_err(in_pin(&pin))?;
         self.links.push(Link {
             interface: meant.interface.name.clone(),
             mode,
             state,
             pin,
             adopted,
-            _held: held,
+            held,
         });
         Ok(())
     }

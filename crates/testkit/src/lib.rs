@@ -4,6 +4,7 @@
 
 pub mod asterisk;
 pub mod bpf;
+pub mod cgroup;
 pub mod clock;
 pub mod cores;
 pub mod corpus;
@@ -17,7 +18,6 @@ pub mod headers;
 pub mod kamailio;
 pub mod lab;
 pub mod link;
-pub mod memory;
 pub mod namespace;
 pub mod packet;
 pub mod pcap;
@@ -29,4 +29,5 @@ pub mod recording;
 pub mod require;
 pub mod scanner;
 pub mod stream;
+pub mod systemd;
 pub mod user_agent;

@@ -62,12 +62,13 @@ fn whose(programs: &[u32]) -> String {
 
 fn describe(id: u32) -> String {
     let mut known = loaded_programs().filter_map(Result::ok);
-    let name = known.find(|program| program.id() == id);
-    let name = name
-        .as_ref()
-        .and_then(|program| program.name_as_str())
-        .filter(|name| !name.is_empty())
-        .unwrap_or("without a name");
+    let program = known.find(|program| program.id() == id);
+    // The kernel tells with CAP_SYS_ADMIN only.
+    let name = match program.as_ref().map(|program| program.name_as_str()) {
+        None => "of a name that cannot be asked for",
+        Some(None | Some("")) => "without a name",
+        Some(Some(name)) => name,
+    };
     let mut text = format!("{} (id {id})", name.escape_debug());
     for pin in pins_of(id).iter().take(1) {
         text += &format!(", pinned at {:?}", pin.display());

@@ -13,7 +13,8 @@ use crate::{
 /// Guard, in the foreground, until SIGTERM or SIGINT
 ///
 /// Attaches to the interfaces, restores bans and allowlist, and logs to standard error. Killed
-/// with SIGKILL, its bans go on; stopped with SIGTERM or SIGINT, nothing of it stays behind.
+/// with SIGKILL, or ended with SIGQUIT, its bans go on, and the next start takes over; stopped with
+/// SIGTERM or SIGINT, nothing of it stays behind.
 /// SIGHUP reads the configuration again; one with a mistake changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "\

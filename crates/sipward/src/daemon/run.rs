@@ -110,7 +110,8 @@ impl Options {
     }
 }
 
-/// Guards until SIGTERM or SIGINT.
+/// Guards until SIGTERM or SIGINT, which take what is enforced off, or SIGQUIT, which leaves it in
+/// force for the next start.
 ///
 /// # Errors
 /// What keeps it from guarding, with the exit code that fits.
@@ -208,6 +209,7 @@ struct Daemon<'a> {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
     hangup: Signal,
 }
 
@@ -217,6 +219,7 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
             hangup: listen(SignalKind::hangup())?,
         })
     }
@@ -232,6 +235,7 @@ struct Ticks {
 /// What woke the daemon.
 enum Wake {
     Stop,
+    Quit,
     Reload,
     Task(Task),
     Events,
@@ -259,9 +263,10 @@ impl Daemon<'_> {
         };
         self.hep.follow(&self.guard);
         self.say_ready();
-        loop {
+        let stays = loop {
             match self.wake(&mut ticks).await {
-                Wake::Stop => break,
+                Wake::Stop => break false,
+                Wake::Quit => break true,
                 Wake::Reload => self.reload(),
                 Wake::Task(task) => self.take_tasks(task),
                 Wake::Look => {
@@ -291,8 +296,12 @@ impl Daemon<'_> {
             self.guard.handle_timeout(until);
             self.guard.carry_out();
             self.guard.write_ledger();
-        }
+        };
         notify::stopping();
+        if stays {
+            tracing::info!("stopping: what is enforced stays in force, until the next start");
+            return Ok(());
+        }
         tracing::info!("stopping: the interfaces are no longer guarded");
         self.guard.detach()
     }
@@ -303,6 +312,7 @@ impl Daemon<'_> {
             biased;
             _ = self.signals.terminate.recv() => Wake::Stop,
             _ = self.signals.interrupt.recv() => Wake::Stop,
+            _ = self.signals.quit.recv() => Wake::Quit,
             _ = self.signals.hangup.recv() => Wake::Reload,
             Some(task) = self.tasks.recv() => Wake::Task(task),
             () = self.links.changed() => Wake::Links,

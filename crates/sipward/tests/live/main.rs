@@ -13,6 +13,7 @@ mod names;
 mod orders;
 mod place;
 mod scanner;
+mod service;
 mod survival;
 mod upgrade;
 mod views;

@@ -8,11 +8,11 @@ use std::{
 };
 
 use sipward_testkit::{
+    cgroup::MemoryGroup,
     count::PacketCounter,
     crossfire::signature_file,
     flood::{SCANNER, Trickle},
     lab::{ATTACKER, Lab},
-    memory::MemoryGroup,
     process::wait_until,
     require::{Need, require, skip},
 };
