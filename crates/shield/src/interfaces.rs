@@ -124,6 +124,18 @@ impl Wanted {
     }
 }
 
+/// A name of an interface where dots and blanks cannot be: names of pins and of chains.
+pub(crate) fn hexadecimal(name: &str) -> String {
+    name.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What [`hexadecimal`] was made of.
+pub(crate) fn from_hexadecimal(text: &str) -> Option<String> {
+    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
+    String::from_utf8(bytes?).ok()
+}
+
 /// What the kernel tells of a link.
 pub(crate) struct Link {
     /// Whether its frames begin with an Ethernet header.

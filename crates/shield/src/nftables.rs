@@ -6,7 +6,8 @@
 //!
 //! Rules are text and go through `nft -f -`, elements and counters through netlink. What is set
 //! here is remembered: a table that somebody flushes (`nft flush ruleset` does) is made again with
-//! all that was in it.
+//! all that was in it, in one transaction. So is one that was not there, or that an older or newer
+//! version has left: that one judges until ours, whole, takes its place.
 
 mod events;
 mod interfaces;
@@ -33,7 +34,7 @@ use self::{
     interfaces::Interfaces,
     netlink::{Change, Message, Socket},
     nflog::Listener,
-    ruleset::{BANS_MAX, ENTRY, LAYOUT, TAP_CHAINS},
+    ruleset::{ANY_LAYOUT, BANS_MAX, ENTRY, LAYOUT, TAP_CHAINS},
     sets::{Element, Family, Purpose, Set},
     table::{busy_or, chains, failed, removal, rules, run_nft},
 };
@@ -59,6 +60,9 @@ pub struct Nftables {
     socket: RefCell<Socket>,
     events: Listener,
     interfaces: Interfaces,
+    /// Whether the table is there, of this layout. Until [`Shield::attach`] makes it, everything is
+    /// only remembered.
+    is_made: bool,
     /// Rules of each chain, as we have made them; none while nothing is attached.
     rules: Option<BTreeMap<String, usize>>,
     sets: BTreeSet<Set>,
@@ -72,22 +76,23 @@ pub struct Nftables {
 }
 
 impl Nftables {
-    /// Opens the table, or takes over what an earlier start has left. It judges no other packets
-    /// than before until [`Shield::attach`].
+    /// Takes over what an earlier start has left, or has a table made by [`Shield::attach`]; until
+    /// then no other packets are judged than before. If that never comes, nothing has changed.
     ///
     /// # Errors
     /// Another sipward uses it; a kernel without nf_tables or nfnetlink_log; no `nft`; no
     /// permission (CAP_NET_ADMIN).
     pub fn open(interfaces: &[String]) -> Result<Self, Error> {
-        let interfaces = Interfaces::named(interfaces)?;
         let mut socket = Socket::open().map_err(failed(CANNOT))?;
         let chains = chains(&mut socket).map_err(failed(CANNOT))?;
+        let interfaces = Interfaces::named(interfaces, &chains)?;
         // Who listens owns the table.
         let events = Listener::open(EVENTS_GROUP).map_err(busy_or(EVENTS_GROUP))?;
         let mut table = Self {
             socket: RefCell::new(socket),
             events,
             interfaces,
+            is_made: chains.iter().any(|chain| chain == LAYOUT),
             rules: None,
             sets: BTreeSet::new(),
             policy: None,
@@ -98,17 +103,17 @@ impl Nftables {
             limited: HashMap::new(),
             notes: Vec::new(),
         };
-        if !chains.is_empty() && !chains.iter().any(|chain| chain == LAYOUT) {
+        if table.is_made {
+            run_nft(&ruleset::table())?;
+            table.adopt().map_err(failed("cannot read the table"))?;
+            if chains.iter().any(|chain| chain == ENTRY) {
+                table.notes.push(format!("table inet {TABLE}: adopted"));
+            }
+        } else if !chains.is_empty() {
             table.notes.push(format!(
-                "table inet {TABLE} was of another layout: it is made anew"
+                "table inet {TABLE} was of another layout: this version's has taken its place"
             ));
-            run_nft(&removal())?;
         }
-        run_nft(&ruleset::table())?;
-        if chains.iter().any(|chain| chain == ENTRY) {
-            table.notes.push(format!("table inet {TABLE}: adopted"));
-        }
-        table.adopt().map_err(failed("cannot read the table"))?;
         Ok(table)
     }
 
@@ -148,9 +153,11 @@ impl Nftables {
         if new.is_empty() {
             return Ok(());
         }
-        let all: Vec<Set> = self.sets.union(wanted).copied().collect();
-        let text: String = new.iter().map(ruleset::new_set).collect();
-        run_nft(&(text + &ruleset::lookups(&all)))?;
+        if self.is_made {
+            let all: Vec<Set> = self.sets.union(wanted).copied().collect();
+            let text: String = new.iter().map(ruleset::new_set).collect();
+            run_nft(&(text + &ruleset::lookups(&all)))?;
+        }
         self.sets.extend(new);
         self.know_rules()
     }
@@ -178,13 +185,23 @@ impl Nftables {
 
     /// Has the packets of the interfaces judged, as these are called now.
     fn enter(&mut self) -> Result<(), Error> {
-        run_nft(&ruleset::entry(self.interfaces.look()?))?;
+        let chains = chains(self.socket.get_mut()).map_err(failed("cannot read the table"))?;
+        let interfaces = self.interfaces.look()?;
+        let marks = interfaces.marks();
+        let is_stale = |chain: &&String| interfaces::is_mark(chain) && !marks.contains(chain);
+        let mut text = ruleset::entry(interfaces);
+        for mark in chains.iter().filter(is_stale) {
+            text += &format!("delete chain inet {TABLE} {mark}\n");
+        }
+        run_nft(&text)?;
         self.rules = Some(self.own_rules()?);
         Ok(())
     }
 
-    /// Makes the whole table anew, with all that was in it; it judges packets last of all.
-    fn rebuild(&mut self) -> Result<(), Error> {
+    /// Makes the table with all that is to be in it, in the place of what is there. That takes one
+    /// transaction: a packet is judged by the one or by the other. 100,000 bans take `nft` 0.75 s of
+    /// work; netlink takes 0.5 s, and cannot carry rules that are text.
+    fn make(&mut self) -> Result<(), Error> {
         let all: Vec<Set> = self.sets.iter().copied().collect();
         let mut text = removal() + &ruleset::table();
         text.extend(all.iter().map(ruleset::new_set));
@@ -192,45 +209,44 @@ impl Nftables {
         if let Some(policy) = &self.policy {
             text += &ruleset::policy(policy);
         }
+        text += &self.contents()?;
+        text += &ruleset::entry(self.interfaces.look()?);
         run_nft(&text)?;
+        self.is_made = true;
+        self.rules = Some(self.own_rules()?);
+        Ok(())
+    }
+
+    /// What is remembered, as text.
+    fn contents(&self) -> Result<String, Error> {
         let now = BootTime::now();
-        let mut elements: BTreeMap<Set, Vec<Element>> = BTreeMap::new();
+        let mut contents: BTreeMap<String, Vec<(Target, BootTime)>> = BTreeMap::new();
         for ((target, scope), until) in self.bans.iter().filter(|(_, until)| **until > now) {
-            let ban = Ban {
-                target: *target,
-                scope: *scope,
-                until: *until,
-            };
             let set = Set::of_ban(target, *scope)?;
-            elements
-                .entry(set)
-                .or_default()
-                .push(Element::of_ban(&ban, 0));
+            let elements = contents.entry(set.name()).or_default();
+            elements.push((*target, *until));
         }
-        for prefix in &self.allowed {
+        let allowed = self.allowed.iter().map(|prefix| {
             let set = Set::of_prefix(Purpose::Allowed, prefix);
-            let element = Element::of_address(prefix.addr());
-            elements.entry(set).or_default().push(element);
-        }
-        let mut messages = Vec::new();
-        for (set, elements) in &elements {
-            let counted = set.purpose != Purpose::Allowed;
-            messages.extend(sets::create(&set.name(), elements, counted, now));
-        }
-        for source in &self.trusted {
+            (set.name(), *prefix)
+        });
+        let trusted = self.trusted.iter().map(|source| {
             let set = trusted_set(Family::of(*source));
-            messages.extend(sets::create(
-                &set,
-                &[Element::of_address(*source)],
-                false,
-                now,
-            ));
+            (set, IpNet::from(*source))
+        });
+        for (set, prefix) in allowed.chain(trusted) {
+            let target = Target { prefix, port: None };
+            let elements = contents.entry(set).or_default();
+            elements.push((target, BootTime::NEVER));
         }
-        self.transact(messages)?;
-        self.enter()
+        let text = |(set, elements): (&String, &Vec<_>)| sets::text(set, elements, now);
+        Ok(contents.iter().map(text).collect())
     }
 
     fn transact(&mut self, messages: Vec<(Change, Message)>) -> Result<(), Error> {
+        if !self.is_made {
+            return Ok(());
+        }
         self.socket
             .borrow_mut()
             .transact(messages)
@@ -271,7 +287,7 @@ impl Nftables {
     }
 
     fn held(&self, set: &Set, target: &Target) -> Result<Option<sets::Held>, Error> {
-        if !self.sets.contains(set) {
+        if !self.is_made || !self.sets.contains(set) {
             return Ok(None);
         }
         sets::get(&mut self.socket.borrow_mut(), set, target)
@@ -281,8 +297,10 @@ impl Nftables {
 
 impl Shield for Nftables {
     fn set_policy(&mut self, policy: &Policy) -> Result<(), Error> {
-        let sets: Vec<Set> = self.sets.iter().copied().collect();
-        run_nft(&(ruleset::policy(policy) + &ruleset::lookups(&sets)))?;
+        if self.is_made {
+            let sets: Vec<Set> = self.sets.iter().copied().collect();
+            run_nft(&(ruleset::policy(policy) + &ruleset::lookups(&sets)))?;
+        }
         self.policy = Some(policy.clone());
         self.know_rules()
     }
@@ -301,11 +319,7 @@ impl Shield for Nftables {
         let bans: BTreeMap<(Target, Scope), Ban> = bans
             .iter()
             .map(|ban| {
-                let prefix = ban.target.prefix.trunc();
-                let target = Target {
-                    prefix,
-                    ..ban.target
-                };
+                let target = truncated(&ban.target);
                 ((target, ban.scope), Ban { target, ..*ban })
             })
             .collect();
@@ -337,17 +351,31 @@ impl Shield for Nftables {
                 deleted => deleted?,
             }
         }
-        let prefix = target.prefix.trunc();
-        self.bans.remove(&(Target { prefix, ..*target }, scope));
+        self.bans.remove(&(truncated(target), scope));
         Ok(held.map_or(0, |held| held.packets))
     }
 
     fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, Error> {
         let set = Set::of_ban(target, scope)?;
+        if !self.is_made {
+            return Ok(self.bans.get(&(truncated(target), scope)).copied());
+        }
         Ok(self.held(&set, target)?.map(|held| held.until))
     }
 
     fn bans(&self) -> Result<Vec<EnforcedBan>, Error> {
+        if !self.is_made {
+            let remembered =
+                |(&(target, scope), &until): (&(Target, Scope), &BootTime)| EnforcedBan {
+                    ban: Ban {
+                        target,
+                        scope,
+                        until,
+                    },
+                    dropped_packets: 0,
+                };
+            return Ok(self.bans.iter().map(remembered).collect());
+        }
         let mut bans = BTreeMap::new();
         let mut read = || {
             let socket = &mut *self.socket.borrow_mut();
@@ -474,7 +502,11 @@ impl Shield for Nftables {
     }
 
     fn attach(&mut self) -> Result<Vec<String>, Error> {
-        self.enter()?;
+        if self.is_made {
+            self.enter()?;
+        } else {
+            self.make()?;
+        }
         Ok(std::mem::take(&mut self.notes))
     }
 
@@ -491,7 +523,7 @@ impl Shield for Nftables {
             self.interfaces.check()?;
             return Ok(vec![format!("the rules are for {} now", self.interfaces)]);
         }
-        self.rebuild()?;
+        self.make()?;
         Ok(vec![format!(
             "rules of table inet {TABLE} were missing (`nft flush ruleset` takes them): it is made \
              anew"
@@ -500,6 +532,7 @@ impl Shield for Nftables {
 
     fn detach(&mut self) -> Result<(), Error> {
         self.rules = None;
+        self.is_made = false;
         run_nft(&removal())
     }
 }
@@ -522,7 +555,8 @@ pub fn probe() -> Result<(), Error> {
 pub fn remove_leftovers() -> Result<bool, Error> {
     let left = || chains(&mut Socket::open()?);
     // Where nf_tables is not to be had, nothing can be left in it.
-    if !left().is_ok_and(|chains| chains.iter().any(|chain| chain == LAYOUT)) {
+    let is_ours = |chain: &String| chain.starts_with(ANY_LAYOUT);
+    if !left().is_ok_and(|chains| chains.iter().any(is_ours)) {
         return Ok(false);
     }
     // Who listens owns the table, and guards by it.
@@ -530,6 +564,14 @@ pub fn remove_leftovers() -> Result<bool, Error> {
         Err(Error::LogGroup(_)) => Ok(false),
         Err(error) => Err(error),
         Ok(_owner) => run_nft(&removal()).map(|()| true),
+    }
+}
+
+/// Without the bits of the host.
+fn truncated(target: &Target) -> Target {
+    Target {
+        prefix: target.prefix.trunc(),
+        ..*target
     }
 }
 

@@ -115,9 +115,18 @@ impl Tap {
     /// # Errors
     /// No such interface, or none of Ethernet; too many ports; no permission (CAP_NET_RAW).
     pub fn open(interface: &str, ports: &TapPorts) -> Result<Self, Error> {
-        let ifindex = sys::interface_index(interface)
+        Self::open_for(interface, interface, ports)
+    }
+
+    /// The same where the interface that is meant by a name is called otherwise now: whoever bears
+    /// that name later takes its place, see [`Self::is_severed`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_for(interface: &str, called: &str, ports: &TapPorts) -> Result<Self, Error> {
+        let ifindex = sys::interface_index(called)
             .map_err(Error::Interfaces)?
-            .ok_or_else(|| Error::NoInterface(interface.to_owned()))?;
+            .ok_or_else(|| Error::NoInterface(called.to_owned()))?;
         let program = filter::program(ports)?;
         let open = || {
             let socket = socket::packet()?;

@@ -13,6 +13,7 @@ mod figures;
 mod guard;
 mod hep;
 mod hits;
+mod interfaces;
 mod kernel_events;
 mod links;
 mod lists;

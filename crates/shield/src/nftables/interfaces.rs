@@ -1,35 +1,91 @@
-//! The interfaces that rules name: those that are wanted, under the names that they have now.
+//! The interfaces that rules name. By its wanted name, so that one that comes late is judged from its
+//! first packet on; and by the index of whoever bears that, so that one that is given another name
+//! is judged on, with the daemon dead, too. For whom an index stands, a chain's name tells the next
+//! start: an index by itself does not say what it was guarded for.
 
 use std::{fmt, io};
 
 use crate::{
     Error, GuardedInterface,
-    interfaces::{Link, Present, Wanted},
+    interfaces::{Link, Present, Wanted, from_hexadecimal, hexadecimal},
 };
+
+/// Begins the name of the chain that tells for which name an interface is guarded; its index and
+/// the name in hexadecimal follow.
+const MARK: &str = "guards-";
 
 /// Interfaces, and how they are called in the rules.
 #[derive(Clone, Debug)]
 pub struct Interfaces {
     wanted: Vec<Wanted>,
-    written: Vec<String>,
+    written: Called,
+}
+
+/// What the rules call interfaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Called {
+    /// The wanted names.
+    pub names: Vec<String>,
+    /// Those that are there.
+    present: Vec<Bearer>,
+}
+
+/// Who bears a wanted name, or bore it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Bearer {
+    wanted: String,
+    present: Present,
+}
+
+impl Called {
+    /// Those that are there, by their indices.
+    pub fn indices(&self) -> Vec<u32> {
+        self.present.iter().map(|one| one.present.index).collect()
+    }
+
+    /// The names of the chains that tell the next start which interface is guarded for which name.
+    pub fn marks(&self) -> Vec<String> {
+        let mark = |one: &Bearer| {
+            let (index, wanted) = (one.present.index, hexadecimal(&one.wanted));
+            format!("{MARK}{index}-{wanted}")
+        };
+        self.present.iter().map(mark).collect()
+    }
+}
+
+/// Whether a chain is there for its name only, see [`Called::marks`].
+pub fn is_mark(chain: &str) -> bool {
+    chain.starts_with(MARK)
+}
+
+fn from_mark(chain: &str) -> Option<(u32, String)> {
+    let (index, wanted) = chain.strip_prefix(MARK)?.split_once('-')?;
+    Some((index.parse().ok()?, from_hexadecimal(wanted)?))
 }
 
 impl Interfaces {
-    /// Interfaces of these names; they need not be there.
+    /// Interfaces of these names; they need not be there. The chains of the table tell which
+    /// interface an earlier start has guarded for which of them.
     ///
     /// # Errors
     /// A name that no rule can have.
-    pub fn named(names: &[String]) -> Result<Self, Error> {
+    pub fn named(names: &[String], chains: &[String]) -> Result<Self, Error> {
         if let Some(name) = names.iter().find(|name| !can_be_written(name)) {
             return Err(Error::Nftables {
                 what: format!("the name of interface {name:?} cannot be written in a rule"),
                 source: io::ErrorKind::InvalidInput.into(),
             });
         }
-        let interfaces = Self {
+        let mut interfaces = Self {
             wanted: names.iter().map(|name| Wanted::named(name)).collect(),
-            written: Vec::new(),
+            written: Called::default(),
         };
+        for (index, wanted) in chains.iter().filter_map(|chain| from_mark(chain)) {
+            let mut all = interfaces.wanted.iter_mut();
+            if let Some(one) = all.find(|one| one.name == wanted) {
+                one.was(index);
+            }
+        }
         interfaces.check()?;
         Ok(interfaces)
     }
@@ -51,65 +107,102 @@ impl Interfaces {
         Ok(())
     }
 
-    /// The names for rules that are written now: of each interface the wanted one, so that it is
-    /// guarded from its first packet on when it comes, and the one that it was given since.
+    /// What rules that are written now call them.
     ///
     /// # Errors
     /// They cannot be looked at.
-    pub fn look(&mut self) -> Result<&[String], Error> {
-        self.written = self.names_now()?;
+    pub fn look(&mut self) -> Result<&Called, Error> {
+        self.written = self.called_now()?;
         Ok(&self.written)
     }
 
-    /// Whether the rules written last have all names that count now.
+    /// Whether the rules written last call them as they are called now.
     ///
     /// # Errors
     /// They cannot be looked at.
     pub fn are_called_so(&mut self) -> Result<bool, Error> {
-        Ok(self.names_now()? == self.written)
+        Ok(self.called_now()? == self.written)
     }
 
-    /// The interfaces, attached where the rules have their names.
+    /// The interfaces, attached where the rules judge their packets.
     ///
     /// # Errors
     /// They cannot be looked at.
     pub fn guarded(&self) -> Result<Vec<GuardedInterface>, Error> {
+        let indices = self.written.indices();
         let guarded = |wanted: &Wanted| {
             let present = wanted.present(&self.wanted).map_err(Error::Interfaces)?;
-            let is_bridged = present.as_ref().is_some_and(is_port);
-            let mut guarded = GuardedInterface::of(wanted, present);
-            guarded.attached =
-                guarded.is_present && self.written.contains(&guarded.name) && !is_bridged;
-            Ok(guarded)
+            let attached = present.as_ref().is_some_and(|present| {
+                let is_called =
+                    self.written.names.contains(&present.name) || indices.contains(&present.index);
+                is_called && Link::bridge_of(present.index).is_none()
+            });
+            Ok(GuardedInterface {
+                attached,
+                ..GuardedInterface::of(wanted, present)
+            })
         };
         self.wanted.iter().map(guarded).collect()
     }
 
-    fn names_now(&mut self) -> Result<Vec<String>, Error> {
+    fn called_now(&mut self) -> Result<Called, Error> {
         for wanted in &mut self.wanted {
             wanted.look().map_err(Error::Interfaces)?;
         }
-        let mut names: Vec<String> = self.wanted.iter().map(|one| one.name.clone()).collect();
+        let mut called = Called::default();
         for wanted in &self.wanted {
+            called.names.push(wanted.name.clone());
             let present = wanted.present(&self.wanted).map_err(Error::Interfaces)?;
-            let name = present.map(|present| present.name);
-            names.extend(name.filter(|name| *name != wanted.name && can_be_written(name)));
+            called.present.extend(present.map(|present| Bearer {
+                wanted: wanted.name.clone(),
+                present,
+            }));
         }
-        Ok(names)
+        Ok(called)
     }
 }
 
+/// As they are called now; one that is not there, as it will be.
 impl fmt::Display for Interfaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.written.join(", "))
+        let Called { names, present } = &self.written;
+        let now = |name: &String| {
+            let bearer = present.iter().find(|one| one.wanted == *name);
+            bearer.map_or_else(|| name.clone(), |one| one.present.name.clone())
+        };
+        let names: Vec<String> = names.iter().map(now).collect();
+        f.write_str(&names.join(", "))
     }
-}
-
-fn is_port(present: &Present) -> bool {
-    Link::bridge_of(present.index).is_some()
 }
 
 /// `nft` would read these as its own; `*` stands for many interfaces.
 fn can_be_written(name: &str) -> bool {
     !name.contains(['"', '\\', '*'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_tells_for_which_name_an_interface_is_guarded() {
+        let present = Present {
+            index: 7,
+            name: "outside".to_owned(),
+        };
+        let called = Called {
+            names: vec!["eth0.100".to_owned()],
+            present: vec![Bearer {
+                wanted: "eth0.100".to_owned(),
+                present,
+            }],
+        };
+        let [mark] = <[_; 1]>::try_from(called.marks()).unwrap();
+        assert!(is_mark(&mark));
+        assert!(mark.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
+        assert_eq!(from_mark(&mark), Some((7, "eth0.100".to_owned())));
+        for other in ["guards-", "guards-7", "guards-x-65", "guards-7-6", "judge4"] {
+            assert_eq!(from_mark(other), None, "{other}");
+        }
+    }
 }

@@ -25,12 +25,15 @@ use self::limits::{
 };
 use super::{
     EVENTS_GROUP, TABLE, TAP_GROUP,
+    interfaces::Called,
     sets::{Family, Purpose, Set, Shape},
 };
 use crate::{Limits, Mode, Over, Policy, PortClass, Reason, Scope, TapPorts};
 
 /// Names the chain that tells whose table it is, and of which layout.
 pub const LAYOUT: &str = "sipward-layout-2";
+/// Begins the names of those of all layouts.
+pub const ANY_LAYOUT: &str = "sipward-layout-";
 /// The chains of the tap.
 pub const TAP_CHAINS: [&str; 4] = ["behind", "outbound", "tapped", "logged"];
 /// Where packets come in, once the policy is in force.
@@ -207,20 +210,43 @@ pub fn policy(policy: &Policy) -> String {
 }
 
 /// Has the packets of these interfaces judged.
-pub fn entry(interfaces: &[String]) -> String {
-    let interfaces = quoted(interfaces);
-    format!(
+pub fn entry(interfaces: &Called) -> String {
+    let mut text = format!(
         "add chain inet {TABLE} {ENTRY} {{ type filter hook prerouting priority \
          {BEFORE_DEFRAGMENTATION}; policy accept; }}\n\
          flush chain inet {TABLE} {ENTRY}\n\
-         add rule inet {TABLE} {ENTRY} iifname {{ {interfaces} }} meta nfproto vmap \
-         {{ ipv4 : jump judge4, ipv6 : jump judge6 }}\n"
-    )
+         add chain inet {TABLE} judge\n\
+         flush chain inet {TABLE} judge\n\
+         add rule inet {TABLE} judge meta nfproto vmap {{ ipv4 : jump judge4, ipv6 : jump judge6 }}\n"
+    );
+    for of_them in among(interfaces, "iif") {
+        let rule = format!("add rule inet {TABLE} {ENTRY} {of_them} goto judge");
+        line(&mut text, &rule);
+    }
+    for mark in interfaces.marks() {
+        line(&mut text, &format!("add chain inet {TABLE} {mark}"));
+    }
+    text
+}
+
+/// What a packet of these interfaces fits, `way` being `iif` or `oif`. Each has to end in a `goto`:
+/// a packet may fit both.
+fn among(interfaces: &Called, way: &str) -> Vec<String> {
+    let names = interfaces.names.iter().map(|name| format!("\"{name}\""));
+    // One that is called `7` would be taken for index 7: it is judged by its name.
+    let indices = interfaces.indices();
+    let indices = indices.iter().map(u32::to_string);
+    let matches = [
+        (format!("{way}name"), listed(names)),
+        (way.to_owned(), listed(indices)),
+    ];
+    let some = matches.into_iter().filter(|(_, list)| !list.is_empty());
+    some.map(|(key, list)| format!("{key} {{ {list} }}"))
+        .collect()
 }
 
 /// Logs for the tap what passes: right behind our own drops, and last of all on its way out.
-pub fn tap(interfaces: &[String], ports: &TapPorts) -> String {
-    let interfaces = quoted(interfaces);
+pub fn tap(interfaces: &Called, ports: &TapPorts) -> String {
     let mut text = String::new();
     for (chain, hook, priority) in [
         ("behind", "prerouting", "raw + 1"),
@@ -241,11 +267,11 @@ pub fn tap(interfaces: &[String], ports: &TapPorts) -> String {
     let mut rule = |chain: &str, rule: &str| {
         line(&mut text, &format!("add rule inet {TABLE} {chain} {rule}"));
     };
-    rule("behind", &format!("iifname {{ {interfaces} }} jump tapped"));
-    rule(
-        "outbound",
-        &format!("oifname {{ {interfaces} }} jump tapped"),
-    );
+    for (chain, way) in [("behind", "iif"), ("outbound", "oif")] {
+        for of_them in among(interfaces, way) {
+            rule(chain, &format!("{of_them} goto tapped"));
+        }
+    }
     for (protocol, ports) in [("udp", &ports.udp), ("tcp", &ports.tcp)] {
         if ports.is_empty() {
             continue;
@@ -524,10 +550,6 @@ impl Family {
             }
         }
     }
-}
-
-fn quoted(names: &[String]) -> String {
-    listed(names.iter().map(|name| format!("\"{name}\"")))
 }
 
 fn listed<T: ToString>(items: impl Iterator<Item = T>) -> String {

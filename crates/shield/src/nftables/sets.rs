@@ -245,6 +245,32 @@ pub fn create(
     elements.chunks(ELEMENTS).map(message).collect()
 }
 
+/// The same as text for `nft`, for the transaction that makes the table; each counts from 0.
+pub fn text(set: &str, elements: &[(Target, BootTime)], now: BootTime) -> String {
+    let element = |(target, until): &(Target, BootTime)| {
+        let address = match target.prefix.trunc().addr() {
+            IpAddr::V4(address) => address.to_string(),
+            // With all its groups, for `nft` does not read each abbreviation.
+            IpAddr::V6(address) => address.segments().map(|part| format!("{part:x}")).join(":"),
+        };
+        let port = target.port.map(|port| format!(" . {port}"));
+        let lasts = (*until != BootTime::NEVER).then(|| {
+            let left = milliseconds_until(*until, now);
+            let (seconds, milliseconds) = (left / 1_000, left % 1_000);
+            // A number has eight digits at most.
+            let (days, seconds) = (seconds / 86_400, seconds % 86_400);
+            format!(" timeout {days}d{seconds}s{milliseconds}ms")
+        });
+        address + &port.unwrap_or_default() + &lasts.unwrap_or_default()
+    };
+    let command = |chunk: &[(Target, BootTime)]| {
+        let listed: Vec<String> = chunk.iter().map(element).collect();
+        let listed = listed.join(", ");
+        format!("add element inet {TABLE} {set} {{ {listed} }}\n")
+    };
+    elements.chunks(ELEMENTS).map(command).collect()
+}
+
 /// Takes the element of a target out of a set.
 pub fn delete(set: &str, target: &Target) -> (Change, Message) {
     (Change::Delete, of_target(DELETE_ELEMENTS, set, target))
@@ -318,9 +344,8 @@ fn elements_of(kind: u8, set: &str) -> Message {
 fn put_element(message: &mut Message, element: &Element, counted: bool, now: BootTime) {
     message.nest(ELEMENT_KEY, |data| data.put(DATA_VALUE, &element.key));
     if element.until != BootTime::NEVER {
-        let left = element.until.0.saturating_sub(now.0);
-        let milliseconds = left.div_ceil(MILLISECOND).max(1);
-        message.put(ELEMENT_TIMEOUT, &milliseconds.to_be_bytes());
+        let left = milliseconds_until(element.until, now);
+        message.put(ELEMENT_TIMEOUT, &left.to_be_bytes());
     }
     if counted {
         message.nest(ELEMENT_EXPRESSION, |expression| {
@@ -331,6 +356,11 @@ fn put_element(message: &mut Message, element: &Element, counted: bool, now: Boo
             });
         });
     }
+}
+
+/// At least 1: an element without a timeout stays.
+fn milliseconds_until(until: BootTime, now: BootTime) -> u64 {
+    until.0.saturating_sub(now.0).div_ceil(MILLISECOND).max(1)
 }
 
 fn held(answer: &Received<'_>, set: &Set, now: BootTime) -> Vec<Held> {

@@ -11,8 +11,8 @@ use super::{
     interfaces::Interfaces,
     netlink::Socket,
     nflog::Listener,
-    ruleset::{self, TAP_CHAINS},
-    table::{busy_or, failed, rules, run_nft},
+    ruleset::{self, LAYOUT, TAP_CHAINS},
+    table::{busy_or, chains, failed, rules, run_nft},
 };
 use crate::{Direction, Error, Frames, TapFrame, TapPorts, TapStatistics};
 
@@ -31,14 +31,17 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Opens the tap on all interfaces; the table must be there.
+    /// Opens the tap on all interfaces. Where the table is not there yet, or is of another layout,
+    /// it sees the first packet after [`Frames::set_ports`] or [`Frames::mend`].
     ///
     /// # Errors
     /// Somebody else listens; what `nft` or the kernel says.
     pub fn open(interfaces: &[String], ports: &TapPorts) -> Result<Self, Error> {
         let listener = Listener::open(TAP_GROUP).map_err(busy_or(TAP_GROUP))?;
+        let chains = Socket::open().and_then(|mut socket| chains(&mut socket));
+        let chains = chains.map_err(failed("cannot read the table"))?;
         let mut tap = Self {
-            interfaces: Interfaces::named(interfaces)?,
+            interfaces: Interfaces::named(interfaces, &chains)?,
             name: interfaces.join(", "),
             listener,
             frame: Vec::new(),
@@ -46,7 +49,9 @@ impl Tap {
             statistics: TapStatistics::default(),
             rules: 0,
         };
-        tap.set_ports(ports)?;
+        if chains.iter().any(|chain| chain == LAYOUT) {
+            tap.set_ports(ports)?;
+        }
         Ok(tap)
     }
 

@@ -12,6 +12,7 @@ use super::{BPF_FS, mode_name};
 use crate::{
     Error, XdpMode,
     abi::{LAYOUT, MapShape, PINNED_MAPS},
+    interfaces::{from_hexadecimal, hexadecimal},
     sys,
 };
 
@@ -33,8 +34,7 @@ pub(super) struct Pinned {
 /// How the pin of a link is called: by index, wanted name and mode. The name is in hexadecimal, for
 /// `eth0.7` has a dot, which the BPF file system refuses.
 pub(super) fn link_name(index: u32, wanted: &str, mode: XdpMode) -> String {
-    let wanted: String = wanted.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("{LINK}{index}-{wanted}-{}", mode_name(mode))
+    format!("{LINK}{index}-{}-{}", hexadecimal(wanted), mode_name(mode))
 }
 
 /// Takes away what a sipward that is no longer running has left behind. Returns whether there was
@@ -184,12 +184,6 @@ pub(super) fn pinned_links(pins: &Path) -> Result<Vec<Pinned>, Error> {
     }
     links.sort_by(|a, b| a.pin.cmp(&b.pin));
     Ok(links)
-}
-
-fn from_hexadecimal(text: &str) -> Option<String> {
-    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
-    String::from_utf8(bytes?).ok()
 }
 
 /// Takes the program of a pinned link off its interface, and its pin away. The kernel lets go of a

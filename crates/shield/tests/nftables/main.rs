@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up has failed")]
 #![allow(clippy::print_stdout, reason = "what was measured")]
 
+mod interfaces;
 #[path = "../common/limits.rs"]
 mod limits;
 mod net;

@@ -73,6 +73,17 @@ impl Net {
         self.shield = None;
     }
 
+    /// Gives an interface of the PBX another name.
+    pub fn rename(&self, from: &str, to: &str) {
+        for change in [
+            format!("{from} down"),
+            format!("{from} name {to}"),
+            format!("{to} up"),
+        ] {
+            self.pbx.run(&format!("ip link set {change}")).unwrap();
+        }
+    }
+
     /// Has the shield do something, in its namespace.
     pub fn shield<T: Send>(&mut self, work: impl FnOnce(&mut Nftables) -> T + Send) -> T {
         let shield = self.shield.as_mut().expect("it is open");

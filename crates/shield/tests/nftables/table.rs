@@ -1,11 +1,17 @@
 //! What outlives the daemon, what is made again, how large it may be, and that nobody else's table
 //! is touched.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use ipnet::IpNet;
 use nix::time::{ClockId, clock_gettime};
-use sipward_shield::{Ban, BootTime, Error, Scope, Shield as _, nftables::Nftables};
+use sipward_shield::{
+    Ban, BootTime, Error, Scope, Shield as _, TapPorts, Target,
+    nftables::{Nftables, Tap, remove_leftovers},
+};
 
 use crate::{
     net::{Net, ban, target, until},
@@ -41,14 +47,8 @@ fn the_table_outlives_the_daemon_and_the_next_one_takes_it_over() {
         assert_eq!(bans.len(), 1);
         assert_eq!(bans[0].ban.target, target("203.0.113.0/25"));
         assert_eq!(bans[0].dropped_packets, 1);
-        assert_eq!(
-            shield.allowed().unwrap(),
-            ["203.0.113.7/32".parse::<IpNet>().unwrap()]
-        );
-        assert_eq!(
-            shield.trusted().unwrap(),
-            ["198.51.100.7".parse::<std::net::IpAddr>().unwrap()]
-        );
+        assert_eq!(shield.allowed().unwrap(), ["203.0.113.7/32"].map(prefix));
+        assert_eq!(shield.trusted().unwrap(), ["198.51.100.7"].map(address));
         let notes = shield.attach().unwrap();
         assert_eq!(notes, ["table inet sipward: adopted"]);
     });
@@ -60,6 +60,125 @@ fn the_table_outlives_the_daemon_and_the_next_one_takes_it_over() {
     assert!(net.reaches("203.0.113.8"));
     let left = net.pbx.run("nft list ruleset").unwrap();
     assert_eq!(left, everything);
+}
+
+/// What a version with other sets and chains has left, one that drops and knows nothing of ours.
+const OTHER_LAYOUT: &str = "delete table inet sipward
+table inet sipward {
+\tset requests4 {
+\t\ttype inet_service
+\t}
+\tchain sipward-layout-1 {
+\t}
+\tchain judge4 {
+\t\ttype filter hook prerouting priority -450
+\t\tip saddr { 203.0.113.7, 203.0.113.8 } drop
+\t}
+}
+";
+
+#[test]
+fn a_table_of_another_layout_judges_until_a_whole_one_takes_its_place() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    net.kill();
+    net.nft(OTHER_LAYOUT);
+    let before = net.pbx.run("nft list ruleset").unwrap();
+    let ports = TapPorts {
+        udp: vec![5060],
+        tcp: Vec::new(),
+        handshakes: Vec::new(),
+    };
+    let bans = [
+        ban("203.0.113.0/25", Scope::All, until(3_600)),
+        ban("203.0.113.200", Scope::Sip, until(10 * 365 * 86_400)),
+        ban("2001:db8:bad::/48", Scope::All, BootTime::NEVER),
+        ban("::ffff:0:0/96", Scope::Sip, until(3_600)),
+        of_port("203.0.113.201", 5060),
+        of_port("2001:db8::1", 5070),
+    ];
+    // The first one dies half way.
+    for dies in [true, false] {
+        net.open();
+        let notes = net.shield(|shield| {
+            let tap = Tap::open(&["wan".to_owned()], &ports).unwrap();
+            shield.set_policy(&policy()).unwrap();
+            shield.ban_all(&bans).unwrap();
+            let lifted = ban("198.51.100.0/24", Scope::All, until(3_600));
+            shield.ban(&lifted).unwrap();
+            assert_eq!(shield.unban(&lifted.target, Scope::All).unwrap(), 0);
+            let end = shield.ban_end(&bans[0].target, Scope::All).unwrap();
+            assert_eq!(end, Some(bans[0].until));
+            assert_eq!(shield.bans().unwrap().len(), bans.len());
+            for allowed in ["203.0.113.7/32", "2001:db8::/64"] {
+                shield.allow(allowed.parse().unwrap()).unwrap();
+            }
+            for trusted in ["198.51.100.7", "2001:db8:51::10"] {
+                shield.trust(trusted.parse().unwrap()).unwrap();
+            }
+            drop(tap);
+            (!dies).then(|| shield.attach().unwrap())
+        });
+        net.kill();
+        let Some(notes) = notes else {
+            assert_eq!(net.pbx.run("nft list ruleset").unwrap(), before);
+            assert!(!net.reaches("203.0.113.7"));
+            continue;
+        };
+        assert!(notes[0].contains("has taken its place"), "{notes:?}");
+    }
+    assert!(net.reaches("203.0.113.7"));
+    assert!(!net.reaches("203.0.113.8"));
+    assert!(!net.reaches("203.0.113.200"));
+    assert!(!net.reaches("203.0.113.201"));
+
+    net.open();
+    net.shield(|shield| {
+        let mut held = shield.bans().unwrap();
+        assert_eq!(held.len(), bans.len());
+        for ban in &bans {
+            let at = held.iter().position(|held| held.ban.target == ban.target);
+            let held = held.swap_remove(at.unwrap()).ban;
+            assert_eq!(held.scope, ban.scope);
+            let late = held.until.0.abs_diff(ban.until.0);
+            assert!(late < 2_000_000_000, "{held:?} {ban:?}");
+        }
+        let allowed = shield.allowed().unwrap();
+        assert_eq!(allowed, ["203.0.113.7/32", "2001:db8::/64"].map(prefix));
+        let trusted = shield.trusted().unwrap();
+        assert_eq!(trusted, ["198.51.100.7", "2001:db8:51::"].map(address));
+        shield.detach().unwrap();
+    });
+    assert_eq!(net.pbx.run("nft list ruleset").unwrap(), "");
+}
+
+#[test]
+fn what_another_layout_has_left_is_removed_where_xdp_takes_over() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    net.kill();
+    net.nft(OTHER_LAYOUT);
+    assert!(net.pbx.enter(remove_leftovers).unwrap());
+    assert_eq!(net.pbx.run("nft list ruleset").unwrap(), "");
+}
+
+fn of_port(address: &str, port: u16) -> Ban {
+    let whole = ban(address, Scope::Sip, until(600));
+    let target = Target {
+        port: Some(port),
+        ..whole.target
+    };
+    Ban { target, ..whole }
+}
+
+fn prefix(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }
 
 #[test]

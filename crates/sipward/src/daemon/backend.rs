@@ -155,8 +155,10 @@ fn with_nftables(
 ) -> Result<Guarding, Failure> {
     let shield = Nftables::open(interfaces)?;
     let events = shield.events_fd().try_clone_to_owned();
-    let taps = Taps::open_nftables(interfaces, &tap_ports(config))?;
+    let mut taps = Taps::open_nftables(interfaces, &tap_ports(config))?;
     let mut guard = Guard::new(config.clone(), Box::new(shield), ledger)?;
+    // Its rules are in the table, which was there before only if an earlier start has left it.
+    taps.set_ports(&tap_ports(config))?;
     guard.set_backend(Backend::nftables(why));
     if xdp::remove_leftovers(&config.pin_dir)? {
         tracing::info!("the program that an earlier start with XDP has left is removed");

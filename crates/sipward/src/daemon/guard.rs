@@ -14,9 +14,10 @@ use sipward_signature::{Field, Tables};
 
 use super::{
     ami::AmiSensor, answers::Answers, backend::Backend, evidence, figures::Sent,
-    hits::SignatureHits, kernel_events::KernelEvents, lists::Spared, machine, packets::Packets,
-    peers::Peers, reconcile, rejections::Rejections, self_check::SelfCheck, step::Restoring,
-    strangers::Strangers, unwritten::Unwritten, watch::Watchers,
+    hits::SignatureHits, interfaces::Interfaces, kernel_events::KernelEvents, lists::Spared,
+    machine, packets::Packets, peers::Peers, reconcile, rejections::Rejections,
+    self_check::SelfCheck, step::Restoring, strangers::Strangers, unwritten::Unwritten,
+    watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
@@ -47,6 +48,7 @@ pub struct Guard {
     pub(super) packets: Packets,
     pub(super) watchers: Watchers,
     pub(super) self_check: SelfCheck,
+    pub(super) interfaces: Interfaces,
     pub(super) hits: SignatureHits,
     /// What is wrong with the signatures.
     pub(super) complaints: Complaints,
@@ -88,6 +90,7 @@ impl Guard {
             packets: Packets::new(&config),
             watchers: Watchers::default(),
             self_check: SelfCheck::new(clock::now()),
+            interfaces: Interfaces::default(),
             hits: SignatureHits::read(&ledger)?,
             asterisk_log: Sensor::OFF,
             named: BTreeMap::new(),

@@ -280,7 +280,7 @@ impl Daemon<'_> {
                 }
                 Wake::Links => {
                     self.guard.check_interfaces();
-                    self.taps.mend(self.guard.config());
+                    self.taps.mend(&self.guard);
                 }
                 Wake::Logs => self.logs.wake(),
                 Wake::Tidy => self.guard.tidy(),

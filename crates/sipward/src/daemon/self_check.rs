@@ -19,7 +19,7 @@ use std::{
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Protection, Scope, Time};
-use sipward_shield::{BootTime, Direction, GuardedInterface, TapFrame};
+use sipward_shield::{BootTime, Direction, TapFrame};
 use sipward_wire::{Packet, Transport};
 
 use super::guard::{Guard, kernel_ban, scope};
@@ -49,7 +49,7 @@ const SAME: Duration = Duration::from_secs(2);
 pub struct SelfCheck {
     leaked: u64,
     /// When something was found last.
-    trouble: Option<Time>,
+    pub(super) trouble: Option<Time>,
     /// What the log says of enforcement.
     told: EnforcementState,
     /// What was banned within the last [`GRACE`], and when.
@@ -60,8 +60,6 @@ pub struct SelfCheck {
     looked_up: Option<Target>,
     /// The bans of which packets came through since the last check.
     leaking: BTreeSet<Target>,
-    /// Why no interface could be looked at or mended.
-    refused: Option<String>,
     /// Bans put back since the last check, and the first of them.
     put_back: Option<(IpNet, usize)>,
 }
@@ -77,7 +75,6 @@ impl SelfCheck {
             changed: now,
             looked_up: None,
             leaking: BTreeSet::new(),
-            refused: None,
             put_back: None,
         }
     }
@@ -88,11 +85,6 @@ impl SelfCheck {
             leaked: self.leaked,
             ..Self::new(now)
         };
-    }
-
-    /// Why no interface could be looked at or mended.
-    pub fn refused(&self) -> Option<&str> {
-        self.refused.as_deref()
     }
 
     /// The kernel was told of a ban.
@@ -161,15 +153,6 @@ impl Guard {
         self.tell_enforcement("bans were missing");
     }
 
-    /// Puts the program on each interface where it is missing: on one that has come, too.
-    pub fn check_interfaces(&mut self) {
-        let why = match self.reattach() {
-            Ok(why) => why,
-            Err(error) => Some(error.to_string()),
-        };
-        self.tell_enforcement(why.as_deref().unwrap_or("an interface has come or gone"));
-    }
-
     /// Counts a frame of a banned source, which should not have come through.
     pub(super) fn check_leak(&mut self, frame: &TapFrame<'_>, packet: &Packet<'_>) {
         let Some(ban) = self.leaked_ban(frame, packet) else {
@@ -209,44 +192,6 @@ impl Guard {
 
     fn is_exempt(&self, source: IpAddr) -> bool {
         self.engine.protected().is(Protection::Allowlist, source)
-    }
-
-    /// Puts the program back where it is missing. Returns what was found, if anything was.
-    fn reattach(&mut self) -> Result<Option<String>, Failure> {
-        let unguarded = self.unguarded()?;
-        let reattached = self.shield.reattach();
-        self.self_check.refused = reattached.as_ref().err().map(ToString::to_string);
-        let mut missing = Vec::new();
-        let mut absent = Vec::new();
-        for interface in unguarded {
-            let list = if interface.is_present {
-                &mut missing
-            } else {
-                &mut absent
-            };
-            list.push(interface.name);
-        }
-        if !missing.is_empty() {
-            self.self_check.trouble = Some(clock::now());
-        }
-        for note in reattached? {
-            tracing::warn!("{note}");
-        }
-        let found = [
-            ("the shield was missing on ", missing),
-            ("there is no interface ", absent),
-        ];
-        let found: Vec<String> = found
-            .into_iter()
-            .filter(|(_, names)| !names.is_empty())
-            .map(|(what, names)| what.to_owned() + &names.join(", "))
-            .collect();
-        Ok((!found.is_empty()).then(|| found.join("; ")))
-    }
-
-    fn unguarded(&self) -> Result<Vec<GuardedInterface>, Failure> {
-        let interfaces = self.shield.interfaces()?.into_iter();
-        Ok(interfaces.filter(|interface| !interface.attached).collect())
     }
 
     /// Looks the next bans up in the kernel, and puts back those that are missing there.
@@ -295,7 +240,7 @@ impl Guard {
     }
 
     /// Tells the log where the state is another than it was.
-    fn tell_enforcement(&mut self, why: &str) {
+    pub(super) fn tell_enforcement(&mut self, why: &str) {
         let state = match self.enforcement() {
             Ok(enforcement) => enforcement.state,
             Err(error) => return tracing::error!("cannot look at the interfaces: {error}"),

@@ -13,7 +13,7 @@ use sipward_shield::{Error, Frames, Tap, TapPorts, nftables};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Guard, packets::tap_ports};
-use crate::{clock, config::Config, exit::Failure};
+use crate::{clock, exit::Failure};
 
 /// Frames in one turn at most: signals and the control socket wait no longer than these take.
 const FRAMES: usize = 256;
@@ -74,7 +74,8 @@ impl Taps {
         Ok(taps)
     }
 
-    /// Opens the tap behind the table of nftables, which must be there.
+    /// Opens the tap behind the table of nftables; where that is not there yet, its rules come with
+    /// [`Self::set_ports`].
     ///
     /// # Errors
     /// It cannot be opened.
@@ -151,7 +152,7 @@ impl Taps {
 
     /// Mends taps, counts what was lost, and warns of it now and then.
     pub fn check(&mut self, guard: &mut Guard) {
-        self.mend(guard.config());
+        self.mend(guard);
         for waking in &mut self.taps {
             match waking.tap.statistics() {
                 Ok(statistics) => waking.lost = statistics.lost,
@@ -175,9 +176,9 @@ impl Taps {
     }
 
     /// Mends taps whose interface went away and is back, or whose rules are gone, and opens those of
-    /// interfaces that have come.
-    pub fn mend(&mut self, config: &Config) {
-        let ports = tap_ports(config);
+    /// interfaces that have come, or are known to be guarded under another name.
+    pub fn mend(&mut self, guard: &Guard) {
+        let ports = tap_ports(guard.config());
         for waking in &mut self.taps {
             // Without an interface there is nothing to see; the next check tries again.
             if let Ok(true) = waking.tap.mend(&ports) {
@@ -190,7 +191,9 @@ impl Taps {
             }
         }
         for mut awaited in std::mem::take(&mut self.awaited) {
-            let error = match Tap::open(&awaited.name, &ports) {
+            let called = guard.name_of(&awaited.name);
+            let called = called.as_deref().unwrap_or(&awaited.name);
+            let error = match Tap::open_for(&awaited.name, called, &ports) {
                 Ok(tap) => match Waking::on(Box::new(tap)) {
                     Ok(waking) => {
                         self.taps.push(waking);

@@ -124,7 +124,7 @@ impl Guard {
         let note = if !interface.is_present {
             Some("there is none of this name; it is guarded as soon as it appears".to_owned())
         } else if !interface.attached {
-            let of_all = self.self_check.refused().map(str::to_owned);
+            let of_all = self.interfaces.refused().map(str::to_owned);
             interface.refused.or(of_all)
         } else if interface.name != interface.wanted {
             let wanted = interface.wanted;

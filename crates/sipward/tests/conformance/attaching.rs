@@ -107,17 +107,47 @@ impl Scene<'_> {
         );
     }
 
-    /// Gives `eth0` the addresses and routes of the laboratory again.
-    fn set_up(&self) {
+    /// Gives the interface the addresses and routes of `eth0` in the laboratory again.
+    fn set_up(&self, interface: &str) {
         let Lab { pbx, router, .. } = self.lab;
         for (address, gateway, net) in
             [(PBX, "192.0.2.254", "24"), (PBX_V6, "2001:db8:2::fe", "64")]
         {
             // What `ip link set down` leaves is there already.
-            let _ = pbx.address("eth0", &format!("{address}/{net}"));
+            let _ = pbx.address(interface, &format!("{address}/{net}"));
             let _ = router.address("pbx", &format!("{gateway}/{net}"));
             let _ = pbx.route("default", gateway);
         }
+    }
+
+    /// Gives the interface of the laboratory another name.
+    fn rename(&self, from: &str, to: &str) {
+        let Lab { pbx, .. } = self.lab;
+        for change in [
+            format!("{from} down"),
+            format!("{from} name {to}"),
+            format!("{to} up"),
+        ] {
+            pbx.run(&format!("ip link set {change}")).unwrap();
+        }
+        self.set_up(to);
+    }
+
+    /// What a phone sends is seen by the tap.
+    fn assert_read(&self) {
+        let events = || {
+            let status = self.guard.json(&["status"]).unwrap();
+            status["sensors"]["packets"]["events"].as_u64().unwrap()
+        };
+        let before = events();
+        let phone = self.lab.phones.enter(|| UdpSocket::bind((PHONES, 5060)));
+        let phone = phone.unwrap();
+        let options = b"OPTIONS sip:192.0.2.1 SIP/2.0\r\nCall-ID: 1\r\n\r\n";
+        wait_until("a message to be seen", PATIENCE, || {
+            phone.send_to(options, (PBX, 5060)).unwrap();
+            events() > before
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.guard.log()));
     }
 
     /// How many links are pinned.
@@ -161,6 +191,70 @@ fn senders(pbx: &UdpSocket, awaited: &str, send: impl Fn()) -> Vec<String> {
     })
     .unwrap();
     senders
+}
+
+#[test_case(Backend::Native; "xdp native")]
+#[test_case(Backend::Generic; "xdp generic")]
+#[test_case(Backend::Nftables; "nftables")]
+fn an_interface_renamed_while_nobody_guards_is_guarded_and_read_on(backend: Backend) {
+    if !require(&[Need::Root, Need::Program("ip"), Need::Program("nft")]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let configuration = format!(
+        "interfaces = [\"eth0\", \"late0\"]\n{}",
+        backend.configuration()
+    );
+    let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
+    let mut scene = Scene {
+        guard: Guard::start_with(program, &lab.pbx, &configuration).unwrap(),
+        lab: &lab,
+        backend,
+    };
+    for address in [ATTACKER, ATTACKER_V6] {
+        let said = scene.guard.ask(&["ban", address, "--for", "1h"]).unwrap();
+        assert!(said.status.success(), "{}", said.stderr);
+    }
+    scene.guard.kill();
+    scene.rename("eth0", "outside");
+    scene.assert_judged();
+
+    scene.guard.run().unwrap();
+    scene.wait_until_guarded(0);
+    scene.assert_guarded(0, "outside");
+    let note = scene.interface(0)["note"].clone();
+    assert!(note.as_str().unwrap().starts_with("was eth0"), "{note}");
+    let missing = scene.interface(1);
+    assert_eq!(
+        (&missing["name"], &missing["attached"]),
+        (&"late0".into(), &false.into())
+    );
+    for said in [
+        "no interface \"late0\" here",
+        "eth0 is called outside now and guarded on",
+    ] {
+        wait_until(said, PATIENCE, || scene.guard.log().contains(said))
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", scene.guard.log()));
+    }
+    scene.assert_judged();
+    scene.assert_read();
+
+    // Another one under the name that is wanted.
+    lab.router.run("ip link set pbx down").unwrap();
+    lab.router.run("ip link set pbx name old").unwrap();
+    lab.pbx.run("ip address flush dev outside").unwrap();
+    lab.pbx.veth("eth0", &lab.router, "pbx").unwrap();
+    scene.set_up("eth0");
+    wait_until("it to be guarded", PATIENCE, || {
+        let interface = scene.interface(0);
+        interface["name"] == "eth0" && interface["attached"] == true
+    })
+    .unwrap();
+    scene.assert_guarded(0, "eth0");
+    scene.assert_judged();
+    scene.assert_read();
+    scene.assert_links(1);
+    scene.guard.stop().unwrap();
 }
 
 #[test_case(Backend::Native; "xdp native")]
@@ -211,30 +305,18 @@ fn interfaces_are_guarded_whatever_becomes_of_them(backend: Backend) {
     lab.pbx.run("ip link set eth0 down").unwrap();
     scene.assert_guarded(0, "eth0");
     lab.pbx.run("ip link set eth0 up").unwrap();
-    scene.set_up();
+    scene.set_up("eth0");
     scene.assert_guarded(0, "eth0");
     scene.assert_judged();
 
     // Another name, and the old one again.
     for (from, to) in [("eth0", "outside"), ("outside", "eth0")] {
-        lab.pbx.run(&format!("ip link set {from} down")).unwrap();
-        lab.pbx
-            .run(&format!("ip link set {from} name {to}"))
-            .unwrap();
+        scene.rename(from, to);
         scene.wait_until_guarded(0);
         scene.assert_guarded(0, to);
         let note = scene.interface(0)["note"].clone();
         assert_eq!(note.is_null(), to == "eth0", "{note}");
-        lab.pbx.run(&format!("ip link set {to} up")).unwrap();
-        if to == "eth0" {
-            scene.set_up();
-            scene.assert_judged();
-        } else {
-            lab.pbx.address(to, "2001:db8:2::1/64").unwrap();
-            lab.pbx.route("default", "192.0.2.254").unwrap();
-            lab.pbx.route("default", "2001:db8:2::fe").unwrap();
-            scene.assert_judged();
-        }
+        scene.assert_judged();
     }
     scene.assert_links(2);
 
@@ -252,7 +334,7 @@ fn interfaces_are_guarded_whatever_becomes_of_them(backend: Backend) {
     lab.pbx.veth("eth0", &lab.router, "pbx").unwrap();
     let anew = scene.wait_until_guarded(0);
     scene.assert_guarded(0, "eth0");
-    scene.set_up();
+    scene.set_up("eth0");
     scene.assert_judged();
     scene.assert_links(2);
     wait_until("the tap to read it again", PATIENCE, || {

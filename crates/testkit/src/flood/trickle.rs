@@ -13,7 +13,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    lab::{ATTACKER, Lab, PBX},
+    lab::{ATTACKER, Lab, PBX, PBX_V6},
     process::wait_until,
 };
 
@@ -24,8 +24,8 @@ pub const SCANNER: &str = "203.0.113.99";
 const LONGEST: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Some 2,000 packets a second until dropped: harmless ones of [`ATTACKER`], who is to be banned, and
-/// a scanner's of [`SCANNER`].
+/// Some 1,000 packets a second of each source until dropped: a scanner's of [`SCANNER`], harmless ones
+/// of the others, who are to be banned.
 #[derive(Debug)]
 pub struct Trickle {
     state: Arc<State>,
@@ -39,19 +39,26 @@ struct State {
 }
 
 impl Trickle {
-    /// Begins.
+    /// Begins, with packets of [`ATTACKER`] and of [`SCANNER`].
     ///
     /// # Errors
     /// If the attacker cannot have these addresses.
     pub fn start(lab: &Lab) -> Result<Self> {
+        Self::of(lab, &[ATTACKER, SCANNER])
+    }
+
+    /// Begins, with packets of these sources over IPv4 and IPv6.
+    ///
+    /// # Errors
+    /// If the attacker cannot have these addresses.
+    pub fn of(lab: &Lab, sources: &[&str]) -> Result<Self> {
         // Sockets stay in the namespace in which they were made.
-        let (banned, scanner) = lab.attacker.enter(|| {
-            let bind = |address| UdpSocket::bind((address, 0));
-            bind(ATTACKER).and_then(|banned| Ok((banned, bind(SCANNER)?)))
-        })?;
+        let sender = |source: &&str| Sender::bind(source);
+        let bound = || sources.iter().map(sender).collect::<Result<Vec<_>>>();
+        let senders = lab.attacker.enter(bound)?;
         let state = Arc::<State>::default();
         let theirs = Arc::clone(&state);
-        let sending = thread::spawn(move || send(&banned, &scanner, &theirs));
+        let sending = thread::spawn(move || send(&senders, &theirs));
         Ok(Self {
             state,
             sending: Some(sending),
@@ -82,15 +89,40 @@ impl Drop for Trickle {
     }
 }
 
-fn send(banned: &UdpSocket, scanner: &UdpSocket, state: &State) {
-    let harmless = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: Snom\r\n\r\n";
-    let scan = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n";
+/// Who sends what to whom.
+struct Sender {
+    socket: UdpSocket,
+    pbx: &'static str,
+    message: &'static [u8],
+}
+
+impl Sender {
+    fn bind(source: &str) -> Result<Self> {
+        Ok(Self {
+            socket: UdpSocket::bind((source, 0))?,
+            pbx: if source.contains(':') { PBX_V6 } else { PBX },
+            message: if source == SCANNER {
+                b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n"
+            } else {
+                b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: Snom\r\n\r\n"
+            },
+        })
+    }
+}
+
+fn send(senders: &[Sender], state: &State) {
     let begun = Instant::now();
     while !state.is_over.load(Ordering::Relaxed) && begun.elapsed() < LONGEST {
-        // A full queue is no reason to stop.
-        let _ = banned.send_to(harmless, (PBX, 5060));
-        let _ = scanner.send_to(scan, (PBX, 5060));
-        state.sent.fetch_add(2, Ordering::Relaxed);
+        for Sender {
+            socket,
+            pbx,
+            message,
+        } in senders
+        {
+            // A full queue is no reason to stop.
+            let _ = socket.send_to(message, (*pbx, 5060));
+            state.sent.fetch_add(1, Ordering::Relaxed);
+        }
         thread::sleep(PAUSE);
     }
 }
