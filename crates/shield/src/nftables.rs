@@ -41,8 +41,8 @@ use self::{
 pub use self::{table::TABLE, tap::Tap};
 
 use crate::{
-    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy, Reason,
-    Scope, Shield, Target,
+    Ban, BootTime, Claim, Count, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy,
+    Reason, Scope, Shield, Target, sys,
 };
 
 /// The log group of drops that the daemon hears of. Groups belong to a network namespace; ulogd's
@@ -115,6 +115,18 @@ impl Nftables {
             ));
         }
         Ok(table)
+    }
+
+    /// Tells that the interface of this name is the one that is wanted by another.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn is_called(&mut self, wanted: &str, name: &str) -> Result<(), Error> {
+        let index = sys::interface_index(name).map_err(Error::Interfaces)?;
+        if let Some(index) = index {
+            self.interfaces.was(index, wanted);
+        }
+        Ok(())
     }
 
     /// Becomes readable when [`Shield::drain_events`] has something to give.
@@ -510,24 +522,24 @@ impl Shield for Nftables {
         Ok(std::mem::take(&mut self.notes))
     }
 
-    fn reattach(&mut self) -> Result<Vec<String>, Error> {
+    fn reattach(&mut self, claim: &mut Claim<'_>) -> Result<Vec<String>, Error> {
         if self.rules.is_none() {
             return Ok(Vec::new());
         }
-        if self.has_rules() {
-            if self.interfaces.are_called_so()? {
-                self.interfaces.check()?;
-                return Ok(Vec::new());
-            }
+        self.notes.extend(self.interfaces.claim(claim)?);
+        if !self.has_rules() {
+            self.make()?;
+            self.notes.push(format!(
+                "rules of table inet {TABLE} were missing (`nft flush ruleset` takes them): it is \
+                 made anew"
+            ));
+        } else if !self.interfaces.are_called_so()? {
             self.enter()?;
-            self.interfaces.check()?;
-            return Ok(vec![format!("the rules are for {} now", self.interfaces)]);
+            let note = format!("the rules are for {} now", self.interfaces);
+            self.notes.push(note);
         }
-        self.make()?;
-        Ok(vec![format!(
-            "rules of table inet {TABLE} were missing (`nft flush ruleset` takes them): it is made \
-             anew"
-        )])
+        self.interfaces.check()?;
+        Ok(std::mem::take(&mut self.notes))
     }
 
     fn detach(&mut self) -> Result<(), Error> {

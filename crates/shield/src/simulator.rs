@@ -9,7 +9,8 @@ use aya::{
 };
 
 use crate::{
-    Error, Event, Reason, SignatureHit, Verdict, delegate::shield_by_maps, maps::Maps, program,
+    Claim, Error, Event, Reason, SignatureHit, Verdict, delegate::shield_by_maps, maps::Maps,
+    program,
 };
 
 const XDP_DROP: u32 = 1;
@@ -113,7 +114,7 @@ shield_by_maps!(Simulator {
         Ok(Vec::new())
     }
 
-    fn reattach(&mut self) -> Result<Vec<String>, Error> {
+    fn reattach(&mut self, _: &mut Claim<'_>) -> Result<Vec<String>, Error> {
         Ok(Vec::new())
     }
 

@@ -298,6 +298,9 @@ impl GuardedInterface {
     }
 }
 
+/// Says whether an interface may be guarded, by its index and the name that it has now; if not, why.
+pub type Claim<'a> = dyn FnMut(u32, &str) -> Result<(), String> + 'a;
+
 /// What enforces bans, limits and signatures: [`crate::xdp::Xdp`] on interfaces,
 /// [`crate::nftables::Nftables`] where that cannot be, [`crate::Simulator`] on single frames.
 pub trait Shield: Send {
@@ -373,13 +376,13 @@ pub trait Shield: Send {
     fn attach(&mut self) -> Result<Vec<String>, crate::Error>;
 
     /// Puts the program back on each of its interfaces where it is missing, and in the place of
-    /// another one in its link. An interface that is gone is left alone until it is there again.
-    /// Returns what was mended, and each refusal once: [`GuardedInterface::refused`] has it from
+    /// another one in its link. An interface that is gone is left alone until it is there again, one
+    /// that may not be claimed for as long as that is so. Returns what was mended, and each refusal once: [`GuardedInterface::refused`] has it from
     /// then on.
     ///
     /// # Errors
     /// What concerns all interfaces; they are left as they are.
-    fn reattach(&mut self) -> Result<Vec<String>, crate::Error>;
+    fn reattach(&mut self, claim: &mut Claim<'_>) -> Result<Vec<String>, crate::Error>;
 
     /// Detaches from every interface and removes every pin or table: nothing of it stays behind.
     fn detach(&mut self) -> Result<(), crate::Error>;

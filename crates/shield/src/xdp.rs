@@ -29,7 +29,7 @@ use self::{
 };
 pub use self::{occupant::occupant, pins::remove_leftovers};
 use crate::{
-    Error, GuardedInterface, XdpMode,
+    Claim, Error, GuardedInterface, XdpMode,
     delegate::shield_by_maps,
     interfaces::{self, Present, Wanted},
     maps::Maps,
@@ -484,10 +484,14 @@ shield_by_maps!(Xdp {
         all.map_err(Error::Interfaces)
     }
 
-    fn reattach(&mut self) -> Result<Vec<String>, Error> {
-        let present = self.present().map_err(Error::Interfaces)?;
+    fn reattach(&mut self, claim: &mut Claim<'_>) -> Result<Vec<String>, Error> {
+        let mut present = self.present().map_err(Error::Interfaces)?;
         self.refused
             .retain(|wanted, _| present.iter().any(|meant| meant.wanted == *wanted));
+        present.retain(|meant| {
+            let claimed = claim(meant.index, &meant.interface.name);
+            claimed.map_err(|why| self.refuse(meant, why)).is_ok()
+        });
         for meant in &present {
             match self.mend(meant) {
                 Ok(note) => {

@@ -3,10 +3,10 @@
 //! is judged on, with the daemon dead, too. For whom an index stands, a chain's name tells the next
 //! start: an index by itself does not say what it was guarded for.
 
-use std::{fmt, io};
+use std::{collections::BTreeMap, fmt, io};
 
 use crate::{
-    Error, GuardedInterface,
+    Claim, Error, GuardedInterface,
     interfaces::{Link, Present, Wanted, from_hexadecimal, hexadecimal},
 };
 
@@ -19,6 +19,8 @@ const MARK: &str = "guards-";
 pub struct Interfaces {
     wanted: Vec<Wanted>,
     written: Called,
+    /// Why those are left alone that may not be claimed, by their wanted names.
+    refused: BTreeMap<String, String>,
 }
 
 /// What the rules call interfaces.
@@ -79,15 +81,26 @@ impl Interfaces {
         let mut interfaces = Self {
             wanted: names.iter().map(|name| Wanted::named(name)).collect(),
             written: Called::default(),
+            refused: BTreeMap::new(),
         };
-        for (index, wanted) in chains.iter().filter_map(|chain| from_mark(chain)) {
-            let mut all = interfaces.wanted.iter_mut();
-            if let Some(one) = all.find(|one| one.name == wanted) {
-                one.was(index);
-            }
-        }
+        interfaces.recall(chains);
         interfaces.check()?;
         Ok(interfaces)
+    }
+
+    /// Learns from the chains of the table which interface is guarded for which name.
+    pub fn recall(&mut self, chains: &[String]) {
+        for (index, wanted) in chains.iter().filter_map(|chain| from_mark(chain)) {
+            self.was(index, &wanted);
+        }
+    }
+
+    /// The interface of this index is guarded for this name, where nobody else is known to bear it.
+    pub fn was(&mut self, index: u32, wanted: &str) {
+        let mut all = self.wanted.iter_mut();
+        if let Some(one) = all.find(|one| one.name == wanted) {
+            one.was(index);
+        }
     }
 
     /// Whether the kernel gives the packets of all of them to rules under their own names.
@@ -105,6 +118,24 @@ impl Interfaces {
             }
         }
         Ok(())
+    }
+
+    /// Claims each that is there. Returns why one may not be, once.
+    ///
+    /// # Errors
+    /// They cannot be looked at.
+    pub fn claim(&mut self, claim: &mut Claim<'_>) -> Result<Vec<String>, Error> {
+        let mut refused = BTreeMap::new();
+        for Bearer { wanted, present } in self.bearers()? {
+            if let Err(why) = claim(present.index, &present.name) {
+                refused.insert(wanted, why);
+            }
+        }
+        let is_new = |(wanted, why): &(&String, &String)| self.refused.get(*wanted) != Some(why);
+        let news = refused.iter().filter(is_new).map(|(_, why)| why.clone());
+        let news = news.collect();
+        self.refused = refused;
+        Ok(news)
     }
 
     /// What rules that are written now call them.
@@ -139,6 +170,7 @@ impl Interfaces {
             });
             Ok(GuardedInterface {
                 attached,
+                refused: self.refused.get(&wanted.name).cloned(),
                 ..GuardedInterface::of(wanted, present)
             })
         };
@@ -146,19 +178,29 @@ impl Interfaces {
     }
 
     fn called_now(&mut self) -> Result<Called, Error> {
+        let mut present = self.bearers()?;
+        present.retain(|one| !self.refused.contains_key(&one.wanted));
+        let names = self.wanted.iter().map(|wanted| wanted.name.clone());
+        let names = names.filter(|name| !self.refused.contains_key(name));
+        Ok(Called {
+            names: names.collect(),
+            present,
+        })
+    }
+
+    fn bearers(&mut self) -> Result<Vec<Bearer>, Error> {
         for wanted in &mut self.wanted {
             wanted.look().map_err(Error::Interfaces)?;
         }
-        let mut called = Called::default();
+        let mut bearers = Vec::new();
         for wanted in &self.wanted {
-            called.names.push(wanted.name.clone());
             let present = wanted.present(&self.wanted).map_err(Error::Interfaces)?;
-            called.present.extend(present.map(|present| Bearer {
+            bearers.extend(present.map(|present| Bearer {
                 wanted: wanted.name.clone(),
                 present,
             }));
         }
-        Ok(called)
+        Ok(bearers)
     }
 }
 
@@ -171,7 +213,10 @@ impl fmt::Display for Interfaces {
             bearer.map_or_else(|| name.clone(), |one| one.present.name.clone())
         };
         let names: Vec<String> = names.iter().map(now).collect();
-        f.write_str(&names.join(", "))
+        match names.as_slice() {
+            [] => f.write_str("no interface"),
+            names => f.write_str(&names.join(", ")),
+        }
     }
 }
 

@@ -38,8 +38,7 @@ impl Tap {
     /// Somebody else listens; what `nft` or the kernel says.
     pub fn open(interfaces: &[String], ports: &TapPorts) -> Result<Self, Error> {
         let listener = Listener::open(TAP_GROUP).map_err(busy_or(TAP_GROUP))?;
-        let chains = Socket::open().and_then(|mut socket| chains(&mut socket));
-        let chains = chains.map_err(failed("cannot read the table"))?;
+        let chains = chains_now()?;
         let mut tap = Self {
             interfaces: Interfaces::named(interfaces, &chains)?,
             name: interfaces.join(", "),
@@ -80,6 +79,7 @@ impl Frames for Tap {
     }
 
     fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Error> {
+        self.interfaces.recall(&chains_now()?);
         run_nft(&ruleset::tap(self.interfaces.look()?, ports))?;
         self.rules = Self::rules_now()?;
         Ok(())
@@ -125,6 +125,11 @@ impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
+}
+
+fn chains_now() -> Result<Vec<String>, Error> {
+    let chains = Socket::open().and_then(|mut socket| chains(&mut socket));
+    chains.map_err(failed("cannot read the table"))
 }
 
 fn unix_now() -> u64 {

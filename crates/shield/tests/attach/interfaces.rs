@@ -1,6 +1,10 @@
 //! What becomes of interfaces: they come, go, change their names, and are refused.
 
-use std::{os::fd::AsFd as _, path::PathBuf};
+use std::{
+    fs,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -169,6 +173,51 @@ fn an_interface_made_anew_under_its_index_while_nobody_guarded_is_guarded_by_the
     assert_eq!(net.links(), 1);
 }
 
+#[test]
+fn a_dead_link_beside_a_living_one_of_another_layout_is_not_taken_for_it() {
+    let Some(net) = Net::new() else { return };
+    let other = PathBuf::from(format!("{}-other", net.pin_dir.display()));
+    let add = || {
+        let add = "ip link add pbx0 index 1000 type bridge";
+        net.pbx.run(add).unwrap();
+    };
+    for living_is_ours in [false, true] {
+        add();
+        drop(net.open_at(net.pin_dir.clone(), "pbx0", None).unwrap());
+        net.pbx.run("ip link del pbx0").unwrap();
+        add();
+        drop(net.open_at(other.clone(), "pbx0", None).unwrap());
+        let [dead, living] = [&net.pin_dir, &other].map(|pins| pins.join("layout-1"));
+        let theirs = net.pin_dir.join("layout-0");
+        if living_is_ours {
+            move_pins(&dead, &theirs);
+            move_pins(&living, &dead);
+        } else {
+            move_pins(&living, &theirs);
+        }
+        let (mut xdp, notes) = net.open_at(net.pin_dir.clone(), "pbx0", None).unwrap();
+        assert!(
+            notes.contains(&"pbx0: adopted, generic".to_owned()),
+            "{notes:?}"
+        );
+        assert!(net.interfaces(&mut xdp)[0].attached);
+        assert_eq!(net.links(), 1);
+        assert!(!theirs.exists());
+        net.pbx.enter(|| xdp.detach().unwrap());
+        net.pbx.run("ip link del pbx0").unwrap();
+        let _ = fs::remove_dir(&other);
+    }
+}
+
+/// The pins of one layout as those of another.
+fn move_pins(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for pin in fs::read_dir(from).unwrap().flatten() {
+        fs::rename(pin.path(), to.join(pin.file_name())).unwrap();
+    }
+    fs::remove_dir(from).unwrap();
+}
+
 /// Without descriptors nothing can be looked up, which does not mean that nothing is there.
 #[test]
 fn a_look_that_fails_lets_go_of_nothing() {
@@ -185,13 +234,13 @@ fn look_without_descriptors(pin_dir: PathBuf) {
     let mut xdp = guard(options(pin_dir, &["wan"])).unwrap().0;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
-    let looked = xdp.reattach();
+    let looked = xdp.reattach(&mut |_, _| Ok(()));
     let told = xdp.interfaces();
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
     assert!(matches!(looked, Err(Error::Interfaces(_))), "{looked:?}");
     assert!(matches!(told, Err(Error::Interfaces(_))), "{told:?}");
     assert!(xdp.interfaces().unwrap()[0].attached);
-    assert_eq!(xdp.reattach().unwrap(), [""; 0]);
+    assert_eq!(xdp.reattach(&mut |_, _| Ok(())).unwrap(), [""; 0]);
 }
 
 #[test]

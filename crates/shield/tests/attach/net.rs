@@ -57,7 +57,7 @@ impl Net {
 
     /// Looks at the interfaces again, as upon an event.
     pub fn reattach(&self, xdp: &mut Xdp) -> Vec<String> {
-        self.pbx.enter(|| xdp.reattach().unwrap())
+        self.pbx.enter(|| xdp.reattach(&mut |_, _| Ok(())).unwrap())
     }
 
     /// This test as a process of its own at the PBX, told where to keep its pins.

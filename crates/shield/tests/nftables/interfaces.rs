@@ -29,9 +29,9 @@ fn a_renamed_interface_is_judged_on_until_another_one_has_its_name() {
     // Nobody has looked at it so far.
     assert!(!net.reaches("203.0.113.8"));
     net.shield(|shield| {
-        let notes = shield.reattach().unwrap();
+        let notes = shield.reattach(&mut |_, _| Ok(())).unwrap();
         assert_eq!(notes, ["the rules are for outside now"]);
-        assert_eq!(shield.reattach().unwrap(), [""; 0]);
+        assert_eq!(shield.reattach(&mut |_, _| Ok(())).unwrap(), [""; 0]);
     });
     assert_eq!(only(&mut net), called("wan", "outside"));
     assert!(!net.reaches("203.0.113.8"));

@@ -195,7 +195,10 @@ fn a_flushed_ruleset_is_missed_and_made_again_with_all_that_was_in_it() {
             .unwrap();
         shield.allow("203.0.113.7/32".parse().unwrap()).unwrap();
         shield.trust("198.51.100.7".parse().unwrap()).unwrap();
-        assert_eq!(shield.reattach().unwrap(), Vec::<String>::new());
+        assert_eq!(
+            shield.reattach(&mut |_, _| Ok(())).unwrap(),
+            Vec::<String>::new()
+        );
     });
     for damage in [
         "nft flush ruleset",
@@ -205,7 +208,7 @@ fn a_flushed_ruleset_is_missed_and_made_again_with_all_that_was_in_it() {
         assert!(net.reaches("203.0.113.8"), "{damage}");
         net.shield(|shield| {
             assert!(!shield.interfaces().unwrap()[0].attached);
-            assert_eq!(shield.reattach().unwrap().len(), 1);
+            assert_eq!(shield.reattach(&mut |_, _| Ok(())).unwrap().len(), 1);
             assert!(shield.interfaces().unwrap()[0].attached);
             assert_eq!(shield.bans().unwrap().len(), 2);
         });

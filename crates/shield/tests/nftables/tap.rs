@@ -61,7 +61,7 @@ fn the_tap_sees_what_passes_both_ways_and_nothing_that_is_dropped() {
     );
     assert!(net.pbx.enter(|| !tap.mend(&ports).unwrap()));
     net.pbx.run("nft flush ruleset").unwrap();
-    net.shield(|shield| shield.reattach().unwrap());
+    net.shield(|shield| shield.reattach(&mut |_, _| Ok(())).unwrap());
     assert!(net.pbx.enter(|| tap.mend(&ports).unwrap()));
     net.seen(&udp("203.0.113.8:5060", PBX, b"again there").build());
     wait_until("a frame", Duration::from_secs(10), || {

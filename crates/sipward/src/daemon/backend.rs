@@ -5,10 +5,14 @@
 //! | auto                | XDP       | nftables, and `status` says why   |
 //! | xdp, or an xdp-mode | XDP       | an error                          |
 //! | nftables            | nftables  | nftables                          |
+//!
+//! With `auto` the same holds for an interface that comes while XDP guards and does not take its
+//! program: nftables then guards all of them, see [`change_to_nftables`].
 
 use std::os::fd::OwnedFd;
 
 use sipward_shield::{
+    Ban, Shield,
     nftables::{self, Nftables},
     xdp::{self, Xdp},
 };
@@ -21,6 +25,7 @@ use super::{
     taps::{self, Taps},
 };
 use crate::{
+    clock,
     config::{BackendChoice, Config, XdpChoice},
     exit::{Exit, Failure},
     ledger::Ledger,
@@ -45,6 +50,11 @@ impl Backend {
             reason: "the kernel loads the XDP program".to_owned(),
             knows_signatures: true,
         }
+    }
+
+    /// Whether it is XDP.
+    pub const fn is_xdp(&self) -> bool {
+        self.knows_signatures
     }
 
     fn nftables(why: &str) -> Self {
@@ -170,8 +180,78 @@ fn with_nftables(
     })
 }
 
+/// Has nftables guard from now on, with all that XDP has in force. The table judges before the program
+/// goes, so that no packet is without a judge; each counts from 0.
+///
+/// # Errors
+/// What keeps nftables from guarding; XDP then guards on.
+pub fn change_to_nftables(
+    guard: &mut Guard,
+    taps: &mut Taps,
+    why: &str,
+) -> Result<AsyncFd<OwnedFd>, Failure> {
+    let guarded = guard.shield.interfaces()?;
+    let interfaces: Vec<String> = guarded.iter().map(|it| it.wanted.clone()).collect();
+    let ports = tap_ports(guard.config());
+    let mut shield = Nftables::open(&interfaces)?;
+    for interface in guarded.iter().filter(|it| it.is_present) {
+        shield.is_called(&interface.wanted, &interface.name)?;
+    }
+    let events = shield.events_fd().try_clone_to_owned();
+    let events = taps::readable(events).map_err(|error| no_events(&error))?;
+    let mut next = Taps::open_nftables(&interfaces, &ports)?;
+    // What has come through so far is seen once, by the taps before.
+    taps.drain(guard);
+    guard.change_shield(
+        Box::new(shield),
+        Backend::nftables(&format!("no XDP: {why}")),
+    )?;
+    next.set_ports(&ports)?;
+    taps.replace(next);
+    Ok(events)
+}
+
+impl Guard {
+    /// Has another shield enforce all that is in force, and then lets go of the one before.
+    ///
+    /// # Errors
+    /// The other one refused; the one before stays.
+    fn change_shield(
+        &mut self,
+        mut shield: Box<dyn Shield>,
+        backend: Backend,
+    ) -> Result<(), Failure> {
+        let bans: Vec<Ban> = self.shield.bans()?.iter().map(|held| held.ban).collect();
+        shield.set_policy(&self.config.policy())?;
+        shield.ban_all(&bans)?;
+        for prefix in self.shield.allowed()? {
+            shield.allow(prefix)?;
+        }
+        for source in self.shield.trusted()? {
+            shield.trust(source)?;
+        }
+        for note in shield.attach()? {
+            tracing::info!("{note}");
+        }
+        if let Some(tables) = self.events.tables().cloned() {
+            let generation = shield.set_signatures(&tables)?;
+            self.events.know(generation, tables);
+        }
+        // Its counts go with it.
+        self.note_drops();
+        self.take_events(clock::now());
+        let mut before = std::mem::replace(&mut self.shield, shield);
+        self.set_backend(backend);
+        self.self_check.changed(clock::now());
+        if let Err(error) = before.detach() {
+            tracing::error!("what guarded before stays beside it: {error}");
+        }
+        Ok(())
+    }
+}
+
 /// Who names a mode of XDP wants XDP.
-fn may_fall_back(config: &Config) -> bool {
+pub(super) fn may_fall_back(config: &Config) -> bool {
     config.backend == BackendChoice::Auto && config.xdp_mode == XdpChoice::Auto
 }
 

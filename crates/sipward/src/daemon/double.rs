@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::IpNet;
 use sipward_shield::{
-    Ban, BootTime, Counters, Direction, EnforcedBan, Error, Event, Frames, GuardedInterface,
+    Ban, BootTime, Claim, Counters, Direction, EnforcedBan, Error, Event, Frames, GuardedInterface,
     Policy, Scope, Shield, TapFrame, TapPorts, TapStatistics, Target, XdpMode,
 };
 use sipward_signature::Tables;
@@ -159,7 +159,7 @@ impl Shield for Double {
         Ok(Vec::new())
     }
 
-    fn reattach(&mut self) -> Result<Vec<String>, Error> {
+    fn reattach(&mut self, _: &mut Claim<'_>) -> Result<Vec<String>, Error> {
         let mut state = self.state();
         if state.is_attached || state.is_occupied {
             return Ok(Vec::new());

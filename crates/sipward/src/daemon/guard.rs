@@ -383,7 +383,7 @@ impl Guard {
     }
 
     /// Has the ledger know what each ban has dropped so far.
-    fn note_drops(&mut self) {
+    pub(super) fn note_drops(&mut self) {
         match self.shield.bans() {
             Ok(bans) => {
                 let counts = bans.iter().filter(|held| held.dropped_packets > 0);

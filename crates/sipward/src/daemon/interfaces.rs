@@ -1,10 +1,10 @@
 //! The guarded interfaces while the daemon runs: they come, go, and change their names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sipward_shield::GuardedInterface;
 
-use super::guard::Guard;
+use super::{backend, guard::Guard, locks::InterfaceLocks};
 use crate::{clock, exit::Failure};
 
 /// What was found of the interfaces last.
@@ -15,12 +15,35 @@ pub struct Interfaces {
     /// What the log says of how an interface is called, by its wanted name; by that where it says
     /// nothing.
     told: BTreeMap<String, String>,
+    locks: InterfaceLocks,
+    /// Why XDP does not guard one, and why nftables cannot in its place.
+    bare: Option<(String, String)>,
 }
 
 impl Interfaces {
     /// Why none could be looked at or mended.
     pub fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
+    }
+
+    /// Holds these against other daemons, and those that come.
+    pub fn hold(&mut self, locks: InterfaceLocks) {
+        self.locks = locks;
+    }
+
+    /// For the reason for which XDP does not guard an interface nftables cannot either.
+    pub fn cannot_fall_back(&mut self, why: String, error: &Failure) {
+        self.bare = Some((why, error.to_string()));
+    }
+
+    /// The reason why nobody can guard an interface for which XDP's is this.
+    pub fn why_bare(&self, refused: String) -> String {
+        match &self.bare {
+            Some((why, error)) if *why == refused => {
+                format!("{refused}; nor can nftables guard: {error}")
+            }
+            Some(_) | None => refused,
+        }
     }
 
     /// Tells of each that has another name than before.
@@ -59,10 +82,32 @@ impl Guard {
         found.map(|interface| interface.name)
     }
 
+    /// Why XDP leaves an interface bare that nftables could guard: the configuration lets it, and
+    /// neither another sipward guards that one, nor was it tried in vain.
+    pub(super) fn may_fall_back_for(&self) -> Option<String> {
+        if !self.backend.is_xdp() || !backend::may_fall_back(&self.config) {
+            return None;
+        }
+        let tried = self.interfaces.bare.as_ref().map(|(why, _)| why);
+        let unguarded = self.unguarded().ok()?.into_iter();
+        unguarded
+            .filter(|it| it.is_present && !self.interfaces.locks.is_refused(&it.name))
+            .filter_map(|it| it.refused)
+            .find(|why| Some(why) != tried)
+    }
+
     /// Puts the program back where it is missing. Returns what was found, if anything was.
     fn reattach(&mut self) -> Result<Option<String>, Failure> {
         let unguarded = self.unguarded()?;
-        let reattached = self.shield.reattach();
+        let locks = &mut self.interfaces.locks;
+        let mut claimed = BTreeSet::new();
+        let reattached = self.shield.reattach(&mut |index, name| {
+            claimed.insert(index);
+            locks.take(index, name).map_err(|refused| refused.text)
+        });
+        if reattached.is_ok() {
+            locks.keep(&claimed);
+        }
         self.interfaces.refused = reattached.as_ref().err().map(ToString::to_string);
         let mut missing = Vec::new();
         let mut absent = Vec::new();

@@ -1,6 +1,7 @@
 //! At most one daemon per interface, state folder and folder of pins.
 
 use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -10,7 +11,6 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
-    net::if_::if_nametoindex,
     unistd::geteuid,
 };
 
@@ -20,10 +20,19 @@ use crate::exit::Failure;
 /// take is one that anybody can keep us from guarding with.
 const INTERFACE_LOCKS: &str = "/run/sipward/interfaces";
 
+/// The interfaces that this daemon holds, by their indices: those that are there at the start, and
+/// each that comes later.
+#[derive(Debug, Default)]
+pub struct InterfaceLocks {
+    held: BTreeMap<u32, InterfaceLock>,
+    /// By the name that they have now.
+    refused: BTreeSet<String>,
+}
+
 /// Holds an interface, by a file that is named after its network namespace and its index and has
 /// the holder's process id in it. The lock ends with the process however that ends.
 #[derive(Debug)]
-pub struct InterfaceLock {
+struct InterfaceLock {
     path: PathBuf,
     _held: Flock<File>,
 }
@@ -32,20 +41,38 @@ pub struct InterfaceLock {
 #[derive(Debug)]
 pub struct FolderLock(#[expect(dead_code, reason = "held until dropped")] Flock<File>);
 
-impl InterfaceLock {
-    /// Takes the interface of this name.
+impl InterfaceLocks {
+    /// Holds the interface of this index, whose name is for the error only.
     ///
     /// # Errors
     /// Exit code 2 where another daemon has it, 4 without permission to take it.
-    pub fn take(interface: &str) -> Result<Self, Failure> {
-        Self::take_in(Path::new(INTERFACE_LOCKS), interface)
+    pub fn take(&mut self, index: u32, name: &str) -> Result<(), Failure> {
+        if let Entry::Vacant(vacant) = self.held.entry(index) {
+            let lock = InterfaceLock::take_in(Path::new(INTERFACE_LOCKS), index, name);
+            vacant.insert(lock.inspect_err(|_| {
+                self.refused.insert(name.to_owned());
+            })?);
+        }
+        self.refused.remove(name);
+        Ok(())
     }
 
-    fn take_in(folder: &Path, interface: &str) -> Result<Self, Failure> {
+    /// Lets go of all but these.
+    pub fn keep(&mut self, wanted: &BTreeSet<u32>) {
+        self.held.retain(|index, _| wanted.contains(index));
+    }
+
+    /// Whether the interface of this name could not be had when it was tried last.
+    pub fn is_refused(&self, name: &str) -> bool {
+        self.refused.contains(name)
+    }
+}
+
+impl InterfaceLock {
+    fn take_in(folder: &Path, index: u32, interface: &str) -> Result<Self, Failure> {
         let refused = |error: io::Error| refused(interface, folder, &error);
         private_folder(folder).map_err(refused)?;
         let namespace = fs::metadata("/proc/self/ns/net").map_err(refused)?.ino();
-        let index = if_nametoindex(interface).map_err(|error| refused(error.into()))?;
         let path = folder.join(format!("{namespace}-{index}"));
         loop {
             let file = OpenOptions::new()
@@ -169,17 +196,20 @@ mod tests {
     };
     use tempfile::TempDir;
 
+    /// The index of the loopback interface.
+    const LO: u32 = 1;
+
     #[test]
     fn an_interface_has_one_holder_until_it_lets_go() {
         let place = TempDir::new().unwrap();
         let folder = place.path().join("locks");
-        let first = InterfaceLock::take_in(&folder, "lo").unwrap();
-        let error = InterfaceLock::take_in(&folder, "lo").unwrap_err();
+        let first = InterfaceLock::take_in(&folder, LO, "lo").unwrap();
+        let error = InterfaceLock::take_in(&folder, LO, "lo").unwrap_err();
         let this = format!("(process {})", std::process::id());
         assert!(error.text.contains(&this), "{error}");
         drop(first);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
-        InterfaceLock::take_in(&folder, "lo").unwrap();
+        InterfaceLock::take_in(&folder, LO, "lo").unwrap();
     }
 
     /// As after `kill -9`, by a process with a longer number.
@@ -187,11 +217,11 @@ mod tests {
     fn a_file_that_nobody_holds_is_taken_over() {
         let place = TempDir::new().unwrap();
         let folder = place.path().join("locks");
-        let first = InterfaceLock::take_in(&folder, "lo").unwrap();
+        let first = InterfaceLock::take_in(&folder, LO, "lo").unwrap();
         let path = first.path.clone();
         drop(first);
         fs::write(&path, "4194304444").unwrap();
-        let _second = InterfaceLock::take_in(&folder, "lo").unwrap();
+        let _second = InterfaceLock::take_in(&folder, LO, "lo").unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
             std::process::id().to_string()
@@ -204,17 +234,17 @@ mod tests {
         let folder = place.path().join("locks");
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
-        let error = InterfaceLock::take_in(&folder, "lo").unwrap_err();
+        let error = InterfaceLock::take_in(&folder, LO, "lo").unwrap_err();
         assert!(error.text.contains("0700"), "{error}");
 
         let link = place.path().join("link");
         symlink(&folder, &link).unwrap();
-        let error = InterfaceLock::take_in(&link, "lo").unwrap_err();
+        let error = InterfaceLock::take_in(&link, LO, "lo").unwrap_err();
         assert!(error.text.contains("0700"), "{error}");
 
         let file = place.path().join("file");
         File::create(&file).unwrap();
-        InterfaceLock::take_in(&file, "lo").unwrap_err();
+        InterfaceLock::take_in(&file, LO, "lo").unwrap_err();
     }
 
     #[test]

@@ -39,7 +39,7 @@ use super::{
     default_interfaces,
     hep::HepListener,
     links::Links,
-    locks::{FolderLock, InterfaceLock},
+    locks::{FolderLock, InterfaceLocks},
     logs::Logs,
     notify,
     packets::tap_ports,
@@ -123,11 +123,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let interfaces = interfaces(options, &config)?;
     backend::probe(&config)?;
 
-    let _held: Vec<InterfaceLock> = interfaces
-        .iter()
-        .filter(|name| exists(name))
-        .map(|name| InterfaceLock::take(name))
-        .collect::<Result<_, _>>()?;
+    let mut locks = InterfaceLocks::default();
+    for name in &interfaces {
+        // Those that come later are taken when they do.
+        if let Ok(index) = if_nametoindex(name.as_str()) {
+            locks.take(index, name)?;
+        }
+    }
 
     ledger::make_folder(&options.state_dir)?;
     let _state = FolderLock::take(&options.state_dir, "--state-dir")?;
@@ -152,10 +154,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     // What comes while the program is put on the interfaces is told, too.
     let links = Links::watch()?;
     let Guarding {
-        guard,
+        mut guard,
         events,
         taps,
     } = backend::guard(&config, &interfaces, ledger, open_ledger)?;
+    guard.interfaces.hold(locks);
     let (sender, tasks) = mpsc::channel(MOST_WAITING);
     control.serve(sender.clone());
     let (signatures, feeds) = watch::channel(guard.config().signatures.clone());
@@ -275,6 +278,7 @@ impl Daemon<'_> {
                 Wake::Check => {
                     self.guard.follow_clock();
                     self.guard.check_enforcement();
+                    self.fall_back();
                     self.taps.check(&mut self.guard);
                     self.logs.check();
                 }
@@ -304,6 +308,21 @@ impl Daemon<'_> {
         }
         tracing::info!("stopping: the interfaces are no longer guarded");
         self.guard.detach()
+    }
+
+    /// Has nftables guard where an interface that came later does not take XDP's program.
+    fn fall_back(&mut self) {
+        let Some(why) = self.guard.may_fall_back_for() else {
+            return;
+        };
+        tracing::warn!("no XDP, so nftables is to guard from now on: {why}");
+        match backend::change_to_nftables(&mut self.guard, &mut self.taps, &why) {
+            Ok(events) => self.events = events,
+            Err(error) => {
+                tracing::error!("nor can nftables guard: {error}");
+                self.guard.interfaces.cannot_fall_back(why, &error);
+            }
+        }
     }
 
     async fn wake(&mut self, ticks: &mut Ticks) -> Wake {
@@ -418,8 +437,7 @@ impl Daemon<'_> {
 }
 
 /// The interfaces to guard. One that somebody has just typed exists; one of the configuration may
-/// come later, as a bridge does at boot. Where XDP guards, a tunnel that comes late is refused and
-/// not guarded: the backend is chosen at the start, by what is there.
+/// come later, as a bridge does at boot.
 fn interfaces(options: &Options, config: &Config) -> Result<Vec<String>, Failure> {
     if config.interfaces.is_empty() {
         let found = default_interfaces();

@@ -84,6 +84,14 @@ impl Taps {
         Ok(Self::of(vec![Waking::on(Box::new(tap))?]))
     }
 
+    /// Reads by these from now on; what waits in those before is not read.
+    pub fn replace(&mut self, next: Self) {
+        let lost: u64 = self.taps.iter().map(|waking| waking.lost).sum();
+        self.lost_before += lost;
+        self.taps = next.taps;
+        self.awaited = next.awaited;
+    }
+
     /// A tap that is no interface's.
     #[cfg(test)]
     pub fn double(frames: super::double::WaitingFrames) -> Self {

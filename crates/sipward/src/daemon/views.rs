@@ -125,7 +125,8 @@ impl Guard {
             Some("there is none of this name; it is guarded as soon as it appears".to_owned())
         } else if !interface.attached {
             let of_all = self.interfaces.refused().map(str::to_owned);
-            interface.refused.or(of_all)
+            let refused = interface.refused.or(of_all);
+            refused.map(|refused| self.interfaces.why_bare(refused))
         } else if interface.name != interface.wanted {
             let wanted = interface.wanted;
             Some(format!(

@@ -111,7 +111,13 @@ fn enforcement(status: &Status) -> Check {
             Check::new("enforcement", State::Failed, found, advice)
         }
         EnforcementState::Detached => {
-            let found = "the program is missing on an interface";
+            let bare = status.interfaces.iter().filter(|it| !it.attached);
+            let bare = bare.map(|it| match &it.note {
+                Some(why) => format!("{} ({why})", it.name),
+                None => it.name.clone(),
+            });
+            let bare: Vec<String> = bare.collect();
+            let found = format!("nobody judges what comes in at {}", bare.join(", "));
             Check::new("enforcement", State::Failed, found, advice)
         }
     }

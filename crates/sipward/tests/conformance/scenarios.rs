@@ -87,23 +87,24 @@ pub const SCENARIOS: [Scenario; 31] = scenarios! {
     };
     "200 requests of a stranger at once (5 a second, burst 120)", UNKNOWN, |stage| {
         let packet = from("203.0.113.14:5060", 5060, &request("Snom D785/10.1.64"));
-        stage.send(&vec![packet; 200])
+        stage.limited(|stage| stage.send(&vec![packet; 200]))
     };
     "the same from a /64 of IPv6", UNKNOWN, |stage| {
         let packet = |host: u32| {
             let source = format!("[2001:db8:bad:3::{host:x}]:5060");
             from(&source, 5060, &request("Snom D785/10.1.64"))
         };
-        stage.send(&(0..200).map(packet).collect::<Vec<_>>())
+        let all: Vec<Packet> = (0..200).map(packet).collect();
+        stage.limited(|stage| stage.send(&all))
     };
     "200 requests of an address that has logged in", |_, _| 200..=200, |stage| {
         stage.log_in();
         let packet = from(&format!("{PHONES}:5060"), 5060, &request("Snom D785/10.1.64"));
-        stage.send(&vec![packet; 200])
+        stage.limited(|stage| stage.send(&vec![packet; 200]))
     };
     "15 new SSH connections (3 a minute, burst 10)", SSH, |stage| {
         let syn = Packet::tcp("203.0.113.15:40000", format!("{PBX}:22")).tcp_flags(0x02);
-        stage.send_tcp("203.0.113.15", &vec![syn; 15])
+        stage.limited(|stage| stage.send_tcp("203.0.113.15", &vec![syn; 15]))
     };
     "a packet to a port that nobody uses", NONE, |stage| {
         let seen = stage.phone("203.0.113.16:5060", 5090);
@@ -136,7 +137,8 @@ pub const SCENARIOS: [Scenario; 31] = scenarios! {
             let source = format!("203.0.113.{}:5060", 100 + number % 100);
             from(&source, 5060, &[b'x'; 800]).fragments(400).remove(1)
         };
-        stage.send_fragments(&(0..1_000).map(later).collect::<Vec<_>>())
+        let all: Vec<Vec<u8>> = (0..1_000).map(later).collect();
+        stage.limited(|stage| stage.send_fragments(&all))
     };
     "300 answers of forged addresses (all strangers: 10 a second, burst 100)", ANSWERS, |stage| {
         stage.reload("[limits.unknown]\nrate = \"1/s\"\nburst = 10\n");
@@ -144,7 +146,8 @@ pub const SCENARIOS: [Scenario; 31] = scenarios! {
             let source = format!("203.0.{}.{}:5060", number / 100, number % 100);
             from(&source, 5060, b"SIP/2.0 200 OK\r\nCSeq: 1 OPTIONS\r\n\r\n")
         };
-        stage.send(&(0..300).map(answer).collect::<Vec<_>>())
+        let all: Vec<Packet> = (0..300).map(answer).collect();
+        stage.limited(|stage| stage.send(&all))
     };
     "a phone meanwhile", ONE, |stage| stage.phone("203.0.113.20:5060", 5060);
     "a banned address, the daemon killed", NONE, |stage| {

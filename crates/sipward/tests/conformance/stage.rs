@@ -151,6 +151,19 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// What a limit drops of these: `status` tells of as many as did not arrive.
+    pub fn limited(&self, send: impl FnOnce(&Self) -> Outcome) -> Outcome {
+        let told = || {
+            let status = self.guard.json(&["status"]).unwrap();
+            status["packets"]["dropped"]["rate"].as_u64().unwrap()
+        };
+        let before = told();
+        let outcome = send(self);
+        let missing = u64::from(outcome.sent - outcome.passed);
+        assert_eq!(told() - before, missing, "{outcome:?}");
+        outcome
+    }
+
     /// One datagram of a phone, from this address and port to this port of the PBX.
     pub fn phone(&self, source: &str, port: u16) -> Outcome {
         self.send(&[from(source, port, &request("Snom D785/10.1.64"))])

@@ -8,6 +8,7 @@ mod bad_input;
 mod clock;
 mod disk;
 mod doctor;
+mod interfaces;
 mod metrics;
 mod names;
 mod orders;
