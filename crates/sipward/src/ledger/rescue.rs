@@ -19,11 +19,14 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use sipward_engine::Time;
 
 use super::{
-    Entry, FILE_NAME, Ledger, by_name,
+    Entry, FILE_NAME, Ledger, Target, by_name,
     open::{MIGRATIONS, Unusable, check, connect, journal, make_folder, migrate},
     rows, write_all,
 };
-use crate::{clock::Offset, exit::Failure};
+use crate::{
+    clock::{Offset, Step},
+    exit::Failure,
+};
 
 /// What the name of a new ledger ends with, before it takes the place of a damaged one.
 const NEW: &str = ".new";
@@ -248,32 +251,41 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// What can be read of a ledger of any schema and is in force: bans, the allowlist, who is trusted,
-/// and what its times are by.
+/// What can be read of a ledger of any schema, but for alerts: bans and what was before them, the
+/// allowlist, who is trusted, what signatures have hit, and what all these times are by.
 fn salvage(connection: &Connection, now: Time) -> Vec<Entry> {
     let mut entries = Vec::new();
-    let mut take = |sql: &str, entry: fn(&Row<'_>) -> rusqlite::Result<Entry>| {
-        entries.extend(readable(connection, sql, now, entry));
+    let mut take = |sql: &str, of_row: fn(&Row<'_>) -> rusqlite::Result<Vec<Entry>>| {
+        let rows = readable(connection, sql, now, of_row);
+        entries.extend(rows.into_iter().flatten());
     };
-    take("select * from clock where ?1 is not null", |row| {
-        Ok(Entry::Keep(row.get("boot")?, Offset(row.get("offset")?)))
-    });
+    take("select * from clock where ?1 is not null", clock);
     // Without the indexes, which may be what is damaged.
     take(
-        "select * from ban not indexed where ended is null and (until is null or until > ?1)",
-        |row| rows::ban(row).map(Entry::Ban),
+        "select * from ban not indexed where ended is not null and ?1 is not null",
+        ended_ban,
+    );
+    // Lapsed ones, too, of whom nobody has written that they are over.
+    take(
+        "select * from ban not indexed where ended is null and ?1 is not null",
+        |row| Ok(vec![Entry::Ban(rows::ban(row)?)]),
     );
     take(
         "select * from allowed not indexed where ?1 is not null",
-        |row| rows::allowed(row).map(|(prefix, since)| Entry::Allow(prefix, since)),
+        |row| rows::allowed(row).map(|(prefix, since)| vec![Entry::Allow(prefix, since)]),
     );
     take(
         "select * from trusted not indexed where until > ?1",
-        |row| rows::trusted(row).map(Entry::Trust),
+        |row| Ok(vec![Entry::Trust(rows::trusted(row)?)]),
     );
     take("select * from spared not indexed where until > ?1", |row| {
-        rows::spared(row).map(|(prefix, since, until)| Entry::Spare(prefix, since, until))
+        let (prefix, since, until) = rows::spared(row)?;
+        Ok(vec![Entry::Spare(prefix, since, until)])
     });
+    take(
+        "select * from signature_hits not indexed where ?1 is not null",
+        signature_hits,
+    );
     let names = readable(
         connection,
         "select * from allowed_name where ?1 is not null order by name",
@@ -282,6 +294,42 @@ fn salvage(connection: &Connection, now: Time) -> Vec<Entry> {
     );
     entries.extend(by_name(names).into_iter().map(Entry::AllowName));
     entries
+}
+
+/// What times are by, and whether the clock was known to be right: a step by nothing notes that.
+fn clock(row: &Row<'_>) -> rusqlite::Result<Vec<Entry>> {
+    let offset = Offset(row.get("offset")?);
+    let mut entries = vec![Entry::Keep(row.get("boot")?, offset)];
+    // Older ledgers do not tell.
+    if row.get("was_right").unwrap_or_default() {
+        entries.push(Entry::Step(Step {
+            from: offset,
+            to: offset,
+            at: Time(0),
+            was_right: true,
+        }));
+    }
+    Ok(entries)
+}
+
+fn ended_ban(row: &Row<'_>) -> rusqlite::Result<Vec<Entry>> {
+    let past = rows::past_ban(row)?;
+    let target = Target::of(&past.ban);
+    Ok(vec![
+        Entry::Ban(past.ban),
+        Entry::Lift(target, past.ended, past.by),
+        Entry::Dropped(target, past.dropped),
+    ])
+}
+
+fn signature_hits(row: &Row<'_>) -> rusqlite::Result<Vec<Entry>> {
+    let hits = rows::hits(row)?;
+    let mut entries = vec![Entry::LookFor(hits.name.clone(), hits.since)];
+    entries.extend(
+        hits.last
+            .map(|last| Entry::Hits(hits.name, hits.packets, last)),
+    );
+    Ok(entries)
 }
 
 /// The rows before the first that cannot be read.

@@ -22,10 +22,24 @@ fn what_can_be_read_of_a_damaged_ledger_is_in_the_new_one() {
         addresses: vec!["192.0.2.5".parse().unwrap()],
         since: at(0),
     };
+    let target = Target::of(&lasting);
+    let right = Step {
+        from: Offset(7),
+        to: Offset(9),
+        at: at(0),
+        was_right: true,
+    };
     ledger
         .write(&[
+            Entry::Keep("this boot".to_owned(), right.from),
+            Entry::Step(right),
+            Entry::Ban(ban("192.0.2.1/32", Some(20))),
+            Entry::Dropped(target, 5),
+            Entry::Lift(target, at(3), Ended::Lifted),
             Entry::Ban(lasting.clone()),
             Entry::Ban(lapsed),
+            Entry::LookFor("one".to_owned(), at(1)),
+            Entry::Hits("two".to_owned(), 8, at(2)),
             Entry::Alert(alert()),
             Entry::Allow(net("10.0.0.0/8"), at(0)),
             Entry::AllowName(name.clone()),
@@ -38,6 +52,8 @@ fn what_can_be_read_of_a_damaged_ledger_is_in_the_new_one() {
         .connection
         .query_row(root, [], |row| row.get::<_, i64>(0));
     let page = usize::try_from(page.unwrap()).unwrap() - 1;
+    let (history, hits) = (ledger.history(at(30), 10).unwrap(), ledger.hits().unwrap());
+    assert_eq!((history.len(), hits.len()), (2, 2));
     drop(ledger);
     let path = folder.path().join(FILE_NAME);
     let mut content = fs::read(&path).unwrap();
@@ -52,6 +68,14 @@ fn what_can_be_read_of_a_damaged_ledger_is_in_the_new_one() {
     assert_eq!(ledger.allowed_names().unwrap(), [name]);
     assert_eq!(ledger.trusted().unwrap(), [trusted]);
     assert_eq!(ledger.spared().unwrap()[&net("203.0.113.7/32")], at(60));
+    assert_eq!(ledger.history(at(30), 10).unwrap(), history);
+    assert_eq!(ledger.hits().unwrap(), hits);
+    assert_eq!(ledger.offset("this boot").unwrap(), Some(Offset(9)));
+    let was_right = "select was_right from clock";
+    let was_right = ledger
+        .connection
+        .query_row(was_right, [], |row| row.get::<_, bool>(0));
+    assert!(was_right.unwrap());
     drop(ledger);
     let whole = Ledger::open_to_guard(folder.path(), at(30)).unwrap();
     assert_eq!(whole.kept_aside(), None);
