@@ -331,7 +331,7 @@ impl Shield for Nftables {
         let bans: BTreeMap<(Target, Scope), Ban> = bans
             .iter()
             .map(|ban| {
-                let target = truncated(&ban.target);
+                let target = sets::truncated(&ban.target);
                 ((target, ban.scope), Ban { target, ..*ban })
             })
             .collect();
@@ -363,14 +363,14 @@ impl Shield for Nftables {
                 deleted => deleted?,
             }
         }
-        self.bans.remove(&(truncated(target), scope));
+        self.bans.remove(&(sets::truncated(target), scope));
         Ok(held.map_or(0, |held| held.packets))
     }
 
     fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, Error> {
         let set = Set::of_ban(target, scope)?;
         if !self.is_made {
-            return Ok(self.bans.get(&(truncated(target), scope)).copied());
+            return Ok(self.bans.get(&(sets::truncated(target), scope)).copied());
         }
         Ok(self.held(&set, target)?.map(|held| held.until))
     }
@@ -576,14 +576,6 @@ pub fn remove_leftovers() -> Result<bool, Error> {
         Err(Error::LogGroup(_)) => Ok(false),
         Err(error) => Err(error),
         Ok(_owner) => run_nft(&removal()).map(|()| true),
-    }
-}
-
-/// Without the bits of the host.
-fn truncated(target: &Target) -> Target {
-    Target {
-        prefix: target.prefix.trunc(),
-        ..*target
     }
 }
 

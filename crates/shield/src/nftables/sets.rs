@@ -226,6 +226,14 @@ pub struct Held {
     pub packets: u64,
 }
 
+/// Without the bits of the host.
+pub fn truncated(target: &Target) -> Target {
+    Target {
+        prefix: target.prefix.trunc(),
+        ..*target
+    }
+}
+
 /// Writes elements into a set; with `counted`, each with its counter.
 pub fn create(
     set: &str,

@@ -206,7 +206,10 @@ pub fn change_to_nftables(
         Box::new(shield),
         Backend::nftables(&format!("no XDP: {why}")),
     )?;
-    next.set_ports(&ports)?;
+    if let Err(error) = next.set_ports(&ports) {
+        // The next check tries again.
+        tracing::error!("{error}");
+    }
     taps.replace(next);
     Ok(events)
 }
@@ -230,16 +233,19 @@ impl Guard {
         for source in self.shield.trusted()? {
             shield.trust(source)?;
         }
+        let signatures = match self.events.tables().cloned() {
+            Some(tables) => Some((shield.set_signatures(&tables)?, tables)),
+            None => None,
+        };
         for note in shield.attach()? {
             tracing::info!("{note}");
         }
-        if let Some(tables) = self.events.tables().cloned() {
-            let generation = shield.set_signatures(&tables)?;
-            self.events.know(generation, tables);
-        }
-        // Its counts go with it.
+        // Its counts go with it, and what it tells is of its own signatures.
         self.note_drops();
         self.take_events(clock::now());
+        if let Some((generation, tables)) = signatures {
+            self.events.know(generation, tables);
+        }
         let mut before = std::mem::replace(&mut self.shield, shield);
         self.set_backend(backend);
         self.self_check.changed(clock::now());
