@@ -13,6 +13,10 @@
 
 #include "abi.h"
 
+/* In the frame. The outermost tag may be beside it (skb->vlan_tci), where XDP in neither mode sees it:
+ * of a network card that takes tags out, and of a veth whose sender leaves that to its card. So no
+ * verdict may depend on a tag, and with the one beside there may be three. Shown on Linux 6.1 and 6.12
+ * by crates/sipward/tests/conformance/stacked.rs. */
 #define MAX_VLAN_TAGS 2
 #define MAX_IPV6_EXTENSIONS 8
 /* Beyond it the verifier refuses a direct access. */

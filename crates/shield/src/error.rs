@@ -36,15 +36,17 @@ pub enum Error {
         "interface {0}: its frames are not Ethernet's, as those of tun and ppp are not, and XDP cannot judge them: take --backend nftables"
     )]
     NotEthernet(String),
-    /// The interface is a port of a bridge, as whose its packets come to nftables.
+    /// The interface is a port of a bridge or a bond, as whose its packets come to nftables.
     #[error(
-        "interface {interface} is a port of bridge {bridge}, and nftables sees its packets as those of {bridge}: guard {bridge}, or take --backend xdp"
+        "interface {interface} is a port of {kind} {master}, and nftables sees its packets as those of {master}: guard {master}, or take --backend xdp"
     )]
-    BridgePort {
+    Port {
         /// The interface.
         interface: String,
-        /// The bridge.
-        bridge: String,
+        /// What it is a port of.
+        kind: &'static str,
+        /// The name of that.
+        master: String,
     },
     /// The interface refuses the mode that was asked for.
     #[error("interface {interface} refuses {mode} XDP ({reason}): {hint}")]

@@ -147,11 +147,18 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// The bridge that the interface of this index is a port of.
-    pub fn bridge_of(index: u32) -> Option<String> {
+    /// The kind and the name of what the interface of this index is a port of, where its packets come
+    /// to rules as those of that.
+    pub fn port_of(index: u32) -> Option<(&'static str, String)> {
         let master = sys::interface_name(Self::of(index).ok()?.master?).ok()??;
-        let is_bridge = sys::driver(&master).is_ok_and(|driver| driver == "bridge");
-        is_bridge.then_some(master)
+        let kind = match sys::driver(&master).ok()?.as_str() {
+            "bridge" => "bridge",
+            "bonding" => "bond",
+            "team" => "team",
+            // A VRF leaves its ports their packets.
+            _ => return None,
+        };
+        Some((kind, master))
     }
 
     /// Asks for the link of this index.

@@ -14,13 +14,14 @@ mod manager;
 mod network;
 mod ports;
 mod programs;
+mod stacked;
 mod translation;
 
 use serde::Serialize;
 
 use crate::{
-    config::{Config, Problems},
-    control::client::Client,
+    config::{BackendChoice, Config, Problems},
+    control::{api::Interface, client::Client},
     daemon::has_fallback,
 };
 
@@ -145,6 +146,10 @@ pub fn examine(config: Result<Config, Problems>, client: &Client) -> Report {
     let daemon = guard::Facts::look(client);
     let interfaces = network::look(&config.interfaces);
     checks.extend(network::judge(&interfaces, &daemon.guarded(), has_fallback));
+    checks.extend(stacked::judge(
+        &stacked::look(),
+        &guards(&interfaces, &daemon.guarded(), config.backend),
+    ));
     checks.extend(guard::judge(&daemon));
     let outer = interfaces.iter().map(|interface| interface.name.clone());
     let translation = translation::Facts::look(
@@ -158,4 +163,21 @@ pub fn examine(config: Result<Config, Problems>, client: &Client) -> Report {
     checks.push(manager::judge(&manager::look(&config.asterisk.ami)));
     checks.extend(blockers::judge(&blockers::Facts::look(is_root)));
     Report::of(checks)
+}
+
+/// With what each interface is guarded, or is to be.
+fn guards<'a>(
+    interfaces: &'a [network::Interface],
+    guarded: &[&Interface],
+    backend: BackendChoice,
+) -> Vec<(&'a str, network::Guard)> {
+    let guard = |name| {
+        let guard = network::Guard::of(name, guarded);
+        if guard == network::Guard::Nobody && backend == BackendChoice::Nftables {
+            return network::Guard::Nftables;
+        }
+        guard
+    };
+    let names = interfaces.iter().map(|interface| interface.name.as_str());
+    names.map(|name| (name, guard(name))).collect()
 }

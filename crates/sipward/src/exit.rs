@@ -134,7 +134,7 @@ impl From<sipward_shield::Error> for Failure {
             | Shield::Interfaces(_)
             | Shield::Occupied { .. }
             | Shield::NotEthernet(_)
-            | Shield::BridgePort { .. }
+            | Shield::Port { .. }
             | Shield::Attach { .. }
             | Shield::Load(_)
             | Shield::Map { .. }

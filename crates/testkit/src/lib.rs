@@ -18,6 +18,7 @@ pub mod headers;
 pub mod kamailio;
 pub mod lab;
 pub mod link;
+pub mod machine;
 pub mod namespace;
 pub mod packet;
 pub mod pcap;

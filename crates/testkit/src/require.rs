@@ -20,6 +20,8 @@ pub enum Need {
     Kamailio,
     /// Prometheus' tools in the cache, see [`prometheus`].
     Prometheus,
+    /// Docker's proxy in the cache, see [`docker_proxy`].
+    DockerProxy,
     /// Programs of the corpus in the cache, see [`corpus_programs`].
     CorpusPrograms,
     /// The kernel of a Debian release in the cache, see [`kernel`].
@@ -31,17 +33,16 @@ impl Need {
         match self {
             Self::Root => (!nix::unistd::geteuid().is_root()).then(|| "not root".to_owned()),
             Self::Program(name) => {
-                let found = std::env::var_os("PATH").is_some_and(|path| {
-                    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
-                });
-                (!found).then(|| format!("no {name} on the PATH"))
+                let found = program(name);
+                found.is_none().then(|| format!("no {name} on the PATH"))
             }
             Self::Asterisk => missing_in_cache("Asterisk", asterisk_root()),
             Self::Fail2Ban => missing_in_cache("Fail2Ban", fail2ban()),
             Self::Kamailio => missing_in_cache("Kamailio", kamailio()),
             Self::Prometheus => missing_in_cache("promtool", prometheus().join("bin/promtool")),
+            Self::DockerProxy => missing_in_cache("docker-proxy", docker_proxy()),
             Self::CorpusPrograms => missing_in_cache("corpus programs", corpus_programs()),
-            Self::Kernel(suite) => missing_in_cache("kernel", kernel(suite)),
+            Self::Kernel(suite) => missing_in_cache("kernel", kernel(suite).join("modules")),
             Self::SipVicious => missing_in_cache("SIPVicious", sipvicious_folder()),
         }
     }
@@ -75,6 +76,14 @@ pub fn skip(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
+/// Where a program on the PATH is.
+#[must_use]
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut files = std::env::split_paths(&path).map(|folder| folder.join(name));
+    files.find(|file| file.is_file())
+}
+
 /// The root directory of the cached Asterisk, for chroot.
 #[must_use]
 pub fn asterisk_root() -> PathBuf {
@@ -105,6 +114,12 @@ pub fn prometheus() -> PathBuf {
     cache().join("prometheus")
 }
 
+/// The cached `docker-proxy`.
+#[must_use]
+pub fn docker_proxy() -> PathBuf {
+    cache().join("docker/usr/sbin/docker-proxy")
+}
+
 /// The folder of the programs that `tools/install-corpus-programs` installs for recording the corpus:
 /// `python/bin/python`.
 #[must_use]
@@ -112,10 +127,10 @@ pub fn corpus_programs() -> PathBuf {
     cache().join("corpus")
 }
 
-/// The cached kernel image of a Debian release.
+/// The cached kernel of a Debian release: `vmlinuz`, and modules under `modules`.
 #[must_use]
 pub fn kernel(suite: &str) -> PathBuf {
-    cache().join("kernels").join(suite).join("vmlinuz")
+    cache().join("kernels").join(suite)
 }
 
 /// The same rule as in `tools/install-test-deps`.

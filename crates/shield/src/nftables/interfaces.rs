@@ -106,15 +106,18 @@ impl Interfaces {
     /// Whether the kernel gives the packets of all of them to rules under their own names.
     ///
     /// # Errors
-    /// A port of a bridge.
+    /// A port of a bridge or a bond.
     pub fn check(&self) -> Result<(), Error> {
         for wanted in &self.wanted {
             let present = wanted.present(&self.wanted).map_err(Error::Interfaces)?;
             if let Some(present) = present
-                && let Some(bridge) = Link::bridge_of(present.index)
+                && let Some((kind, master)) = Link::port_of(present.index)
             {
-                let interface = present.name;
-                return Err(Error::BridgePort { interface, bridge });
+                return Err(Error::Port {
+                    interface: present.name,
+                    kind,
+                    master,
+                });
             }
         }
         Ok(())
@@ -166,7 +169,7 @@ impl Interfaces {
             let attached = present.as_ref().is_some_and(|present| {
                 let is_called =
                     self.written.names.contains(&present.name) || indices.contains(&present.index);
-                is_called && Link::bridge_of(present.index).is_none()
+                is_called && Link::port_of(present.index).is_none()
             });
             Ok(GuardedInterface {
                 attached,

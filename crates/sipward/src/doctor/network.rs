@@ -136,12 +136,7 @@ pub(super) fn judge(
     for interface in interfaces {
         checks.push(presence(interface));
         if interface.exists {
-            let guard = guarded.iter().find(|it| it.name == interface.name);
-            let guard = match guard.map(|it| &it.xdp_mode) {
-                None => Guard::Nobody,
-                Some(Some(_)) => Guard::Xdp,
-                Some(None) => Guard::Nftables,
-            };
+            let guard = Guard::of(&interface.name, guarded);
             checks.push(occupation(interface, guard, has_fallback));
         }
     }
@@ -150,10 +145,22 @@ pub(super) fn judge(
 
 /// With what a running daemon guards an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Guard {
+pub(super) enum Guard {
     Nobody,
     Xdp,
     Nftables,
+}
+
+impl Guard {
+    /// `guarded`: as for [`judge`].
+    pub(super) fn of(name: &str, guarded: &[&api::Interface]) -> Self {
+        let guard = guarded.iter().find(|it| it.name == name);
+        match guard.map(|it| &it.xdp_mode) {
+            None => Self::Nobody,
+            Some(Some(_)) => Self::Xdp,
+            Some(None) => Self::Nftables,
+        }
+    }
 }
 
 fn presence(interface: &Interface) -> Check {

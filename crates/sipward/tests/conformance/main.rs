@@ -7,6 +7,7 @@ mod attaching;
 mod placement;
 mod rejection;
 mod scenarios;
+mod stacked;
 mod stage;
 
 use std::thread;

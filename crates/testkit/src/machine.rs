@@ -1,0 +1,224 @@
+//! A small machine under qemu with the kernel of a Debian release and its modules, which runs a test
+//! program of this one: for older kernels, and for devices that this machine's kernel does not have.
+
+use std::{
+    env, fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::require::{self, Need};
+
+/// Software emulation of a debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// In the environment of what runs on such a machine.
+const INSIDE: &str = "SIPWARD_TEST_MACHINE";
+
+const INIT: &str = r"#!/bin/busybox sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+/bin/busybox --install -s /bin
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t bpf bpf /sys/fs/bpf
+echo kernel: $(uname -r)
+CI=1 SIPWARD_TEST_MACHINE=1 /tests ARGUMENTS
+echo status: $?
+poweroff -f
+";
+
+/// A machine to boot.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine<'a> {
+    /// The Debian release whose kernel it has, see [`require::kernel`].
+    pub suite: &'static str,
+    /// How that kernel's release begins.
+    pub release: &'a str,
+    /// Programs that the tests run, beside those of busybox: each is where it is here.
+    pub programs: &'a [PathBuf],
+    /// What its time goes by.
+    pub clock: Clock,
+}
+
+/// What a machine's time goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// As here.
+    OfThisMachine,
+    /// What it computes, 4 ns an instruction: a wait of so many seconds is as long for its programs
+    /// however busy this machine is. Takes twice the time.
+    Own,
+}
+
+impl Machine<'_> {
+    /// Runs tests of this very test program there, with these arguments, and returns what they
+    /// said. `None`, and a line that says why, where this machine cannot do that.
+    ///
+    /// # Panics
+    /// If the tests fail there, if another kernel boots, or if it is not done after 15 minutes; with
+    /// all that the console showed.
+    #[must_use]
+    pub fn run(&self, arguments: &str) -> Option<String> {
+        let needs = [
+            Need::Kernel(self.suite),
+            Need::Program("qemu-system-x86_64"),
+            Need::Program("cpio"),
+        ];
+        if !require::require(&needs) {
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder for the machine");
+        let console = self.boot(&self.initramfs(folder.path(), arguments));
+        // From the word on: the firmware's escape sequences stand before it.
+        let from = |word: &str| console.find(word).map(|at| &console[at..]);
+        let said = from("kernel: ").unwrap_or_default();
+        assert!(
+            said.starts_with(&format!("kernel: {}", self.release)),
+            "{console}"
+        );
+        let (said, status) = said.split_once("\nstatus: ").unwrap_or((said, ""));
+        assert_eq!(status.split_whitespace().next(), Some("0"), "{console}");
+        Some(said.to_owned())
+    }
+
+    /// What the console shows until the machine switches itself off.
+    fn boot(&self, initramfs: &Path) -> String {
+        let clock: &[&str] = match self.clock {
+            Clock::OfThisMachine => &[],
+            Clock::Own => &["-icount", "shift=2,sleep=off"],
+        };
+        let mut qemu = Command::new("qemu-system-x86_64")
+            .args(["-nodefaults", "-no-reboot", "-nographic"])
+            .args(["-serial", "stdio", "-cpu", "max", "-m", "1536"])
+            .args(clock)
+            .args(["-append", "console=ttyS0 quiet panic=-1"])
+            .arg("-kernel")
+            .arg(require::kernel(self.suite).join("vmlinuz"))
+            .arg("-initrd")
+            .arg(initramfs)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("qemu starts");
+        let pid = Pid::from_raw(qemu.id().cast_signed());
+        let (done, waits) = mpsc::channel::<()>();
+        let watchdog = thread::spawn(move || {
+            if waits.recv_timeout(PATIENCE).is_err() {
+                // Not waited for yet, so the number is still its own.
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        });
+        let mut console = Vec::new();
+        let mut output = qemu.stdout.take().expect("its output is a pipe");
+        std::io::Read::read_to_end(&mut output, &mut console).expect("the console can be read");
+        let _ = done.send(());
+        watchdog.join().expect("the watchdog ends");
+        qemu.wait().expect("qemu was started");
+        String::from_utf8_lossy(&console).into_owned()
+    }
+
+    /// This program, what it runs, the libraries they are linked with, the kernel's modules, and a
+    /// shell to start it.
+    fn initramfs(&self, folder: &Path, arguments: &str) -> PathBuf {
+        let root = folder.join("root");
+        for name in ["bin", "sbin", "proc", "sys", "tmp", "dev", "run"] {
+            fs::create_dir_all(root.join(name)).expect("a folder can be made");
+        }
+        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox can be copied");
+        // Whom the kernel calls for a module.
+        symlink("/bin/busybox", root.join("sbin/modprobe")).expect("a link can be made");
+        self.add_modules(&root);
+        let this = env::current_exe().expect("a path of this program");
+        add_program(&root, &this, Path::new("/tests"));
+        for program in self.programs {
+            add_program(&root, program, program);
+        }
+        let init = root.join("init");
+        fs::write(&init, INIT.replace("ARGUMENTS", arguments)).expect("a file can be written");
+        fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).expect("it is ours");
+
+        let archive = folder.join("initramfs");
+        let script = "cd \"$1\" && find . | cpio --quiet -o -H newc >\"$2\"";
+        run(Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(&root)
+            .arg(&archive));
+        archive
+    }
+
+    fn add_modules(&self, root: &Path) {
+        let modules = require::kernel(self.suite).join("modules");
+        let lib = root.join("lib");
+        fs::create_dir_all(&lib).expect("a folder can be made");
+        run(Command::new("cp").arg("-r").arg(&modules).arg(&lib));
+        let releases = fs::read_dir(&modules).expect("the modules of a kernel");
+        for release in releases {
+            let release = release.expect("a folder of modules").file_name();
+            run(Command::new("busybox")
+                .args(["depmod", "-b"])
+                .arg(root)
+                .arg(release));
+        }
+    }
+}
+
+/// Runs the scene on this machine if it is one of those; if not, boots it there for the very test
+/// that calls this, and prints what it said.
+///
+/// # Panics
+/// As [`Machine::run`].
+#[expect(clippy::print_stdout, reason = "what the scene printed")]
+pub fn within(machine: &Machine<'_>, scene: impl FnOnce()) {
+    if env::var_os(INSIDE).is_some() {
+        scene();
+        return;
+    }
+    let test = thread::current();
+    let test = test.name().expect("tests run in threads of their names");
+    let arguments = format!("--exact {test} --test-threads=1 --nocapture");
+    if let Some(said) = machine.run(&arguments) {
+        println!("{said}");
+        assert!(said.contains("test result: ok. 1 passed"), "{said}");
+    }
+}
+
+fn add_program(root: &Path, program: &Path, place: &Path) {
+    let target = within_root(root, place);
+    run(Command::new("strip").arg("-o").arg(&target).arg(program));
+    for library in libraries(program) {
+        let target = within_root(root, &library);
+        fs::copy(&library, target).expect("a library can be copied");
+    }
+}
+
+fn within_root(root: &Path, path: &Path) -> PathBuf {
+    let target = root.join(path.strip_prefix("/").expect("a whole path"));
+    let folder = target.parent().expect("it is below the root");
+    fs::create_dir_all(folder).expect("a folder can be made");
+    target
+}
+
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let output = Command::new("ldd").arg(program).output().expect("ldd runs");
+    assert!(output.status.success(), "ldd {}", program.display());
+    String::from_utf8_lossy(&output.stdout)
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect()
+}
+
+fn run(command: &mut Command) {
+    let status = command.status().expect("a program of the machine");
+    assert!(status.success(), "{command:?}: {status}");
+}
