@@ -41,7 +41,7 @@ mod watch;
 pub use backend::has_fallback;
 pub use figures::Figures;
 pub use guard::Guard;
-pub use machine::{default_interfaces, is_private};
+pub use machine::{default_interfaces, is_private, own_addresses};
 pub use run::{Options, run};
 pub use views::plain_view;
 

@@ -109,7 +109,7 @@ impl<'a> Guard<'a> {
             command.args(["--interface", "eth0"]);
         }
         command.arg("--state-dir").arg(self.state()).arg("--config");
-        command.arg(self.folder.path().join("sipward.toml"));
+        command.arg(self.config());
         self.process = Some(Process::spawn(&mut command)?);
         Ok(())
     }
@@ -118,6 +118,12 @@ impl<'a> Guard<'a> {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("sipward.toml")
     }
 
     /// Its control socket.
@@ -273,7 +279,7 @@ impl<'a> Guard<'a> {
     /// Writes the configuration with these lines.
     fn configure(&self, more: &str) -> Result<()> {
         let config = format!("pin-dir = \"{}\"\n{more}", self.pin_dir.display());
-        fs::write(self.folder.path().join("sipward.toml"), config)?;
+        fs::write(self.config(), config)?;
         Ok(())
     }
 

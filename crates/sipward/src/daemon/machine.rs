@@ -62,7 +62,9 @@ pub fn is_private(address: IpAddr) -> bool {
     }
 }
 
-fn own_addresses() -> Vec<IpAddr> {
+/// The addresses of this machine's interfaces.
+#[must_use]
+pub fn own_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = getifaddrs() else {
         return Vec::new();
     };

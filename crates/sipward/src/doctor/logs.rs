@@ -1,7 +1,7 @@
 //! A log of Asterisk: that it is there, that it grows, and that its lines are read.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     net::IpAddr,
@@ -12,7 +12,10 @@ use std::{
 use sipward_asterisk::log::{Kind, Level, Reader, Stamp};
 
 use super::{Check, State};
-use crate::{daemon::is_private, span::Span};
+use crate::{
+    daemon::{is_private, own_addresses},
+    span::Span,
+};
 
 /// Bytes of the end of the file that are read.
 const LARGEST: u64 = 1 << 20;
@@ -25,6 +28,8 @@ const ENOUGH: usize = 20;
 pub(super) struct Facts {
     pub path: PathBuf,
     pub content: io::Result<Content>,
+    /// This machine's own addresses.
+    pub own: BTreeSet<IpAddr>,
 }
 
 /// The end of a file.
@@ -50,6 +55,7 @@ pub(super) fn look(path: &Path) -> Facts {
     Facts {
         path: path.to_owned(),
         content: read(path),
+        own: own_addresses().into_iter().collect(),
     }
 }
 
@@ -126,7 +132,7 @@ pub(super) fn judge(facts: &Facts, is_root: bool) -> Vec<Check> {
     };
     let mut checks = vec![growth(&path.to_string(), content)];
     checks.extend(lines(&path.to_string(), content));
-    checks.extend(one_source(content));
+    checks.extend(own_source(content, &facts.own).or_else(|| one_source(content)));
     checks
 }
 
@@ -180,7 +186,32 @@ fn lines(path: &str, content: &Content) -> Vec<Check> {
     checks
 }
 
-/// A router that puts its own address on everything makes all callers one.
+/// What hands calls on to the PBX from an address of this machine makes all callers one.
+fn own_source(content: &Content, own: &BTreeSet<IpAddr>) -> Option<Check> {
+    let events: usize = content.sources.values().sum();
+    // Programs of this machine ask by its loopback.
+    let is_own = |address: &IpAddr| own.contains(address) && !address.is_loopback();
+    let of_own = content
+        .sources
+        .iter()
+        .filter(|(address, _)| is_own(address));
+    let count: usize = of_own.clone().map(|(_, count)| count).sum();
+    if events < ENOUGH || count * 10 < events * 9 {
+        return None;
+    }
+    let addresses: Vec<String> = of_own.map(|(address, _)| address.to_string()).collect();
+    let found = format!(
+        "{count} of {events} events are of this machine's own {}: docker's userland-proxy or a rule of \
+         source NAT puts it on every caller, so that every attacker wears it in this log; lines with \
+         it are attributed to nobody, and it is never banned",
+        addresses.join(" and ")
+    );
+    let advice = "\"userland-proxy\": false in /etc/docker/daemon.json, or network_mode: host; until \
+                  then only packets tell: guard the interface by which callers come";
+    Some(Check::new("one-source", State::Warning, found, advice))
+}
+
+/// A router that puts its own address on everything does so, too.
 fn one_source(content: &Content) -> Option<Check> {
     let events: usize = content.sources.values().sum();
     let (address, count) = content.sources.iter().max_by_key(|(_, count)| **count)?;
@@ -217,6 +248,9 @@ mod tests {
         let facts = Facts {
             path: "/var/log/asterisk/security".into(),
             content: Ok(content),
+            own: ["172.17.0.1", "fd00:17::1", "127.0.0.1"]
+                .map(|own| own.parse().unwrap())
+                .into(),
         };
         let checks = judge(&facts, true).into_iter();
         let states = checks.map(|check| (check.name, check.state));
@@ -250,6 +284,8 @@ mod tests {
         assert_eq!(states(of(&line)), [("log-lines", State::Warning)]);
     }
 
+    #[test_case("172.17.0.1", &[("one-source", State::Warning)]; "a proxy of this machine")]
+    #[test_case("127.0.0.1", &[]; "programs of this machine")]
     #[test_case("192.168.1.1", &[("one-source", State::Warning)]; "a router")]
     #[test_case("203.0.113.7", &[]; "one attacker")]
     fn all_events_of_one_address(address: &str, expected: &[(&'static str, State)]) {
@@ -281,6 +317,7 @@ mod tests {
             let facts = Facts {
                 path: "/x".into(),
                 content: Err(kind.into()),
+                own: BTreeSet::new(),
             };
             judge(&facts, is_root)[0].state
         };

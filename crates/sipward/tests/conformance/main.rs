@@ -5,6 +5,7 @@
 
 mod attaching;
 mod placement;
+mod proxy;
 mod rejection;
 mod scenarios;
 mod stacked;

@@ -23,17 +23,19 @@ use test_case::test_case;
 
 use crate::stage::{Backend, request};
 
-const PATIENCE: Duration = Duration::from_secs(60);
-const SIP: u16 = 5060;
+pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const SIP: u16 = 5060;
 /// Scanners come from here, and guessers from where the tools come from by themselves.
-const SCANNER: &str = "203.0.113.20";
-const SCANNER_V6: &str = "2001:db8:bad:20::7";
+pub const SCANNER: &str = "203.0.113.20";
+pub const SCANNER_V6: &str = "2001:db8:bad:20::7";
 
 /// Where the PBX is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub enum Place {
     /// In a container, its port published by docker's rules.
     Docker,
+    /// In a container, its port published by docker's proxy alone.
+    Proxy,
     /// On another machine, to which this one forwards.
     Routed,
     /// On another machine, in the network that the interface is bridged to.
@@ -42,18 +44,18 @@ enum Place {
 
 impl Place {
     /// Addresses of the PBX's machine, with the lengths of their prefixes.
-    const fn inner(self) -> [&'static str; 2] {
+    pub const fn inner(self) -> [&'static str; 2] {
         match self {
-            Self::Docker => ["172.17.0.2/16", "fd00:17::2/64"],
+            Self::Docker | Self::Proxy => ["172.17.0.2/16", "fd00:17::2/64"],
             Self::Routed => ["198.18.0.2/24", "2001:db8:18::2/64"],
             Self::Bridged => ["192.0.2.2/24", "2001:db8:2::2/64"],
         }
     }
 
     /// Those of its gateway.
-    const fn gateway(self) -> [&'static str; 2] {
+    pub const fn gateway(self) -> [&'static str; 2] {
         match self {
-            Self::Docker => ["172.17.0.1/16", "fd00:17::1/64"],
+            Self::Docker | Self::Proxy => ["172.17.0.1/16", "fd00:17::1/64"],
             Self::Routed => ["198.18.0.1/24", "2001:db8:18::1/64"],
             Self::Bridged => ["192.0.2.254/24", "2001:db8:2::fe/64"],
         }
@@ -62,18 +64,18 @@ impl Place {
     /// Where callers reach it.
     fn public(self) -> [&'static str; 2] {
         match self {
-            Self::Docker => [PBX, PBX_V6],
+            Self::Docker | Self::Proxy => [PBX, PBX_V6],
             Self::Routed | Self::Bridged => self.inner().map(host),
         }
     }
 }
 
-fn host(address: &'static str) -> &'static str {
+pub fn host(address: &'static str) -> &'static str {
     address.split('/').next().unwrap_or_default()
 }
 
 /// Puts a machine for the PBX behind the laboratory's.
-fn behind(lab: &Lab, place: Place) -> Namespace {
+pub fn behind(lab: &Lab, place: Place) -> Namespace {
     let inner = Namespace::new("inner").unwrap();
     let run = |line: &str| lab.pbx.run(line).unwrap();
     run("ip link add br0 type bridge");
@@ -88,7 +90,7 @@ fn behind(lab: &Lab, place: Place) -> Namespace {
             run("ip address flush dev eth0");
             run("ip link set eth0 master br0");
         }
-        Place::Docker | Place::Routed => {
+        Place::Docker | Place::Proxy | Place::Routed => {
             for address in place.gateway() {
                 lab.pbx.address("br0", address).unwrap();
             }
@@ -106,7 +108,7 @@ fn behind(lab: &Lab, place: Place) -> Namespace {
             lab.router.route("198.18.0.0/24", PBX).unwrap();
             lab.router.route("2001:db8:18::/64", PBX_V6).unwrap();
         }
-        Place::Bridged => {}
+        Place::Proxy | Place::Bridged => {}
     }
     inner
 }
@@ -143,7 +145,7 @@ fn publish(lab: &Lab, place: Place) {
 }
 
 /// What a ban of this address bans: of IPv6, the network.
-fn banned(address: &str) -> String {
+pub fn banned(address: &str) -> String {
     match address.strip_suffix("::7") {
         Some(network) => format!("{network}::/64"),
         None => format!("{address}/32"),
