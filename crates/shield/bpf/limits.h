@@ -88,6 +88,15 @@ struct {
 	__type(value, __u64);
 } ssh_sources SEC(".maps");
 
+/* Until when, in boot time, a source is free of the SSH limit: it has somebody logged in. What has
+ * lapsed makes room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct address);
+	__type(value, __u64);
+} ssh_sessions SEC(".maps");
+
 /* The buckets that all share. Unknown sources have one for each kind of packet, so that a flood of
  * one kind leaves the others alone. */
 enum common_bucket {
@@ -314,11 +323,15 @@ static __always_inline bool over_ssh_rate(struct judgement *this)
 {
 	const struct packet *packet = this->packet;
 	struct connection key = connection_of(packet);
+	__u64 *until;
 	__u64 *due;
 
 	if ((packet->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK)) != TCP_SYN)
 		return false;
 	this->now = bpf_ktime_get_boot_ns();
+	until = bpf_map_lookup_elem(&ssh_sessions, &key.source);
+	if (until && this->now < *until)
+		return false;
 	due = bpf_map_lookup_elem(&ssh_sources, &key);
 	if (!due) {
 		__u64 first = this->now + this->policy->ssh.interval_ns;

@@ -296,6 +296,7 @@ pub const PINNED_MAPS: &[MapShape] = &[
     shape("refusals", ARRAY, 4, 16, 1 << 19, 0),
     shape("first_fragments", LRU_HASH, 32, 8, 16384, 0),
     shape("ssh_sources", LRU_HASH, 32, 8, 16384, 0),
+    shape("ssh_sessions", LRU_HASH, 16, 8, 4096, 0),
     shape("common", ARRAY, 4, 8, 7, 0),
     shape("counts", PERCPU_ARRAY, 4, size_of::<CountAbi>(), 13, 0),
     shape("events", RINGBUF, 0, 0, 1_048_576, 0),

@@ -67,6 +67,14 @@ macro_rules! shield_by_maps {
                 self.maps.trusted()
             }
 
+            fn lift_ssh_limit(
+                &mut self,
+                sources: &[std::net::IpAddr],
+                until: $crate::BootTime,
+            ) -> Result<(), $crate::Error> {
+                self.maps.lift_ssh_limit(sources, until)
+            }
+
             fn counters(&self) -> Result<$crate::Counters, $crate::Error> {
                 self.maps.counters()
             }

@@ -44,6 +44,7 @@ pub struct Maps {
     prefix_bans4: LpmTrie<MapData, [u8; 4], BanAbi>,
     prefix_bans6: LpmTrie<MapData, [u8; 16], BanAbi>,
     trusted: HashMap<MapData, Address, SourceAbi>,
+    ssh_sessions: HashMap<MapData, Address, u64>,
     counts: PerCpuArray<MapData, CountAbi>,
     events: RingBuf<MapData>,
     allowed: BTreeSet<IpNet>,
@@ -68,6 +69,8 @@ impl Maps {
             prefix_bans6: LpmTrie::try_from(take(ebpf, "prefix_bans6")?)
                 .map_err(in_map("prefix_bans6"))?,
             trusted: HashMap::try_from(take(ebpf, "trusted")?).map_err(in_map("trusted"))?,
+            ssh_sessions: HashMap::try_from(take(ebpf, "ssh_sessions")?)
+                .map_err(in_map("ssh_sessions"))?,
             counts: PerCpuArray::try_from(take(ebpf, "counts")?).map_err(in_map("counts"))?,
             events: RingBuf::try_from(take(ebpf, "events")?).map_err(in_map("events"))?,
             allowed: BTreeSet::new(),
@@ -355,6 +358,15 @@ impl Maps {
             .collect::<Result<_, _>>()?;
         sources.sort_unstable();
         Ok(sources)
+    }
+
+    pub fn lift_ssh_limit(&mut self, sources: &[IpAddr], until: BootTime) -> Result<(), Error> {
+        for source in sources {
+            self.ssh_sessions
+                .insert(source_key(*source), until.0, 0)
+                .map_err(in_map("ssh_sessions"))?;
+        }
+        Ok(())
     }
 
     pub fn counters(&self) -> Result<Counters, Error> {

@@ -26,7 +26,7 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd},
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sipward_signature::Tables;
 
 use self::{
@@ -149,6 +149,8 @@ impl Nftables {
                     Purpose::Banned(scope) => {
                         self.bans.insert((element.target, scope), element.until);
                     }
+                    // They lapse by themselves, and the daemon tells them anew.
+                    Purpose::SshSessions => {}
                 }
             }
         }
@@ -255,7 +257,7 @@ impl Nftables {
         Ok(contents.iter().map(text).collect())
     }
 
-    fn transact(&mut self, messages: Vec<(Change, Message)>) -> Result<(), Error> {
+    fn transact(&self, messages: Vec<(Change, Message)>) -> Result<(), Error> {
         if !self.is_made {
             return Ok(());
         }
@@ -294,6 +296,29 @@ impl Nftables {
         }
         for (set, elements) in &new {
             messages.extend(sets::create(&set.name(), elements, true, now));
+        }
+        self.transact(messages)
+    }
+
+    /// Makes each anew: an element that is made again keeps the end that it had, before Linux 6.12.
+    fn write_ssh_sessions(&self, sources: &BTreeSet<IpNet>, until: BootTime) -> Result<(), Error> {
+        let mut messages = Vec::new();
+        for prefix in sources {
+            let set = Set::of_prefix(Purpose::SshSessions, prefix);
+            let target = Target {
+                prefix: *prefix,
+                port: None,
+            };
+            if self.held(&set, &target)?.is_some() {
+                messages.push(sets::delete(&set.name(), &target));
+            }
+            let element = Element::of_source(prefix.addr(), until);
+            messages.extend(sets::create(
+                &set.name(),
+                &[element],
+                false,
+                BootTime::now(),
+            ));
         }
         self.transact(messages)
     }
@@ -477,6 +502,19 @@ impl Shield for Nftables {
         Ok(self.trusted.iter().copied().collect())
     }
 
+    fn lift_ssh_limit(&mut self, sources: &[IpAddr], until: BootTime) -> Result<(), Error> {
+        let sources: BTreeSet<IpNet> = sources.iter().map(|source| network_of(*source)).collect();
+        let of = |source| Set::of_prefix(Purpose::SshSessions, source);
+        self.ensure(&sources.iter().map(of).collect())?;
+        // One that lapses between look and change; then it is not there any more.
+        match self.write_ssh_sessions(&sources, until) {
+            Err(Error::Nftables { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.write_ssh_sessions(&sources, until)
+            }
+            written => written,
+        }
+    }
+
     fn counters(&self) -> Result<Counters, Error> {
         let found = table::counters(&mut self.socket.borrow_mut())
             .map_err(failed("cannot read the counters"))?;
@@ -584,12 +622,14 @@ fn trusted_set(family: Family) -> String {
 }
 
 /// A source is an IPv4 address or an IPv6 /64.
-fn source_of(address: IpAddr) -> IpAddr {
+fn network_of(address: IpAddr) -> IpNet {
     match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & !u128::from(u64::MAX);
-            IpAddr::V6(network.into())
-        }
+        IpAddr::V4(address) => Ipv4Net::from(address).into(),
+        IpAddr::V6(address) => Ipv6Net::new_assert(address, 64).trunc().into(),
     }
+}
+
+/// The first address of a source.
+fn source_of(address: IpAddr) -> IpAddr {
+    network_of(address).addr()
 }

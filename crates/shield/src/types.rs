@@ -352,6 +352,10 @@ pub trait Shield: Send {
     /// The trusted sources in order; the first address of an IPv6 /64 stands for all of it.
     fn trusted(&self) -> Result<Vec<IpAddr>, crate::Error>;
 
+    /// Frees these sources of [`Limits::ssh`] until then, and of nothing else; an IPv6 address stands
+    /// for its /64. A later call gives them a new end, and leaves others theirs.
+    fn lift_ssh_limit(&mut self, sources: &[IpAddr], until: BootTime) -> Result<(), crate::Error>;
+
     /// Packets so far, by reason.
     fn counters(&self) -> Result<Counters, crate::Error>;
 

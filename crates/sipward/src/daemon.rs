@@ -30,6 +30,7 @@ mod rejections;
 mod run;
 mod self_check;
 mod srv;
+mod ssh_sessions;
 mod step;
 mod stories;
 mod strangers;

@@ -30,6 +30,7 @@ pub mod prometheus;
 pub mod recording;
 pub mod require;
 pub mod scanner;
+pub mod sshd;
 pub mod stream;
 pub mod systemd;
 pub mod user_agent;

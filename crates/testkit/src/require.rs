@@ -22,6 +22,8 @@ pub enum Need {
     Prometheus,
     /// Docker's proxy in the cache, see [`docker_proxy`].
     DockerProxy,
+    /// sshd in the cache, see [`sshd`].
+    Sshd,
     /// Programs of the corpus in the cache, see [`corpus_programs`].
     CorpusPrograms,
     /// The kernel of a Debian release in the cache, see [`kernel`].
@@ -41,6 +43,7 @@ impl Need {
             Self::Kamailio => missing_in_cache("Kamailio", kamailio()),
             Self::Prometheus => missing_in_cache("promtool", prometheus().join("bin/promtool")),
             Self::DockerProxy => missing_in_cache("docker-proxy", docker_proxy()),
+            Self::Sshd => missing_in_cache("sshd", sshd()),
             Self::CorpusPrograms => missing_in_cache("corpus programs", corpus_programs()),
             Self::Kernel(suite) => missing_in_cache("kernel", kernel(suite).join("modules")),
             Self::SipVicious => missing_in_cache("SIPVicious", sipvicious_folder()),
@@ -118,6 +121,12 @@ pub fn prometheus() -> PathBuf {
 #[must_use]
 pub fn docker_proxy() -> PathBuf {
     cache().join("docker/usr/sbin/docker-proxy")
+}
+
+/// The root directory of the cached sshd: `usr/sbin/sshd`.
+#[must_use]
+pub fn sshd() -> PathBuf {
+    cache().join("sshd")
 }
 
 /// The folder of the programs that `tools/install-corpus-programs` installs for recording the corpus:

@@ -153,6 +153,7 @@ pub fn new_set(set: &Set) -> String {
     let lasts = match set.purpose {
         Purpose::Allowed => "",
         Purpose::Banned(_) => "flags timeout; counter;",
+        Purpose::SshSessions => "flags timeout;",
     };
     format!("add set inet {TABLE} {name} {{ type {kind}; {lasts} size {BANS_MAX}; }}\n")
 }
@@ -164,6 +165,7 @@ pub fn lookups(sets: &[Set]) -> String {
         let found = match purpose {
             Purpose::Allowed => Reason::Allowed,
             Purpose::Banned(_) => Reason::Banned,
+            Purpose::SshSessions => Reason::Clean,
         };
         for family in Family::ALL {
             let chain = lookup(purpose, family);
@@ -384,10 +386,12 @@ fn family_rules(policy: &Policy, family: Family, rule: &mut impl FnMut(&str, &st
     };
     rule(
         &chain("ssh"),
-        &format!(
-            "tcp flags & (fin|syn|rst|ack) == syn {} goto rate",
-            take(&connections, family)
-        ),
+        "tcp flags & (fin|syn|rst|ack) != syn goto clean",
+    );
+    rule(&chain("ssh"), &jump_to(Purpose::SshSessions));
+    rule(
+        &chain("ssh"),
+        &format!("{} goto rate", take(&connections, family)),
     );
     rule(&chain("ssh"), "goto clean");
 

@@ -1,4 +1,4 @@
-//! The sets that hold bans, the allowlist and the trusted sources.
+//! The sets that hold bans, the allowlist, the trusted sources and those of SSH sessions.
 //!
 //! There is one set for each length of prefix, family and purpose, looked up with the source's
 //! address cut to that length. Prefixes may so lie within each other, each with its own end and
@@ -48,13 +48,16 @@ pub enum Purpose {
     Allowed,
     /// Bans of this scope.
     Banned(Scope),
+    /// Who is free of the limit of new SSH connections.
+    SshSessions,
 }
 
 impl Purpose {
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::Allowed,
         Self::Banned(Scope::All),
         Self::Banned(Scope::Sip),
+        Self::SshSessions,
     ];
 
     /// Begins the names of its sets, and is the name of the chain that looks them up.
@@ -63,6 +66,7 @@ impl Purpose {
             Self::Allowed => "allowed",
             Self::Banned(Scope::All) => "banned-all",
             Self::Banned(Scope::Sip) => "banned-sip",
+            Self::SshSessions => "ssh-sessions",
         }
     }
 }
@@ -205,6 +209,14 @@ impl Element {
             key: key(&ban.target),
             until: ban.until,
             packets,
+        }
+    }
+
+    /// Of a source, until then.
+    pub fn of_source(address: IpAddr, until: BootTime) -> Self {
+        Self {
+            until,
+            ..Self::of_address(address)
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use sipward_shield::{Limits, Policy, Rate};
+use sipward_shield::{BootTime, Limits, Policy, Rate};
 use sipward_testkit::packet::{Packet, flags};
 
 use crate::policy::policy;
@@ -42,6 +42,20 @@ pub fn bursts() -> Policy {
 /// Who is trusted in the rows.
 pub fn trusted(v6: bool) -> IpAddr {
     host(9, v6).parse().expect("an address")
+}
+
+/// Who has an SSH session in the rows; over IPv6 another address of the network opens connections.
+pub fn in_session(v6: bool) -> IpAddr {
+    let address = if v6 {
+        "2001:db8:7:d::1"
+    } else {
+        "203.0.113.13"
+    };
+    address.parse().expect("an address")
+}
+
+pub fn in_an_hour() -> BootTime {
+    BootTime(BootTime::now().0 + 3_600_000_000_000)
 }
 
 /// The rows in the order in which they are sent.
@@ -100,6 +114,15 @@ pub fn rows(v6: bool) -> Vec<Row> {
         Packet::tcp(from(10, 40_000), &beside).tcp_flags(flags::SYN)
     });
     row("new ones from another address", 15, 10, &|_| syn(11, 22));
+    row("new SSH connections beside a session", 50, 50, &|_| {
+        syn(13, 22)
+    });
+    row("requests beside a session", 130, 120, &|_| {
+        udp(13, 5060, REQUEST)
+    });
+    row("connections to TCP 5060 beside a session", 10, 0, &|_| {
+        syn(13, 5060)
+    });
     row(
         "SIP that cannot be read",
         600,

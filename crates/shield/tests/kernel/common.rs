@@ -125,8 +125,6 @@ pub fn ban(simulator: &mut Simulator, prefix: &str, scope: Scope, until: BootTim
         .unwrap();
 }
 
-pub fn in_an_hour() -> BootTime {
-    BootTime(BootTime::now().0 + 3_600_000_000_000)
-}
+pub use crate::limits::in_an_hour;
 
 pub const LAPSED: BootTime = BootTime(1);

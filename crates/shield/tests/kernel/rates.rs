@@ -92,6 +92,10 @@ fn each_class_of_packets_has_its_limit_over_ipv4_and_ipv6() {
         };
         simulator.set_policy(&limits::bursts()).unwrap();
         simulator.trust(limits::trusted(v6)).unwrap();
+        let sessions = [limits::in_session(v6)];
+        simulator
+            .lift_ssh_limit(&sessions, limits::in_an_hour())
+            .unwrap();
         for row in limits::rows(v6) {
             for (number, frame) in row.frames.iter().enumerate() {
                 let expected = if number < row.passing {
@@ -349,6 +353,38 @@ fn ssh_is_limited_by_new_connections() {
         judge(&mut simulator, &to("192.0.2.2:22", flags::SYN)),
         (PASS, Reason::Clean)
     );
+}
+
+#[test]
+fn an_ssh_session_frees_its_source_for_a_time_and_from_no_ban() {
+    for (source, server, address) in [
+        ("203.0.113.7:40000", "192.0.2.1:22", "203.0.113.7"),
+        (
+            "[2001:db8:7:7::9]:40000",
+            "[2001:db8::1]:22",
+            "2001:db8:7:7::1",
+        ),
+    ] {
+        let Some(mut simulator) = simulator(Profile::Standard) else {
+            return;
+        };
+        simulator
+            .set_policy(&limited(|limits| limits.ssh = burst(10)))
+            .unwrap();
+        let syn = Packet::tcp(source, server).tcp_flags(flags::SYN).build();
+        let of = [address.parse().unwrap()];
+        simulator.lift_ssh_limit(&of, LAPSED).unwrap();
+        assert_eq!(passes(&mut simulator, &syn, 50), (10, Reason::Rate));
+        simulator.lift_ssh_limit(&of, in_an_hour()).unwrap();
+        assert_eq!(passes(&mut simulator, &syn, 50), (50, Reason::Clean));
+        simulator.lift_ssh_limit(&of, LAPSED).unwrap();
+        assert_eq!(judge(&mut simulator, &syn), (DROP, Reason::Rate));
+
+        simulator.lift_ssh_limit(&of, in_an_hour()).unwrap();
+        let banned = source.rsplit_once(':').unwrap().0.trim_matches(['[', ']']);
+        ban(&mut simulator, banned, Scope::All, in_an_hour());
+        assert_eq!(judge(&mut simulator, &syn), (DROP, Reason::Banned));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sipward_shield::{Event, Rate, Reason, Shield as _};
+use sipward_shield::{BootTime, Event, Rate, Reason, Shield as _};
 use sipward_testkit::{
     packet::{Packet, flags},
     process::wait_until,
@@ -103,12 +103,40 @@ fn each_class_of_packets_has_its_limit_over_ipv4_and_ipv6() {
         net.shield(|shield| {
             shield.set_policy(&limits::bursts()).unwrap();
             shield.trust(limits::trusted(v6)).unwrap();
+            let sessions = [limits::in_session(v6)];
+            shield
+                .lift_ssh_limit(&sessions, limits::in_an_hour())
+                .unwrap();
         });
         for row in limits::rows(v6) {
             let passed = net.passed(&row.frames);
             assert_eq!(passed, row.passing as u64, "{}, IPv6: {v6}", row.name);
         }
     }
+}
+
+#[test]
+fn a_bucket_gives_back_what_its_rate_says() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    let mut policy = limits::bursts();
+    policy.limits.sip = Rate {
+        packets: 5,
+        per_seconds: 1,
+        burst: 5,
+    };
+    net.shield(|shield| shield.set_policy(&policy).unwrap());
+    let stranger = |number: u32| udp("203.0.113.7:5060", PBX, &request(number));
+    let began = Instant::now();
+    let mut passed = 0;
+    wait_until("ten packets more", Duration::from_secs(20), || {
+        passed += pass(&mut net, 1, stranger);
+        passed == 15
+    })
+    .unwrap();
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(1_800), "{took:?}");
 }
 
 #[test]
@@ -144,6 +172,41 @@ fn new_ssh_connections_are_limited_by_source_and_destination() {
     assert_eq!(pass(&mut net, 15, within), 15);
     let other = |_| Packet::tcp("203.0.113.8:40000", "192.0.2.1:22").tcp_flags(0x02);
     assert_eq!(pass(&mut net, 5, other), 5);
+}
+
+#[test]
+fn an_ssh_session_frees_its_source_for_a_time_and_outlives_the_daemon_and_a_new_policy() {
+    for (source, server, address) in [
+        ("203.0.113.7:40000", "192.0.2.1:22", "203.0.113.7"),
+        (
+            "[2001:db8:7:7::9]:40000",
+            "[2001:db8:2::1]:22",
+            "2001:db8:7:7::1",
+        ),
+    ] {
+        let Some(mut net) = Net::guarded() else {
+            return;
+        };
+        net.shield(|shield| shield.set_policy(&limits::bursts()).unwrap());
+        let connect = |_| Packet::tcp(source, server).tcp_flags(flags::SYN);
+        let of = [address.parse().unwrap()];
+        assert_eq!(pass(&mut net, 15, connect), 10);
+        net.shield(|shield| shield.lift_ssh_limit(&of, limits::in_an_hour()).unwrap());
+        assert_eq!(pass(&mut net, 15, connect), 15);
+        net.kill();
+        net.open();
+        assert_eq!(pass(&mut net, 15, connect), 15);
+        net.shield(|shield| shield.set_policy(&limits::bursts()).unwrap());
+        assert_eq!(pass(&mut net, 15, connect), 15);
+
+        // Sooner than it was to be before.
+        let soon = BootTime(BootTime::now().0 + 500_000_000);
+        net.shield(|shield| shield.lift_ssh_limit(&of, soon).unwrap());
+        wait_until("the end of it", Duration::from_secs(20), || {
+            pass(&mut net, 11, connect) < 11
+        })
+        .unwrap();
+    }
 }
 
 #[test]

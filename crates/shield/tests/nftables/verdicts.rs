@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use sipward_shield::{Ban, BootTime, Error, Mode, Reason, Scope, Shield as _, Target};
-use sipward_testkit::{packet::Packet, process::wait_until};
+use sipward_testkit::{
+    packet::{Packet, flags},
+    process::wait_until,
+};
 
 use crate::{
     net::{Net, PBX, Seen, ban, phone, target, udp, until},
@@ -205,6 +208,18 @@ fn a_ban_drops_what_its_scope_says_and_nobody_elses_packets() {
         );
         assert_eq!(seen.dropped, banned, "{source} to {to}: {seen:?}");
     }
+    for (source, to, banned) in [
+        ("203.0.113.7:1", 22, true),
+        ("203.0.113.64:1", 5060, true),
+        ("203.0.113.64:1", 5061, true),
+        ("203.0.113.64:1", 22, false),
+        ("[2001:db8:7:7::1]:1", 5061, true),
+        ("[2001:db8:7:7::1]:1", 22, false),
+    ] {
+        let syn = Packet::tcp(source, other(to, source.starts_with('[')));
+        let seen = net.seen(&syn.tcp_flags(flags::SYN).build());
+        assert_eq!(seen.dropped, banned, "{source} to TCP {to}: {seen:?}");
+    }
     net.shield(|shield| {
         let bans = shield.bans().unwrap();
         assert_eq!(bans.len(), 5);
@@ -213,9 +228,9 @@ fn a_ban_drops_what_its_scope_says_and_nobody_elses_packets() {
                 .find(|held| held.ban.target == target(prefix))
                 .unwrap()
         };
-        assert_eq!(of("203.0.113.7").dropped_packets, 3);
+        assert_eq!(of("203.0.113.7").dropped_packets, 4);
         assert_eq!(of("203.0.113.7").ban.until, BootTime::NEVER);
-        assert_eq!(of("203.0.113.64/26").dropped_packets, 3);
+        assert_eq!(of("203.0.113.64/26").dropped_packets, 5);
         assert!(of("2001:db8:7:7::/64").ban.until.0.abs_diff(until(3_600).0) < 5_000_000_000);
 
         // Another end, and the same count.
@@ -232,7 +247,7 @@ fn a_ban_drops_what_its_scope_says_and_nobody_elses_packets() {
             None
         );
         assert_eq!(shield.unban(&target("203.0.113.7"), Scope::Sip).unwrap(), 0);
-        assert_eq!(shield.unban(&target("203.0.113.7"), Scope::All).unwrap(), 3);
+        assert_eq!(shield.unban(&target("203.0.113.7"), Scope::All).unwrap(), 4);
         assert_eq!(shield.unban(&target("203.0.113.7"), Scope::All).unwrap(), 0);
         assert_eq!(
             shield.ban_end(&target("203.0.113.7"), Scope::All).unwrap(),

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::values::{OverLimit, RateText};
+use crate::span::Span;
 
 /// `[limits]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -69,6 +70,8 @@ pub struct SshLimit {
     pub rate: RateText,
     /// Connections at once.
     pub burst: u32,
+    /// How long sshd lets a connection be without a login.
+    pub login_grace: Span,
 }
 
 impl Default for SipLimit {
@@ -93,6 +96,7 @@ impl Default for SshLimit {
                 per_seconds: 60,
             },
             burst: 10,
+            login_grace: Span::of_seconds(120),
         }
     }
 }

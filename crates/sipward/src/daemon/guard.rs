@@ -16,8 +16,8 @@ use super::{
     ami::AmiSensor, answers::Answers, backend::Backend, evidence, figures::Sent,
     hits::SignatureHits, interfaces::Interfaces, kernel_events::KernelEvents, lists::Spared,
     machine, packets::Packets, peers::Peers, reconcile, rejections::Rejections,
-    self_check::SelfCheck, step::Restoring, strangers::Strangers, unwritten::Unwritten,
-    watch::Watchers,
+    self_check::SelfCheck, ssh_sessions::SshSessions, step::Restoring, strangers::Strangers,
+    unwritten::Unwritten, watch::Watchers,
 };
 use crate::{
     clock::{self, Clocks},
@@ -66,6 +66,7 @@ pub struct Guard {
     pub(super) rejections: Rejections,
     pub(super) spared: Spared,
     pub(super) sent: Sent,
+    pub(super) ssh_sessions: SshSessions,
     /// Where the configuration has anything sent.
     pub(super) sender: Option<RawSender>,
     /// What the engine decided and nobody has carried out.
@@ -102,6 +103,7 @@ impl Guard {
             rejections: Rejections::default(),
             spared: Spared::default(),
             sent: Sent::default(),
+            ssh_sessions: SshSessions::default(),
             sender: sender(&config)?,
             config,
             shield,
@@ -332,7 +334,9 @@ impl Guard {
 
     /// Looks again at what this machine is and lives on.
     pub fn look_at_machine(&mut self) {
-        machine::protect(self.engine.protected_mut(), &self.config.limits.ssh.ports);
+        let sessions = machine::ssh_sessions(&self.config.limits.ssh.ports);
+        machine::protect(self.engine.protected_mut(), &sessions);
+        self.spare_ssh_sessions(&sessions);
         self.look_for_connections();
     }
 

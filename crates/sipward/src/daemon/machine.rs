@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use sipward_engine::{Protected, Protection, Time};
 
+use super::ssh_sessions::Session;
 use crate::sensors::Connections;
 
 /// TCP's state ESTABLISHED in `/proc/net/tcp`.
@@ -21,7 +22,7 @@ const ESTABLISHED: &str = "01";
 const ROUTE_UP: u32 = 1;
 
 /// Looks at the machine and replaces what is protected for its sake.
-pub fn protect(protected: &mut Protected, ssh_ports: &[u16]) {
+pub fn protect(protected: &mut Protected, ssh_sessions: &[Session]) {
     let set = |addresses: Vec<IpAddr>| addresses.into_iter().map(IpNet::from).collect::<Vec<_>>();
     protected.set(Protection::Own, set(own_addresses()));
     let routes = default_routes(Path::new("/proc/net"));
@@ -32,16 +33,19 @@ pub fn protect(protected: &mut Protected, ssh_ports: &[u16]) {
         set(resolvers(Path::new("/etc/resolv.conf"))),
     );
     protected.set(Protection::TimeServer, set(time_servers(Path::new("/"))));
-    protected.set(
-        Protection::SshSession,
-        set(ssh_sessions(Path::new("/proc/net"), ssh_ports)),
-    );
+    let remote_ends = ssh_sessions.iter().map(|session| session.remote);
+    protected.set(Protection::SshSession, set(remote_ends.collect()));
+}
+
+/// The established connections to these ports of this machine.
+pub fn ssh_sessions(ports: &[u16]) -> Vec<Session> {
+    sessions(Path::new("/proc/net"), ports)
 }
 
 /// Adds the connections that are there: of some nobody saw how they began.
 pub fn connections(connections: &mut Connections, now: Time) {
-    for (remote, local) in established(Path::new("/proc/net")) {
-        connections.add(remote, local, now);
+    for connection in established(Path::new("/proc/net")) {
+        connections.add(connection.remote, connection.local, now);
     }
 }
 
@@ -184,16 +188,27 @@ fn ntp_server(line: &str) -> Option<IpAddr> {
     }
 }
 
-fn ssh_sessions(proc_net: &Path, ports: &[u16]) -> Vec<IpAddr> {
-    let sessions: BTreeSet<IpAddr> = established(proc_net)
-        .filter(|(_, local)| ports.contains(local))
-        .map(|(remote, _)| remote.ip())
-        .collect();
-    sessions.into_iter().collect()
+fn sessions(proc_net: &Path, ports: &[u16]) -> Vec<Session> {
+    established(proc_net)
+        .filter(|connection| ports.contains(&connection.local))
+        .map(|connection| Session {
+            remote: connection.remote.ip(),
+            socket: connection.socket,
+        })
+        .collect()
 }
 
-/// The established connections of this machine: the other end, and the port here.
-fn established(proc_net: &Path) -> impl Iterator<Item = (SocketAddr, u16)> {
+/// An established connection of this machine.
+#[derive(Clone, Copy, Debug)]
+struct Connection {
+    remote: SocketAddr,
+    /// The port here.
+    local: u16,
+    /// The inode of its socket; 0 before somebody has accepted it.
+    socket: u64,
+}
+
+fn established(proc_net: &Path) -> impl Iterator<Item = Connection> {
     let tables = ["tcp", "tcp6"].map(|name| read(&proc_net.join(name)));
     let connections: Vec<_> = tables
         .iter()
@@ -203,8 +218,9 @@ fn established(proc_net: &Path) -> impl Iterator<Item = (SocketAddr, u16)> {
     connections.into_iter()
 }
 
-/// `sl local_address rem_address st …`, each address as `HEX:PORT`.
-fn connection(line: &str) -> Option<(SocketAddr, u16)> {
+/// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`, each address as
+/// `HEX:PORT`.
+fn connection(line: &str) -> Option<Connection> {
     let mut words = line.split_whitespace().skip(1);
     let [local, remote, state] = [words.next()?, words.next()?, words.next()?];
     if state != ESTABLISHED {
@@ -212,7 +228,11 @@ fn connection(line: &str) -> Option<(SocketAddr, u16)> {
     }
     let port = |end: &str| u16::from_str_radix(end.split_once(':')?.1, 16).ok();
     let address = socket_address(remote.split_once(':')?.0)?;
-    Some((SocketAddr::new(address, port(remote)?), port(local)?))
+    Some(Connection {
+        remote: SocketAddr::new(address, port(remote)?),
+        local: port(local)?,
+        socket: words.nth(5)?.parse().ok()?,
+    })
 }
 
 /// An address as the kernel prints it: words of 32 bits, each in the host's order.
@@ -304,21 +324,30 @@ mod tests {
                 "tcp",
                 "  sl  local_address rem_address   st tx_queue\n\
                  0: 00000000:0016 00000000:0000 0A 00000000:00000000\n\
-                 1: 010200C0:0016 077100CB:C350 01 00000000:00000000\n\
-                 2: 010200C0:01BB 087100CB:C350 01 00000000:00000000\n\
-                 3: 010200C0:0016 097100CB:C350 06 00000000:00000000\n",
+                 1: 010200C0:0016 077100CB:C350 01 00000000:00000000 02:000A 00000000 0 0 4711 2\n\
+                 2: 010200C0:01BB 087100CB:C350 01 00000000:00000000 00:0000 00000000 0 0 4712 1\n\
+                 3: 010200C0:0016 097100CB:C350 06 00000000:00000000 00:0000 00000000 0 0 0 3\n\
+                 4: 010200C0:0016 0B7100CB:C350 01 00000000:00000000 00:0000 00000000 0 0 0 1\n",
             ),
             (
                 "tcp6",
                 "  sl  local_address rem_address   st tx_queue\n\
-                 0: B80D0120000000000000000001000000:0016 B80D0120000000000000000007000000:C350 01 0\n\
-                 1: 0000000000000000FFFF0000010200C0:0016 0000000000000000FFFF00000A7100CB:C350 01 0\n",
+                 0: B80D0120000000000000000001000000:0016 B80D0120000000000000000007000000:C350 01 0:0 0:0 0 0 0 4713 1\n\
+                 1: 0000000000000000FFFF0000010200C0:0016 0000000000000000FFFF00000A7100CB:C350 01 0:0 0:0 0 0 0 4714 1\n",
             ),
         ]);
-        let found = ssh_sessions(proc_net.path(), &[22]);
+        let session = |remote: &str, socket| Session {
+            remote: remote.parse().unwrap(),
+            socket,
+        };
         assert_eq!(
-            found,
-            addresses(&["203.0.113.7", "203.0.113.10", "2001:db8::7"])
+            sessions(proc_net.path(), &[22]),
+            [
+                session("203.0.113.7", 4_711),
+                session("203.0.113.11", 0),
+                session("2001:db8::7", 4_713),
+                session("203.0.113.10", 4_714),
+            ]
         );
     }
 
@@ -352,7 +381,7 @@ mod tests {
     fn nothing_to_read_is_nothing_to_protect() {
         let empty = TempDir::new().unwrap();
         assert_eq!(default_routes(empty.path()), []);
-        assert_eq!(ssh_sessions(empty.path(), &[22]), addresses(&[]));
+        assert_eq!(sessions(empty.path(), &[22]), []);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod placement;
 mod proxy;
 mod rejection;
 mod scenarios;
+mod ssh;
 mod stacked;
 mod stage;
 

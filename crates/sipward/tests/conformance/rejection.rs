@@ -11,6 +11,7 @@ use sipward_testkit::{
     count::Capture,
     guard::Guard,
     lab::{ATTACKER, ATTACKER_V6, Lab, PBX, PBX_V6, PHONES, PHONES_V6},
+    packet,
     pcap::Frame,
     process::wait_until,
     require::{Need, require},
@@ -38,6 +39,14 @@ fn guard<'a>(lab: &'a Lab, backend: Backend, over: &str) -> Guard<'a> {
     );
     let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
     Guard::start_with(program, &lab.pbx, &configuration).unwrap()
+}
+
+/// What comes through is received, or the kernel would send errors of its own.
+fn receivers(lab: &Lab) -> [UdpSocket; 2] {
+    lab.pbx.enter(|| {
+        let bind = |host: &str| UdpSocket::bind(SocketAddr::new(host.parse().unwrap(), 5060));
+        [PBX, PBX_V6].map(|host| bind(host).unwrap())
+    })
 }
 
 /// A client at an address of its namespace, connected to the PBX.
@@ -105,11 +114,7 @@ fn who_is_over_the_limit_hears_of_it_where_that_is_wanted(backend: Backend) {
         return;
     }
     let lab = Lab::new().unwrap();
-    // What comes through is received, or the kernel would send errors of its own.
-    let _pbx = lab.pbx.enter(|| {
-        let bind = |host: &str| UdpSocket::bind(SocketAddr::new(host.parse().unwrap(), 5060));
-        [PBX, PBX_V6].map(|host| bind(host).unwrap())
-    });
+    let _pbx = receivers(&lab);
     let large = lab
         .phones
         .enter(|| [client(PHONES, PBX), client(PHONES_V6, PBX_V6)]);
@@ -189,4 +194,44 @@ fn who_is_over_the_limit_hears_of_it_where_that_is_wanted(backend: Backend) {
     let (sent, _) = sent.and_then(|(_, rest)| rest.split_once('\n')).unwrap();
     assert!(sent.parse::<usize>().unwrap() >= errors.len(), "{sent}");
     guard_of.stop().unwrap();
+}
+
+#[test_case(Backend::Native; "xdp native")]
+#[test_case(Backend::Generic; "xdp generic")]
+#[test_case(Backend::Nftables; "nftables")]
+fn who_wears_an_address_of_the_machine_has_it_told_nothing(backend: Backend) {
+    let needs = ["ip", "nft", "tcpdump"].map(Need::Program);
+    if !require(&[[Need::Root].as_slice(), &needs].concat()) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let _pbx = receivers(&lab);
+    let own = ["192.0.2.77", "2001:db8:2::77"];
+    for (address, length) in own.into_iter().zip([24, 64]) {
+        let address = format!("{address}/{length}");
+        lab.pbx.address("eth0", &address).unwrap();
+    }
+    let capture = Capture::start(&lab.pbx, "lo", "icmp or icmp6").unwrap();
+    let guard = guard(&lab, backend, "reject");
+    for (own, pbx) in own.into_iter().zip([PBX, PBX_V6]) {
+        let [own, pbx] = [own, pbx].map(|host| SocketAddr::new(host.parse().unwrap(), 5060));
+        let forged = packet::Packet::udp(own, pbx).payload(&[b'R'; 300]).build();
+        for _ in 0..MANY {
+            lab.inject(&forged).unwrap();
+        }
+    }
+    fence(&lab, &guard);
+    let limited = guard.json(&["status"]).unwrap();
+    let limited = limited["packets"]["dropped"]["rate"].as_u64().unwrap();
+    assert!(limited > 0, "{limited}");
+    // One that is there, to wait for: nobody listens at this port.
+    lab.pbx.enter(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.send_to(b"x", "127.0.0.1:9").unwrap();
+    });
+    wait_until("an error in the capture", PATIENCE, || {
+        !capture.frames().unwrap().is_empty()
+    })
+    .unwrap();
+    assert_eq!(errors(&capture.frames().unwrap()), []);
 }

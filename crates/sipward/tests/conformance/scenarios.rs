@@ -23,6 +23,8 @@ const ONE: fn(Backend, Duration) -> RangeInclusive<u32> = |_, _| 1..=1;
 const NONE: fn(Backend, Duration) -> RangeInclusive<u32> = |_, _| 0..=0;
 /// A burst of 120, and what 5 a second give back.
 const UNKNOWN: fn(Backend, Duration) -> RangeInclusive<u32> = |_, took| burst(120, 5.0, took);
+/// A burst of 30, and what 5 a second give back.
+const STRICT: fn(Backend, Duration) -> RangeInclusive<u32> = |_, took| burst(30, 5.0, took);
 /// A burst of 10, and what 3 a minute give back.
 const SSH: fn(Backend, Duration) -> RangeInclusive<u32> = |_, took| burst(10, 0.05, took);
 
@@ -41,7 +43,7 @@ macro_rules! scenarios {
     };
 }
 
-pub const SCENARIOS: [Scenario; 31] = scenarios! {
+pub const SCENARIOS: [Scenario; 32] = scenarios! {
     "a phone never seen before", ONE, |stage| stage.phone("203.0.113.7:5060", 5060);
     "the same over IPv6", ONE, |stage| stage.phone("[2001:db8:7::7]:5060", 5060);
     "a banned address, any port", NONE, |stage| {
@@ -139,6 +141,11 @@ pub const SCENARIOS: [Scenario; 31] = scenarios! {
         };
         let all: Vec<Vec<u8>> = (0..1_000).map(later).collect();
         stage.limited(|stage| stage.send_fragments(&all))
+    };
+    "200 requests of a stranger at once, the profile strict (burst 30)", STRICT, |stage| {
+        stage.reload("[signatures]\nprofile = \"strict\"\n");
+        let packet = from("203.0.113.22:5060", 5060, &request("Snom D785/10.1.64"));
+        stage.send(&vec![packet; 200])
     };
     "300 answers of forged addresses (all strangers: 10 a second, burst 100)", ANSWERS, |stage| {
         stage.reload("[limits.unknown]\nrate = \"1/s\"\nburst = 10\n");
