@@ -1,6 +1,6 @@
 //! What a list of strangers may not do.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, ops::Add};
 
 use ipnet::IpNet;
 
@@ -72,6 +72,18 @@ impl Extent {
     pub const fn outgrows(self, before: Self) -> bool {
         is_many_times(before.ipv4, self.ipv4, FEW_ADDRESSES)
             || is_many_times(before.ipv6, self.ipv6, FEW_ADDRESSES)
+    }
+}
+
+/// As if no address were in both.
+impl Add for Extent {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            ipv4: self.ipv4.saturating_add(other.ipv4),
+            ipv6: self.ipv6.saturating_add(other.ipv6),
+        }
     }
 }
 

@@ -2,17 +2,17 @@
 //! are waited for beside the loop; it gets tasks, each about as long as an order by hand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ipnet::IpNet;
 use sipward_engine::escape;
 use tokio::{
     sync::{mpsc, watch},
-    task::spawn_blocking,
+    task::{JoinSet, spawn_blocking},
     time::sleep,
 };
 
@@ -34,8 +34,12 @@ const LOOK: Duration = Duration::from_secs(60);
 /// Addresses in one task.
 const BATCH: usize = 4_000;
 
-/// Fetches lists when their time has come, one after the other, and leaves out of the signatures in
-/// force what has lapsed. Ends with the daemon.
+/// Lists that are fetched at once at most: a server that says nothing is waited for beside others, and
+/// those that send as much as they may do not fill the memory.
+const AT_ONCE: usize = 8;
+
+/// Fetches lists when their time has come, puts them in force one after the other, and leaves out of
+/// the signatures in force what has lapsed. Ends with the daemon.
 pub async fn keep_fresh(
     mut settings: watch::Receiver<config::Signatures>,
     tasks: mpsc::Sender<Task>,
@@ -44,6 +48,9 @@ pub async fn keep_fresh(
         tasks,
         plans: BTreeMap::new(),
         in_force: None,
+        fetched: JoinSet::new(),
+        fetching: BTreeSet::new(),
+        looked: Instant::now(),
     };
     loop {
         let config = settings.borrow_and_update().clone();
@@ -51,6 +58,9 @@ pub async fn keep_fresh(
         tokio::select! {
             changed = settings.changed() => if changed.is_err() {
                 return;
+            },
+            Some(fetched) = keeper.fetched.join_next() => if let Ok(fetched) = fetched {
+                keeper.take(fetched, &config).await;
             },
             () = sleep(wait) => {}
         }
@@ -83,6 +93,17 @@ struct Keeper {
     plans: BTreeMap<String, Plan>,
     /// Of the lists in force.
     in_force: Option<Vec<Version>>,
+    fetched: JoinSet<Fetched>,
+    /// The names of the lists that are being fetched.
+    fetching: BTreeSet<String>,
+    /// When it was looked for lists that have lapsed.
+    looked: Instant,
+}
+
+/// A list, and what came of fetching it.
+struct Fetched {
+    feed: Feed,
+    tried: Result<Updated, String>,
 }
 
 impl Keeper {
@@ -95,17 +116,29 @@ impl Keeper {
             // The daemon has just compiled it.
             self.in_force = versions(config).await.ok();
         }
-        // What is old by a clock that was just set may be confirmed before it lapses.
         let now = clock::now();
         for feed in &config.feeds {
-            if feeds::due(self.plan(folder, feed), feed, now) <= now {
-                self.fetch(feed, folder, config).await;
+            let is_due = feeds::due(self.plan(folder, feed), feed, now) <= now;
+            if is_due && self.fetching.len() < AT_ONCE && self.fetching.insert(feed.name()) {
+                self.fetch(feed, folder, config);
             }
         }
-        self.look_again(config, folder).await;
+        // What is old by a clock that was just set may be confirmed before it lapses.
+        if self.fetching.is_empty() || self.looked.elapsed() >= LOOK {
+            self.look_again(config, folder).await;
+            self.looked = Instant::now();
+        }
         let now = clock::now();
-        let next = |feed: &Feed| feeds::due(self.plan(folder, feed), feed, now).since(now);
-        config.feeds.iter().map(next).fold(LOOK, Duration::min)
+        let is_full = self.fetching.len() >= AT_ONCE;
+        let mut wait = LOOK;
+        for feed in &config.feeds {
+            let next = feeds::due(self.plan(folder, feed), feed, now);
+            // The end of one that is being fetched ends the wait.
+            if !self.fetching.contains(&feed.name()) && (next > now || !is_full) {
+                wait = wait.min(next.since(now));
+            }
+        }
+        wait
     }
 
     async fn look_again(&mut self, config: &config::Signatures, folder: &Path) {
@@ -138,26 +171,39 @@ impl Keeper {
         Ok(())
     }
 
-    async fn fetch(&mut self, feed: &Feed, folder: &Path, config: &config::Signatures) {
+    fn fetch(&mut self, feed: &Feed, folder: &Path, config: &config::Signatures) {
+        let (feed, known, place) = (feed.clone(), config.clone(), folder.to_owned());
+        self.fetched.spawn(async move {
+            let asked = feed.clone();
+            let tried = beside(move || {
+                let name = asked.name();
+                feeds::update(&Update::of(&asked, &name), &place, &known)
+            })
+            .await;
+            let tried = tried.unwrap_or_else(|failure| Err(failure.text));
+            Fetched { feed, tried }
+        });
+    }
+
+    /// Puts a list in force, and says when to ask for it again.
+    async fn take(&mut self, fetched: Fetched, config: &config::Signatures) {
+        let Fetched { feed, tried } = &fetched;
         let name = feed.name();
-        let (asked, known, place) = (feed.clone(), config.clone(), folder.to_owned());
-        let tried = beside(move || {
-            let name = asked.name();
-            feeds::update(&Update::of(&asked, &name), &place, &known)
-        })
-        .await;
+        self.fetching.remove(&name);
+        let Some(folder) = &config.feeds_folder else {
+            return;
+        };
         let tried = match tried {
-            Ok(Ok(updated)) => {
+            Ok(updated) => {
                 let brought = self.bring(updated, feed, config).await;
                 if brought.is_err() {
-                    let (place, name) = (folder.to_owned(), name.clone());
+                    let (place, name) = (folder.clone(), name.clone());
                     // Where nothing can be written, nothing was taken.
                     let _ = beside(move || feeds::forget(&place, &name)).await;
                 }
                 brought.map_err(|failure| failure.text)
             }
-            Ok(Err(why)) => Err(why),
-            Err(failure) => Err(failure.text),
+            Err(why) => Err(why.clone()),
         };
         let before = self.plan(folder, feed).clone();
         match (&before.error, &tried) {
@@ -171,7 +217,7 @@ impl Keeper {
         }
         let plan = feeds::put_off(before, feed, tried, clock::now(), chance());
         self.plans.insert(name.clone(), plan.clone());
-        let place = folder.to_owned();
+        let place = folder.clone();
         let written = beside(move || feeds::write_plan(&place, &name, &plan)).await;
         if let Ok(Err(error)) = written {
             tracing::error!("{}: cannot write: {error}", folder.display());
@@ -181,7 +227,7 @@ impl Keeper {
     /// Has a list's signatures and bans in force.
     async fn bring(
         &mut self,
-        updated: Updated,
+        updated: &Updated,
         feed: &Feed,
         config: &config::Signatures,
     ) -> Result<Had, Failure> {

@@ -9,6 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Command, Engine, Observation, Origin, Protection, Time};
+use sipward_feed::Extent;
 use sipward_shield::{self as shield, RawSender, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
@@ -66,6 +67,8 @@ pub struct Guard {
     pub(super) rejections: Rejections,
     pub(super) spared: Spared,
     pub(super) sent: Sent,
+    /// What lists ban, at most.
+    pub(super) listed: Extent,
     pub(super) ssh_sessions: SshSessions,
     /// Where the configuration has anything sent.
     pub(super) sender: Option<RawSender>,
@@ -103,6 +106,7 @@ impl Guard {
             rejections: Rejections::default(),
             spared: Spared::default(),
             sent: Sent::default(),
+            listed: Extent::default(),
             ssh_sessions: SshSessions::default(),
             sender: sender(&config)?,
             config,
@@ -132,6 +136,7 @@ impl Guard {
         self.overlooked();
         self.look_at_machine();
         reconcile::bans(self)?;
+        self.listed = self.extent_of_lists(&[]);
         self.spared = Spared::read(&self.ledger)?;
         reconcile::trusted(self)?;
         reconcile::allowed(self)

@@ -85,14 +85,7 @@ impl Guard {
         let (wanted, named) = self.spared.leave(guarded.kept);
         reply.spared += named.len();
         self.spare(named, until, now);
-        let listed = self.engine.bans().filter(|ban| ban.origin == Origin::Feed);
-        let listed = listed.map(|ban| ban.prefix);
-        let extent = Extent::of(listed.chain(wanted.iter().copied()));
-        if extent.is_too_much() {
-            return Err(Failure::input(format!(
-                "{extent} to be banned with those of other lists: {TOO_MUCH}"
-            )));
-        }
+        self.may_ban(&wanted)?;
         let scope = self.config.bans.scope.into();
         let booted = Clocks::now().unix(BootTime(0)).unwrap_or(now);
         for prefix in wanted {
@@ -132,6 +125,34 @@ impl Guard {
         }
         self.carry_out_order()?;
         Ok(reply)
+    }
+
+    /// Refuses what lists together may not ban. Their bans are added up, some of them twice; they are
+    /// only counted where that comes to too much, for there may be a million.
+    fn may_ban(&mut self, wanted: &[IpNet]) -> Result<(), Failure> {
+        let is_new = |prefix: &&IpNet| {
+            let mut around = self.engine.bans_of(prefix.addr());
+            !around.any(|ban| ban.origin == Origin::Feed && ban.prefix.contains(*prefix))
+        };
+        let new = wanted.iter().filter(is_new).copied();
+        let mut extent = self.listed + Extent::of(new);
+        if extent.is_too_much() {
+            extent = self.extent_of_lists(wanted);
+        }
+        if extent.is_too_much() {
+            return Err(Failure::input(format!(
+                "{extent} to be banned with those of other lists: {TOO_MUCH}"
+            )));
+        }
+        self.listed = extent;
+        Ok(())
+    }
+
+    /// What the bans of lists cover together with these prefixes.
+    pub(super) fn extent_of_lists(&self, more: &[IpNet]) -> Extent {
+        let listed = self.engine.bans().filter(|ban| ban.origin == Origin::Feed);
+        let listed = listed.map(|ban| ban.prefix);
+        Extent::of(listed.chain(more.iter().copied()))
     }
 
     /// What was lifted by hand just now is not banned again by a list; returns it where one had

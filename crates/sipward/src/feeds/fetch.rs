@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use sipward_engine::escape_at_most;
 use sipward_feed::LARGEST;
+use sipward_wire::sip::percent_decode;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -117,6 +118,17 @@ impl Source {
     #[must_use]
     pub const fn is_web(&self) -> bool {
         matches!(self.place, Place::Web { .. })
+    }
+
+    /// How the file is called that a server has; none where the address ends in `/`.
+    #[must_use]
+    pub fn served_file(&self) -> Option<String> {
+        let Place::Web { uri, .. } = &self.place else {
+            return None;
+        };
+        let name = uri.path().rsplit('/').next()?;
+        let name = percent_decode(name.as_bytes());
+        (!name.is_empty()).then(|| String::from_utf8_lossy(&name).into_owned())
     }
 }
 

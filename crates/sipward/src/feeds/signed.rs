@@ -15,21 +15,33 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether this key's owner has signed these bytes, and the trusted comment; returns when, in UNIX
-    /// seconds, where the comment begins with it, as minisign's own do: `timestamp:1555779966`, fields
-    /// divided by tabs.
+    /// Whether this key's owner has signed these bytes, and the trusted comment; returns what that
+    /// says.
     ///
     /// # Errors
     /// One line: what is wrong with the signature.
-    pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> Result<Option<u32>, String> {
+    pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> Result<Signed, String> {
         let text = std::str::from_utf8(signature).map_err(|_| NO_SIGNATURE)?;
         let signature = Signature::decode(text).map_err(|_| NO_SIGNATURE)?;
         let verified = self.key.verify(bytes, &signature, true);
         verified.map_err(|error| why(&error).to_owned())?;
-        let mut fields = signature.trusted_comment().split('\t');
-        let at = fields.find_map(|field| field.strip_prefix("timestamp:"));
-        Ok(at.and_then(|at| at.parse().ok()))
+        let fields = || signature.trusted_comment().split('\t');
+        let field = |name| fields().find_map(|field| field.strip_prefix(name));
+        Ok(Signed {
+            at: field("timestamp:").and_then(|at| at.parse().ok()),
+            file: field("file:").map(str::to_owned),
+        })
     }
+}
+
+/// What a trusted comment says where it is as minisign writes it by itself, fields divided by tabs:
+/// `timestamp:1555779966`, `file:list.txt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signed {
+    /// When it was signed, in UNIX seconds.
+    pub at: Option<u32>,
+    /// How the file was called.
+    pub file: Option<String>,
 }
 
 const NO_SIGNATURE: &str = "that is no signature of minisign";

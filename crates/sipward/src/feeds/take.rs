@@ -17,6 +17,8 @@ use super::{
 };
 use crate::{clock, config, ledger::Ledger, signatures};
 
+/// Characters of a file's name that are told.
+const LONGEST_NAME: usize = 80;
 /// What is said instead of a twelfth request.
 const TOO_OFTEN: &str = "asked for 11 times within 2 minutes, and APIBAN allows no more: it can be \
                          asked for again in 2 minutes";
@@ -49,6 +51,8 @@ pub fn update(
         None => Part::Whole,
     };
     let fetched = pages(asked, folder, begins, &known)?;
+    // Two lists that are taken at once might each fit beside what is there, and not beside each other.
+    let held = store::hold(folder).map_err(|error| cannot_write(folder, &error))?;
     let record = Record {
         from: asked.from.to_owned(),
         terms: asked.terms.clone(),
@@ -69,6 +73,7 @@ pub fn update(
         Some(pages) => take(asked, folder, config, pages, record),
         None => confirm(asked.name, folder, record),
     }?;
+    drop(held);
     // What the daemon had to say of it, until it fetches it itself.
     store::forget_error(folder, asked.name).map_err(|error| cannot_write(folder, &error))?;
     Ok(updated)
@@ -89,7 +94,6 @@ fn confirm(name: &str, folder: &Path, record: Record) -> Result<Updated, String>
     let text = judged.as_ref().map(SignatureSet::to_toml).transpose();
     let text = text.map_err(|error| error.to_string())?;
     let write = || {
-        let _held = store::hold(folder)?;
         if let Some(text) = &text {
             store::replace(&file, text)?;
         }
@@ -148,7 +152,6 @@ fn go_on(
         ..before
     };
     let write = || {
-        let _held = store::hold(folder)?;
         let part = store::path(folder, name, store::PART);
         store::replace(&part, &netset(&pages.list.prefixes))?;
         store::write_record(folder, name, &record)
@@ -237,7 +240,6 @@ fn take(
     };
     let netset = netset(&list.prefixes);
     let write = || {
-        let _held = store::hold(folder)?;
         store::replace(&file, &text)?;
         store::replace(&store::path(folder, asked.name, store::ADDRESSES), &netset)?;
         store::write_record(folder, asked.name, &record)
@@ -352,13 +354,27 @@ fn pages(
     }))
 }
 
-/// Has the list's signature fetched, and believes it or not; returns when it was made.
+/// Has the list's signature fetched, and believes it or not; returns when it was made. One of another
+/// list by the same author holds as well, and would let a server give it out for this one: where it says
+/// of which file it is, that counts. Of a file of this machine nobody else chose the name.
 fn prove(key: &Key, bytes: &[u8], source: &Source) -> Result<Option<u32>, String> {
     let unsigned = |why: String| format!("its signature (.minisig) does not hold: {why}");
-    match fetch(source, Part::Signature, &Validators::default()).map_err(unsigned)? {
-        Fetched::Body {
-            bytes: signature, ..
-        } => key.verify(bytes, &signature).map_err(unsigned),
-        Fetched::NotModified => Err(unsigned("it is not there".to_owned())),
+    let fetched = fetch(source, Part::Signature, &Validators::default()).map_err(unsigned)?;
+    let Fetched::Body {
+        bytes: signature, ..
+    } = fetched
+    else {
+        return Err(unsigned("it is not there".to_owned()));
+    };
+    let signed = key.verify(bytes, &signature).map_err(unsigned)?;
+    let (Some(file), Some(served)) = (&signed.file, source.served_file()) else {
+        return Ok(signed.at);
+    };
+    if *file == served {
+        return Ok(signed.at);
     }
+    let file: String = file.chars().take(LONGEST_NAME).collect();
+    Err(unsigned(format!(
+        "it is of a file {file}, and this is {served}"
+    )))
 }

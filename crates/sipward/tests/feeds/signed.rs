@@ -197,6 +197,36 @@ fn an_older_list_is_not_taken_for_its_signature_holds(comment: &str, says: Optio
     }
 }
 
+#[test_case("timestamp:1700000000\tfile:list", None; "of this list")]
+#[test_case("the list of a test", None; "of nobody knows which")]
+#[test_case("timestamp:1700000000\tfile:networks.txt\thashed", Some("it is of a file networks.txt, and this is list"); "of another list")]
+#[test_case("file:li\u{7}st", Some("it is of a file li\\x07st, and this is list"); "of a name that rings")]
+fn a_server_cannot_give_out_another_list_of_the_same_author(comment: &str, says: Option<&str>) {
+    if !require(&[Need::Program("minisign")]) {
+        return;
+    }
+    let (folder, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let key = key(folder.path(), "ours");
+    let signature = sign_with(folder.path(), "ours", LIST, comment, &[]);
+    let run = update(
+        state.path(),
+        &publish(LIST, Some(signature)),
+        &["--key", &key],
+    );
+    match says {
+        Some(says) => {
+            assert_eq!(run.code, 2, "{}", run.out);
+            assert!(run.err.contains(says), "{}", run.err);
+            assert_eq!(taken(state.path()), None);
+        }
+        None => assert_eq!(run.code, 0, "{}", run.err),
+    }
+    // Of a file of this machine nobody else chose the name.
+    let file = folder.path().join("list");
+    let run = update(state.path(), file.to_str().unwrap(), &["--key", &key]);
+    assert_eq!(run.code, 0, "{}", run.err);
+}
+
 #[test]
 fn a_list_of_pages_is_not_signed_as_a_whole() {
     if !require(&[Need::Program("minisign")]) {

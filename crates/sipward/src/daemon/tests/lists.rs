@@ -151,6 +151,10 @@ fn lists_together_ban_a_small_part_of_the_internet_only() {
     guard.unban(&UnbanRequest::All).unwrap();
     guard.ban(&ban("5.0.0.0/8")).unwrap();
     guard.take_feed(&list("one", &eights)).unwrap();
+    // The next daemon knows what is banned.
+    drop(guard);
+    let mut guard = bench.guard();
+    guard.take_feed(&list("two", &["6.0.0.7/32"])).unwrap_err();
 }
 
 #[test]
