@@ -27,6 +27,7 @@ mod packets;
 mod peers;
 mod reconcile;
 mod rejections;
+mod reload;
 mod run;
 mod self_check;
 mod srv;

@@ -156,13 +156,17 @@ impl Guard {
         &self.config
     }
 
-    /// Puts another configuration in force. Everything that can be wrong with it is found before
-    /// anything changes; where the kernel or the ledger refuses, the one in force is put back.
+    /// Puts another configuration in force, of which the signatures were compiled beside the loop.
+    /// Where the kernel or the ledger refuses, the one in force is put back.
     ///
     /// # Errors
-    /// As [`Self::new`].
-    pub fn reload(&mut self, config: Config) -> Result<(), Failure> {
-        let (tables, complaints) = signatures::compile(&config.signatures)?;
+    /// They refused; or the configuration has something sent, and nothing can be.
+    pub fn reload(
+        &mut self,
+        config: Config,
+        tables: Tables,
+        complaints: Complaints,
+    ) -> Result<(), Failure> {
         complaints.log();
         let sender = sender(&config)?;
         let before = (self.config.clone(), self.events.tables().cloned());
@@ -183,6 +187,12 @@ impl Guard {
     #[must_use]
     pub fn to_compile(&self) -> (config::Signatures, u64) {
         (self.config.signatures.clone(), self.edition)
+    }
+
+    /// Tells signatures in force from those before.
+    #[must_use]
+    pub const fn edition(&self) -> u64 {
+        self.edition
     }
 
     /// Puts signatures in force that were compiled beside the loop since [`Self::to_compile`] gave this

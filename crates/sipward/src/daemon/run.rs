@@ -43,6 +43,7 @@ use super::{
     logs::Logs,
     notify,
     packets::tap_ports,
+    reload::{Prepared, Reloading},
     step::keep_time,
     taps::Taps,
 };
@@ -88,7 +89,7 @@ pub struct Options {
 }
 
 impl Options {
-    fn configuration(&self) -> Result<Config, Failure> {
+    pub(super) fn configuration(&self) -> Result<Config, Failure> {
         let mut config = Config::load_or_default(self.config.as_deref())?;
         if !self.interfaces.is_empty() {
             config.interfaces.clone_from(&self.interfaces);
@@ -176,6 +177,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         signatures,
         logs,
         guard,
+        reloading: Reloading::default(),
         more_waits: false,
         tasks,
         signals,
@@ -201,6 +203,7 @@ struct Daemon<'a> {
     signatures: watch::Sender<config::Signatures>,
     logs: Logs,
     guard: Guard,
+    reloading: Reloading,
     /// The last turn left something: it makes nothing ready again.
     more_waits: bool,
     tasks: mpsc::Receiver<Task>,
@@ -240,6 +243,7 @@ enum Wake {
     Stop,
     Quit,
     Reload,
+    Prepared(Result<Box<Prepared>, Failure>),
     Task(Task),
     Events,
     Links,
@@ -270,7 +274,11 @@ impl Daemon<'_> {
             match self.wake(&mut ticks).await {
                 Wake::Stop => break false,
                 Wake::Quit => break true,
-                Wake::Reload => self.reload(),
+                Wake::Reload => {
+                    notify::reloading();
+                    self.reloading.begin(self.options, self.guard.edition());
+                }
+                Wake::Prepared(prepared) => self.reload(prepared),
                 Wake::Task(task) => self.take_tasks(task),
                 Wake::Look => {
                     self.guard.look_at_machine();
@@ -333,6 +341,7 @@ impl Daemon<'_> {
             _ = self.signals.interrupt.recv() => Wake::Stop,
             _ = self.signals.quit.recv() => Wake::Quit,
             _ = self.signals.hangup.recv() => Wake::Reload,
+            prepared = self.reloading.prepared() => Wake::Prepared(prepared),
             Some(task) = self.tasks.recv() => Wake::Task(task),
             () = self.links.changed() => Wake::Links,
             _ = ticks.look.tick() => Wake::Look,
@@ -364,10 +373,13 @@ impl Daemon<'_> {
         }
     }
 
-    fn reload(&mut self) {
-        notify::reloading();
-        let config = self.options.configuration();
-        match config.and_then(|config| self.put_in_force(config)) {
+    fn reload(&mut self, prepared: Result<Box<Prepared>, Failure>) {
+        // Its files may be older than what is in force by now.
+        if self.reloading.is_outdated(self.guard.edition()) {
+            self.reloading.begin(self.options, self.guard.edition());
+            return;
+        }
+        match prepared.and_then(|prepared| self.put_in_force(*prepared)) {
             Ok(()) => tracing::info!("the configuration was read again and is in force"),
             Err(error) => {
                 for line in error.text.lines() {
@@ -378,7 +390,13 @@ impl Daemon<'_> {
         notify::ready();
     }
 
-    fn put_in_force(&mut self, mut config: Config) -> Result<(), Failure> {
+    fn put_in_force(&mut self, prepared: Prepared) -> Result<(), Failure> {
+        let Prepared {
+            mut config,
+            account,
+            tables,
+            complaints,
+        } = prepared;
         let running = self.guard.config();
         let fixed = |config: &Config| {
             (
@@ -401,8 +419,7 @@ impl Daemon<'_> {
                 config.sensors,
             ) = fixed(running);
         }
-        let account = asterisk::account(&config)?;
-        self.guard.reload(config)?;
+        self.guard.reload(config, tables, complaints)?;
         self.beside.follow(self.guard.config(), account);
         self.signatures
             .send_replace(self.guard.config().signatures.clone());

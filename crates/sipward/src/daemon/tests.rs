@@ -29,6 +29,7 @@ use crate::{
     control::api::{
         AllowRequest, BanRequest, BansQuery, EnforcementState, ImportRequest, UnbanRequest,
     },
+    exit::Failure,
     ledger::{Ended, Entry, Ledger},
     signatures,
 };
@@ -100,6 +101,11 @@ pub(super) fn target(prefix: &str) -> Target {
     }
 }
 
+fn reload(guard: &mut Guard, config: Config) -> Result<(), Failure> {
+    let (tables, complaints) = signatures::compile(&config.signatures)?;
+    guard.reload(config, tables, complaints)
+}
+
 /// A packet with the signature of this name, as the kernel reports it.
 fn scan(source: &str, name: &str) -> Event {
     let (tables, _) = signatures::compile(&Config::default().signatures).unwrap();
@@ -141,7 +147,7 @@ fn what_is_wrong_with_a_feed_keeps_nobody_from_guarding_and_stands_in_the_status
     };
     assert!(warning.contains("web.toml"), "{warning}");
     fs::remove_file(feeds.path().join("web.toml")).unwrap();
-    guard.reload(config).unwrap();
+    reload(&mut guard, config).unwrap();
     assert!(guard.status().unwrap().warnings.is_empty());
 }
 
@@ -153,7 +159,7 @@ fn signatures_that_are_older_than_those_in_force_are_not_taken() {
     let compiled = || signatures::compile(&Config::default().signatures).unwrap();
     let (_, before) = guard.to_compile();
     // The configuration is the same; a file that it names may be another one.
-    guard.reload(Config::default()).unwrap();
+    reload(&mut guard, Config::default()).unwrap();
     let (tables, complaints) = compiled();
     assert!(!guard.take_signatures(before, tables, complaints).unwrap());
     let (_, now) = guard.to_compile();
@@ -325,7 +331,7 @@ fn an_event_of_unknown_signatures_is_counted_and_nothing_else() {
 fn events_of_the_signatures_before_the_last_reload_are_still_understood() {
     let bench = Bench::new();
     let mut guard = bench.guard();
-    guard.reload(Config::default()).unwrap();
+    reload(&mut guard, Config::default()).unwrap();
     bench
         .shield
         .state()
@@ -463,7 +469,7 @@ fn a_bad_signature_file_on_reload_changes_nothing() {
         ..Config::default()
     };
     config.signatures.files = vec![file];
-    guard.reload(config).unwrap_err();
+    reload(&mut guard, config).unwrap_err();
     assert_eq!(
         bench.shield.state().policy.as_ref().unwrap().mode,
         Mode::Protect
@@ -491,12 +497,12 @@ fn a_reload_that_the_kernel_refuses_leaves_the_running_configuration_in_force() 
     config.signatures.profile = crate::config::Profile::Strict;
     config.allow.addresses = vec!["192.0.2.7".parse().unwrap()];
     bench.shield.state().has_no_allowlist = true;
-    guard.reload(config.clone()).unwrap_err();
+    reload(&mut guard, config.clone()).unwrap_err();
     assert_eq!(in_force(&bench), before);
     assert_eq!(guard.config(), &Config::default());
 
     bench.shield.state().has_no_allowlist = false;
-    guard.reload(config.clone()).unwrap();
+    reload(&mut guard, config.clone()).unwrap();
     assert_ne!(in_force(&bench), before);
     assert_eq!(guard.config(), &config);
 }

@@ -1,6 +1,6 @@
 //! Bans outlive the daemon, and the ledger outlives the pins.
 
-use std::{fs, net::UdpSocket, time::Duration};
+use std::{fs, io::Write as _, net::UdpSocket, time::Duration};
 
 use nix::sys::signal::Signal;
 use sipward_testkit::{
@@ -197,6 +197,35 @@ fn a_reload_takes_effect_and_a_bad_one_changes_nothing() {
         .unwrap();
     assert_eq!(place.json("status")["mode"], "observe");
     assert!(place.json("status")["uptime_seconds"].as_u64() < Some(PATIENCE.as_secs()));
+    stop(daemon);
+}
+
+#[test]
+fn nobody_waits_for_a_configuration_that_is_slow_to_read() {
+    if !require(&[Need::Root]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let place = Place::new(GUARD);
+    let mut daemon = place.start(&lab.pbx);
+    fs::remove_file(place.config()).unwrap();
+    nix::unistd::mkfifo(&place.config(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    // Comes to its end once the daemon reads it.
+    let mut config = fs::OpenOptions::new()
+        .write(true)
+        .open(place.config())
+        .unwrap();
+    assert_eq!(place.json("status")["mode"], "protect");
+    assert_eq!(place.sipward(&format!("ban {ATTACKER}")).code, 0);
+    config
+        .write_all(b"interfaces = [\"eth0\"]\nmode = \"observe\"\n")
+        .unwrap();
+    drop(config);
+    daemon
+        .wait_for("the reload", PATIENCE, |log| log.contains("is in force"))
+        .unwrap();
+    assert_eq!(place.json("status")["mode"], "observe");
     stop(daemon);
 }
 
