@@ -238,6 +238,26 @@ fn all_strangers_together_have_600_and_then_must_send_again() {
     assert_eq!(too_early[699], Reason::Clean, "what follows passes, too");
 }
 
+#[test_case(400, Reason::RateUnknown; "a repeated packet")]
+#[test_case(500, Reason::Clean; "T1")]
+#[test_case(31_900, Reason::Clean; "the last retransmission")]
+#[test_case(32_100, Reason::RateUnknown; "after timer F")]
+fn what_was_refused_passes_when_it_comes_again_in_time(milliseconds: u64, reason: Reason) {
+    let mut policy = policy();
+    let fill = |policy: &mut Policy, networks: u32, at| {
+        for n in 0..700 {
+            let from = std::net::Ipv4Addr::from(networks + n);
+            judge(policy, &udp(&format!("{from}:5060"), SERVER, REGISTER), at);
+        }
+    };
+    let phone = udp("198.51.100.9:5060", SERVER, REGISTER);
+    fill(&mut policy, 0x0b00_0000, NOW);
+    assert_eq!(judge(&mut policy, &phone, NOW), Reason::RateUnknown);
+    let again = NOW + Duration::from_millis(milliseconds);
+    fill(&mut policy, 0x0c00_0000, again);
+    assert_eq!(judge(&mut policy, &phone, again), reason);
+}
+
 #[test]
 fn strangers_who_send_again_share_ten_times_the_rate() {
     let mut policy = policy();
