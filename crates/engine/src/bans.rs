@@ -102,6 +102,12 @@ impl Bans {
         self.remove(&key).map(|_| key)
     }
 
+    /// How many have not lapsed at `now`.
+    pub fn in_force(&self, now: Time) -> usize {
+        let lapsed = self.ends.iter().take_while(|(until, _)| *until <= now);
+        self.bans.len() - lapsed.count()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Ban> {
         self.bans.values()
     }
@@ -117,24 +123,25 @@ impl Bans {
     /// than ten.
     pub fn covering(&self, address: IpAddr) -> impl Iterator<Item = &Ban> {
         let host = host(address);
-        let lengths = match host {
+        let lengths = self.lengths(&host).keys().rev();
+        lengths.flat_map(move |length| self.of(shorten(host, *length)).map(|(_, ban)| ban))
+    }
+
+    /// The bans of exactly this prefix.
+    fn of(&self, prefix: IpNet) -> impl Iterator<Item = (&Key, &Ban)> {
+        let last = Key {
+            prefix,
+            port: Some(u16::MAX),
+            scope: Scope::Sip,
+        };
+        self.bans.range(first_of(prefix)..=last)
+    }
+
+    fn lengths(&self, prefix: &IpNet) -> &BTreeMap<u8, usize> {
+        match prefix {
             IpNet::V4(_) => &self.ipv4_lengths,
             IpNet::V6(_) => &self.ipv6_lengths,
-        };
-        lengths.keys().rev().flat_map(move |length| {
-            let prefix = shorten(host, *length);
-            let first = Key {
-                prefix,
-                port: None,
-                scope: Scope::All,
-            };
-            let last = Key {
-                prefix,
-                port: Some(u16::MAX),
-                scope: Scope::Sip,
-            };
-            self.bans.range(first..=last).map(|(_, ban)| ban)
-        })
+        }
     }
 
     fn lengths_mut(&mut self, prefix: &IpNet) -> &mut BTreeMap<u8, usize> {
@@ -146,10 +153,14 @@ impl Bans {
 
     /// Keys of the bans within `prefix`, and of those wider than it that contain it.
     pub fn touching(&self, prefix: &IpNet) -> (Vec<Key>, Vec<Key>) {
-        let keys = self.bans.keys();
-        let within = keys.clone().filter(|key| prefix.contains(&key.prefix));
-        let around = keys.filter(|key| key.prefix != *prefix && key.prefix.contains(prefix));
-        (within.copied().collect(), around.copied().collect())
+        // In the order of the keys they stand together.
+        let from_here = self.bans.range(first_of(*prefix)..);
+        let within = from_here.map(|(key, _)| *key);
+        let within = within.take_while(|key| prefix.contains(&key.prefix));
+        let lengths = self.lengths(prefix).keys().copied();
+        let shorter = lengths.take_while(|length| *length < prefix.prefix_len());
+        let around = shorter.flat_map(|length| self.of(shorten(*prefix, length)));
+        (within.collect(), around.map(|(key, _)| *key).collect())
     }
 }
 
@@ -173,6 +184,15 @@ pub fn without(range: &IpNet, hole: &IpNet) -> Vec<IpNet> {
     rest
 }
 
+/// The first key that a ban of this prefix may have.
+const fn first_of(prefix: IpNet) -> Key {
+    Key {
+        prefix,
+        port: None,
+        scope: Scope::All,
+    }
+}
+
 fn shorten(net: IpNet, len: u8) -> IpNet {
     match net {
         IpNet::V4(net) => Ipv4Net::new(net.addr(), len)
@@ -187,6 +207,7 @@ fn shorten(net: IpNet, len: u8) -> IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Origin;
     use proptest::prelude::*;
 
     #[test]
@@ -200,7 +221,61 @@ mod tests {
         assert_eq!(rest, ["192.0.2.0/30", "192.0.2.6/31", "192.0.2.4/32"]);
     }
 
+    fn any_prefix() -> impl Strategy<Value = IpNet> {
+        // Few addresses and many lengths, so that prefixes nest.
+        let v4 = (0u8..8, 20u8..=32).prop_map(|(low, len)| {
+            IpNet::new([10, 0, low / 4, low * 32].into(), len)
+                .unwrap()
+                .trunc()
+        });
+        let v6 = (0u16..4, 40u8..=64).prop_map(|(low, len)| {
+            let address = [0x2001, 0xdb8, low, low, 0, 0, 0, 0];
+            IpNet::new(address.into(), len).unwrap().trunc()
+        });
+        prop_oneof![v4, v6]
+    }
+
+    fn ban(prefix: IpNet, port: Option<u16>, until: Option<u64>) -> Ban {
+        Ban {
+            prefix,
+            port,
+            scope: Scope::Sip,
+            since: Time(0),
+            until: until.map(Time),
+            detector: None,
+            reason: String::new(),
+            proven: false,
+            signature: None,
+            account: None,
+            origin: Origin::Manual,
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_touches_a_prefix_and_what_is_in_force_is_found_among_all(
+            prefixes in proptest::collection::vec(
+                (any_prefix(), proptest::option::of(0u16..2), proptest::option::of(0u64..9)), 0..40,
+            ),
+            asked in any_prefix(),
+            now in 0u64..10,
+        ) {
+            let mut bans = Bans::default();
+            for (prefix, port, until) in prefixes {
+                bans.add(ban(prefix, port, until));
+            }
+            let keys: Vec<Key> = bans.bans.keys().copied().collect();
+            let (within, rest): (Vec<Key>, Vec<Key>) =
+                keys.iter().partition(|key| asked.contains(&key.prefix));
+            let around: Vec<Key> = rest
+                .into_iter()
+                .filter(|key| key.prefix.contains(&asked))
+                .collect();
+            prop_assert_eq!(bans.touching(&asked), (within, around));
+            let in_force = bans.iter().filter(|ban| ban.is_in_force(Time(now))).count();
+            prop_assert_eq!(bans.in_force(Time(now)), in_force);
+        }
+
         #[test]
         fn range_without_hole_holds_every_other_address(
             base: u32, len in 22u8..=32, hole: u32, hole_len in 22u8..=32,

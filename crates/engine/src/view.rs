@@ -48,6 +48,22 @@ impl Engine {
         self.bans.iter()
     }
 
+    /// How many bans are in force at `now`.
+    #[must_use]
+    pub fn bans_in_force(&self, now: Time) -> usize {
+        self.bans.in_force(now)
+    }
+
+    /// The ban of exactly this prefix, port and scope.
+    #[must_use]
+    pub fn ban(&self, prefix: IpNet, port: Option<u16>, scope: Scope) -> Option<&Ban> {
+        self.bans.get(&Key {
+            prefix,
+            port,
+            scope,
+        })
+    }
+
     /// The bans behind the one of this prefix, port and scope, in the same order.
     pub fn bans_after(
         &self,
