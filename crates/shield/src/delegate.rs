@@ -31,16 +31,16 @@ macro_rules! shield_by_maps {
                 self.maps.unban(target, scope)
             }
 
-            fn ban_end(
+            fn held(
                 &self,
                 target: &$crate::Target,
                 scope: $crate::Scope,
-            ) -> Result<Option<$crate::BootTime>, $crate::Error> {
-                self.maps.ban_end(target, scope)
+            ) -> Result<Option<$crate::EnforcedBan>, $crate::Error> {
+                self.maps.held(target, scope)
             }
 
-            fn bans(&self) -> Result<Vec<$crate::EnforcedBan>, $crate::Error> {
-                self.maps.bans()
+            fn read_bans(&self) -> Result<$crate::ReadBans, $crate::Error> {
+                self.maps.read_bans()
             }
 
             fn allow(&mut self, prefix: ipnet::IpNet) -> Result<(), $crate::Error> {

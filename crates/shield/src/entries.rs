@@ -2,7 +2,6 @@
 
 use std::{
     alloc::{Layout, alloc_zeroed, handle_alloc_error},
-    collections::BTreeMap,
     io,
     net::IpAddr,
 };
@@ -15,7 +14,7 @@ use aya::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{
-    Ban, BootTime, EnforcedBan, Error, Event, Quote, Reason, Scope, SignatureHit, Target, Verdict,
+    BootTime, Error, Event, Quote, Reason, Scope, SignatureHit, Target, Verdict,
     abi::{Address, BanAbi, BanKey, EventAbi, QUOTE_LEN, SAMPLE_MAX},
     cover::Ends,
 };
@@ -116,38 +115,19 @@ pub fn in_force_alone(ban: BanAbi) -> BanAbi {
     }
 }
 
+/// The ends until which an entry drops.
+pub fn in_force_ends_of(ban: &BanAbi) -> Ends {
+    Ends {
+        all: ban.all_until_ns,
+        sip: ban.sip_until_ns,
+    }
+}
+
 /// A ban's own ends.
 pub fn ends_of(ban: &BanAbi) -> Ends {
     Ends {
         all: ban.own_all_until_ns,
         sip: ban.own_sip_until_ns,
-    }
-}
-
-/// Adds the scopes of an entry that have not lapsed. The kernel counts drops by entry, so two
-/// scopes of one target show the same number.
-pub fn list(
-    bans: &mut BTreeMap<(Target, Scope), EnforcedBan>,
-    target: Target,
-    value: &BanAbi,
-    now: u64,
-) {
-    for (scope, until) in [
-        (Scope::All, value.own_all_until_ns),
-        (Scope::Sip, value.own_sip_until_ns),
-    ] {
-        if until > now {
-            let ban = Ban {
-                target,
-                scope,
-                until: BootTime(until),
-            };
-            let enforced = EnforcedBan {
-                ban,
-                dropped_packets: value.dropped,
-            };
-            bans.insert((target, scope), enforced);
-        }
     }
 }
 

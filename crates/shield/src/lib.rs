@@ -10,6 +10,7 @@ mod cover;
 mod delegate;
 mod entries;
 mod error;
+mod held;
 mod interfaces;
 mod listed;
 mod maps;

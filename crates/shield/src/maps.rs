@@ -2,10 +2,7 @@
 
 mod fill;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use aya::{
     Ebpf,
@@ -15,17 +12,18 @@ use ipnet::IpNet;
 use sipward_signature::Tables;
 
 use crate::{
-    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, Mode, Over, Policy, Reason, Scope,
-    Target,
+    Ban, BootTime, Count, Counters, EnforcedBan, Error, Event, Mode, Over, Policy, ReadBans,
+    Reason, Scope, Target,
     abi::{
         Active, Address, BanAbi, BanKey, CountAbi, PolicyAbi, SourceAbi, TablesAbi, class_number,
     },
     automaton,
     cover::{Cover, Ends, Entry},
     entries::{
-        Slot, ends_of, event_of, found, full_or, in_force_alone, in_map, key4, key6, list, net,
-        slot_of, source_key, take, target_of, with_end, zeroed,
+        Slot, ends_of, event_of, found, full_or, in_force_alone, in_force_ends_of, in_map, key4,
+        key6, net, slot_of, source_key, take, target_of, with_end, zeroed,
     },
+    held::{self, HeldBans},
     listed::{Kind, Listed},
     sys,
 };
@@ -43,6 +41,7 @@ pub struct Maps {
     bans: HashMap<MapData, BanKey, BanAbi>,
     prefix_bans4: LpmTrie<MapData, [u8; 4], BanAbi>,
     prefix_bans6: LpmTrie<MapData, [u8; 16], BanAbi>,
+    held: HeldBans,
     trusted: HashMap<MapData, Address, SourceAbi>,
     ssh_sessions: HashMap<MapData, Address, u64>,
     counts: PerCpuArray<MapData, CountAbi>,
@@ -55,7 +54,13 @@ pub struct Maps {
 impl Maps {
     /// Takes the maps of a loaded object; what pinned ones already hold is read.
     pub fn new(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        let bans = HashMap::try_from(take(ebpf, "bans")?).map_err(in_map("bans"))?;
+        let prefix_bans4 =
+            LpmTrie::try_from(take(ebpf, "prefix_bans4")?).map_err(in_map("prefix_bans4"))?;
+        let prefix_bans6 =
+            LpmTrie::try_from(take(ebpf, "prefix_bans6")?).map_err(in_map("prefix_bans6"))?;
         let mut maps = Self {
+            held: HeldBans::of(&bans, &prefix_bans4, &prefix_bans6)?,
             active: Array::try_from(take(ebpf, "active")?).map_err(in_map("active"))?,
             policies: Array::try_from(take(ebpf, "policies")?).map_err(in_map("policies"))?,
             tables: Array::try_from(take(ebpf, "signature_tables")?)
@@ -63,11 +68,9 @@ impl Maps {
             listed: Listed::new(Array::try_from(take(ebpf, "listed")?).map_err(in_map("listed"))?),
             allowed4: LpmTrie::try_from(take(ebpf, "allowed4")?).map_err(in_map("allowed4"))?,
             allowed6: LpmTrie::try_from(take(ebpf, "allowed6")?).map_err(in_map("allowed6"))?,
-            bans: HashMap::try_from(take(ebpf, "bans")?).map_err(in_map("bans"))?,
-            prefix_bans4: LpmTrie::try_from(take(ebpf, "prefix_bans4")?)
-                .map_err(in_map("prefix_bans4"))?,
-            prefix_bans6: LpmTrie::try_from(take(ebpf, "prefix_bans6")?)
-                .map_err(in_map("prefix_bans6"))?,
+            bans,
+            prefix_bans4,
+            prefix_bans6,
             trusted: HashMap::try_from(take(ebpf, "trusted")?).map_err(in_map("trusted"))?,
             ssh_sessions: HashMap::try_from(take(ebpf, "ssh_sessions")?)
                 .map_err(in_map("ssh_sessions"))?,
@@ -77,16 +80,8 @@ impl Maps {
             cover: Cover::default(),
             generation: 0,
         };
-        maps.forget_lapsed()?;
-        let mut held: Vec<(IpNet, Ends)> = maps
-            .prefix_entries()?
-            .iter()
-            .map(|(prefix, ban)| (*prefix, ends_of(ban)))
-            .collect();
-        held.sort_unstable_by_key(|(prefix, _)| *prefix);
-        // An earlier process may have died between two of a cover's entries.
-        let entries = maps.cover.set_all(&held);
-        maps.write_mended(&entries)?;
+        maps.adopt_singles()?;
+        maps.adopt_prefixes()?;
         maps.allowed = maps.allowed_entries()?;
         maps.list_entries()?;
         // Generations of an earlier process would name the wrong signatures: begin elsewhere.
@@ -256,29 +251,18 @@ impl Maps {
         }
     }
 
-    pub fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, Error> {
-        let held = match slot_of(target)? {
+    pub fn held(&self, target: &Target, scope: Scope) -> Result<Option<EnforcedBan>, Error> {
+        let value = match slot_of(target)? {
             Slot::Single(key) => found(self.bans.get(&key, 0)).map_err(in_map("bans"))?,
             Slot::Prefix(prefix) => self.prefix_ban(prefix)?,
         };
-        let end = held.map(|ban| match scope {
-            Scope::All => ban.own_all_until_ns,
-            Scope::Sip => ban.own_sip_until_ns,
-        });
-        Ok(end.filter(|end| *end > 0).map(BootTime))
+        let held = value.map(|value| held::ban_of(*target, scope, &value));
+        Ok(held.filter(|held| held.ban.until.0 > 0))
     }
 
-    pub fn bans(&self) -> Result<Vec<EnforcedBan>, Error> {
-        let now = BootTime::now().0;
-        let mut bans = BTreeMap::new();
-        for entry in self.bans.iter() {
-            let (key, value) = entry.map_err(in_map("bans"))?;
-            list(&mut bans, target_of(&key), &value, now);
-        }
-        for (prefix, value) in self.prefix_entries()? {
-            list(&mut bans, Target { prefix, port: None }, &value, now);
-        }
-        Ok(bans.into_values().collect())
+    pub fn read_bans(&self) -> Result<ReadBans, Error> {
+        let held = self.held.try_clone()?;
+        Ok(Box::new(move || held.in_force()))
     }
 
     pub fn allow(&mut self, prefix: IpNet) -> Result<(), Error> {
@@ -398,24 +382,42 @@ impl Maps {
         drained
     }
 
-    /// Bans that lapsed with the daemon dead only take up room.
-    fn forget_lapsed(&mut self) -> Result<(), Error> {
-        let now = BootTime::now().0;
-        let lapsed = |ban: &BanAbi| ban.own_all_until_ns <= now && ban.own_sip_until_ns <= now;
-        let mut keys = Vec::new();
-        for entry in self.bans.iter() {
-            let (key, value) = entry.map_err(in_map("bans"))?;
-            keys.extend(lapsed(&value).then_some(key));
-        }
-        for key in keys {
-            found(self.bans.remove(&key)).map_err(in_map("bans"))?;
-        }
-        for (prefix, value) in self.prefix_entries()? {
-            if lapsed(&value) {
-                self.remove_prefix(prefix)?;
+    /// Takes over the bans of single targets of an earlier process. Those that lapsed with the
+    /// daemon dead only take up room.
+    fn adopt_singles(&mut self) -> Result<(), Error> {
+        let now = BootTime::now();
+        for (key, value) in self.held.singles()? {
+            if is_lapsed(&value, now) {
+                found(self.bans.remove(&key)).map_err(in_map("bans"))?;
+            } else {
+                self.listed.count(kind_of(&key), target_of(&key).prefix);
             }
         }
         Ok(())
+    }
+
+    /// As [`Self::adopt_singles`], of prefixes.
+    fn adopt_prefixes(&mut self) -> Result<(), Error> {
+        let now = BootTime::now();
+        let (lapsed, held): (Vec<_>, Vec<_>) = self
+            .held
+            .prefixes()?
+            .into_iter()
+            .partition(|(_, value)| is_lapsed(value, now));
+        for (prefix, _) in lapsed {
+            self.remove_prefix(prefix)?;
+        }
+        let ends: Vec<(IpNet, Ends)> = held
+            .iter()
+            .map(|(prefix, value)| (*prefix, ends_of(value)))
+            .collect();
+        let mut entries = self.cover.set_all(&ends);
+        // An earlier process may have died between two of a cover's entries.
+        entries.retain(|entry| {
+            let at = held.binary_search_by_key(&entry.prefix, |(prefix, _)| *prefix);
+            at.map_or(true, |at| in_force_ends_of(&held[at].1) != entry.in_force)
+        });
+        self.write_mended(&entries)
     }
 
     fn remove_prefix(&mut self, prefix: IpNet) -> Result<(), Error> {
@@ -456,12 +458,9 @@ impl Maps {
         self.set_listed_everywhere()
     }
 
-    /// Counts all entries anew: who died between flag and entry has left one too many.
+    /// Counts what is not yet, and sets the flags anew: who died between flag and entry has left one
+    /// too many.
     fn list_entries(&mut self) -> Result<(), Error> {
-        for key in self.bans.keys() {
-            let key = key.map_err(in_map("bans"))?;
-            self.listed.count(kind_of(&key), target_of(&key).prefix);
-        }
         for prefix in self.cover.prefixes() {
             self.listed.count(Kind::PrefixBanned, prefix);
         }
@@ -554,19 +553,6 @@ impl Maps {
         sys::update_batch(&self.prefix_bans6, &v6)
             .map_err(|(written, error)| (v4.len() + written, full_or("prefix_bans6", error)))
     }
-
-    fn prefix_entries(&self) -> Result<Vec<(IpNet, BanAbi)>, Error> {
-        let mut entries = Vec::new();
-        for entry in self.prefix_bans4.iter() {
-            let (key, value) = entry.map_err(in_map("prefix_bans4"))?;
-            entries.extend(net(key.data(), key.prefix_len()).map(|prefix| (prefix, value)));
-        }
-        for entry in self.prefix_bans6.iter() {
-            let (key, value) = entry.map_err(in_map("prefix_bans6"))?;
-            entries.extend(net(key.data(), key.prefix_len()).map(|prefix| (prefix, value)));
-        }
-        Ok(entries)
-    }
 }
 
 /// A ban with the host bits of its target zero.
@@ -579,6 +565,10 @@ fn trunc(ban: &Ban) -> Ban {
         },
         ..*ban
     }
+}
+
+fn is_lapsed(ban: &BanAbi, now: BootTime) -> bool {
+    ban.own_all_until_ns <= now.0 && ban.own_sip_until_ns <= now.0
 }
 
 /// What a ban of a single address is to the flags.

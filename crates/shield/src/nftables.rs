@@ -42,7 +42,7 @@ pub use self::{table::TABLE, tap::Tap};
 
 use crate::{
     Ban, BootTime, Claim, Count, Counters, EnforcedBan, Error, Event, GuardedInterface, Policy,
-    Reason, Scope, Shield, Target, sys,
+    ReadBans, Reason, Scope, Shield, Target, sys,
 };
 
 /// The log group of drops that the daemon hears of. Groups belong to a network namespace; ulogd's
@@ -281,7 +281,7 @@ impl Nftables {
             let set = Set::of_ban(&ban.target, ban.scope)?;
             let is_known = self.bans.contains_key(&(ban.target, ban.scope));
             let held = if is_known {
-                self.held(&set, &ban.target)?
+                self.element(&set, &ban.target)?
             } else {
                 None
             };
@@ -309,7 +309,7 @@ impl Nftables {
                 prefix: *prefix,
                 port: None,
             };
-            if self.held(&set, &target)?.is_some() {
+            if self.element(&set, &target)?.is_some() {
                 messages.push(sets::delete(&set.name(), &target));
             }
             let element = Element::of_source(prefix.addr(), until);
@@ -323,7 +323,7 @@ impl Nftables {
         self.transact(messages)
     }
 
-    fn held(&self, set: &Set, target: &Target) -> Result<Option<sets::Held>, Error> {
+    fn element(&self, set: &Set, target: &Target) -> Result<Option<sets::Held>, Error> {
         if !self.is_made || !self.sets.contains(set) {
             return Ok(None);
         }
@@ -380,7 +380,7 @@ impl Shield for Nftables {
 
     fn unban(&mut self, target: &Target, scope: Scope) -> Result<u64, Error> {
         let set = Set::of_ban(target, scope)?;
-        let held = self.held(&set, target)?;
+        let held = self.element(&set, target)?;
         if held.is_some() {
             match self.transact(vec![sets::delete(&set.name(), target)]) {
                 Err(Error::Nftables { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -392,51 +392,31 @@ impl Shield for Nftables {
         Ok(held.map_or(0, |held| held.packets))
     }
 
-    fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, Error> {
+    fn held(&self, target: &Target, scope: Scope) -> Result<Option<EnforcedBan>, Error> {
         let set = Set::of_ban(target, scope)?;
         if !self.is_made {
-            return Ok(self.bans.get(&(sets::truncated(target), scope)).copied());
+            let key = (sets::truncated(target), scope);
+            let until = self.bans.get(&key);
+            return Ok(until.map(|until| remembered(&key, until)));
         }
-        Ok(self.held(&set, target)?.map(|held| held.until))
+        Ok(self.element(&set, target)?.map(|held| held.ban(scope)))
     }
 
-    fn bans(&self) -> Result<Vec<EnforcedBan>, Error> {
+    fn read_bans(&self) -> Result<ReadBans, Error> {
         if !self.is_made {
-            let remembered =
-                |(&(target, scope), &until): (&(Target, Scope), &BootTime)| EnforcedBan {
-                    ban: Ban {
-                        target,
-                        scope,
-                        until,
-                    },
-                    dropped_packets: 0,
-                };
-            return Ok(self.bans.iter().map(remembered).collect());
+            let bans: Vec<EnforcedBan> = self
+                .bans
+                .iter()
+                .map(|(key, until)| remembered(key, until))
+                .collect();
+            return Ok(Box::new(move || Ok(bans)));
         }
-        let mut bans = BTreeMap::new();
-        let mut read = || {
-            let socket = &mut *self.socket.borrow_mut();
-            for set in &self.sets {
-                let Purpose::Banned(scope) = set.purpose else {
-                    continue;
-                };
-                for held in sets::all(socket, set)? {
-                    let ban = Ban {
-                        target: held.target,
-                        scope,
-                        until: held.until,
-                    };
-                    let enforced = EnforcedBan {
-                        ban,
-                        dropped_packets: held.packets,
-                    };
-                    bans.insert((held.target, scope), enforced);
-                }
-            }
-            Ok(())
-        };
-        read().map_err(failed("cannot read the bans"))?;
-        Ok(bans.into_values().collect())
+        let sets = self.sets.clone();
+        // The daemon's own is in use meanwhile.
+        let mut socket = Socket::open().map_err(failed(CANNOT))?;
+        Ok(Box::new(move || {
+            sets::bans(&mut socket, &sets).map_err(failed("cannot read the bans"))
+        }))
     }
 
     fn allow(&mut self, prefix: IpNet) -> Result<(), Error> {
@@ -461,7 +441,7 @@ impl Shield for Nftables {
         }
         let set = Set::of_prefix(Purpose::Allowed, &prefix);
         let target = Target { prefix, port: None };
-        if self.held(&set, &target)?.is_some() {
+        if self.element(&set, &target)?.is_some() {
             self.transact(vec![sets::delete(&set.name(), &target)])?;
         }
         self.allowed.remove(&prefix);
@@ -614,6 +594,18 @@ pub fn remove_leftovers() -> Result<bool, Error> {
         Err(Error::LogGroup(_)) => Ok(false),
         Err(error) => Err(error),
         Ok(_owner) => run_nft(&removal()).map(|()| true),
+    }
+}
+
+/// A ban of a table that is not made yet.
+fn remembered((target, scope): &(Target, Scope), until: &BootTime) -> EnforcedBan {
+    EnforcedBan {
+        ban: Ban {
+            target: *target,
+            scope: *scope,
+            until: *until,
+        },
+        dropped_packets: 0,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The few system calls that no library offers: what a link is attached to, whether bpf(2) works
 //! at all, which driver an interface has, and whether the clock is kept right.
 
+mod batch;
+
 use std::{
     ffi::{CStr, CString},
     io,
@@ -11,14 +13,13 @@ use std::{
     path::Path,
 };
 
-use aya::{Pod, maps::IterableMap};
+pub use batch::{Reader, update_batch};
 
 use crate::{BootTime, Error};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -171,50 +172,6 @@ pub fn probe() -> Result<(), Error> {
         Ok(_map) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Error::NotPermitted),
         Err(error) => Err(Error::NoBpf(error)),
-    }
-}
-
-/// The head of `union bpf_attr` for BPF_MAP_UPDATE_BATCH.
-#[repr(C)]
-struct BatchRequest {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map: u32,
-    element_flags: u64,
-    flags: u64,
-}
-
-/// Writes entries into a hash or a trie, in their order and in one system call (since Linux 5.13
-/// for a trie).
-///
-/// # Errors
-/// How many of them were written, and why the next one was not.
-pub fn update_batch<K: Pod, V: Pod>(
-    map: &impl IterableMap<K, V>,
-    entries: &[(K, V)],
-) -> Result<(), (usize, io::Error)> {
-    // The kernel refuses a batch of none.
-    if entries.is_empty() {
-        return Ok(());
-    }
-    // aya has made sure that the map's keys and values are of these sizes.
-    let (keys, values): (Vec<K>, Vec<V>) = entries.iter().copied().unzip();
-    let mut request = BatchRequest {
-        in_batch: 0,
-        out_batch: 0,
-        keys: keys.as_ptr().addr() as u64,
-        values: values.as_ptr().addr() as u64,
-        count: u32::try_from(entries.len()).unwrap_or(u32::MAX),
-        map: map.map().fd().as_fd().as_raw_fd().cast_unsigned(),
-        element_flags: 0,
-        flags: 0,
-    };
-    match bpf(BPF_MAP_UPDATE_BATCH, &mut request) {
-        Ok(_) => Ok(()),
-        Err(error) => Err((request.count as usize, error)),
     }
 }
 

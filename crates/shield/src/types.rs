@@ -301,6 +301,9 @@ impl GuardedInterface {
 /// Says whether an interface may be guarded, by its index and the name that it has now; if not, why.
 pub type Claim<'a> = dyn FnMut(u32, &str) -> Result<(), String> + 'a;
 
+/// Reads the bans in force.
+pub type ReadBans = Box<dyn FnOnce() -> Result<Vec<EnforcedBan>, crate::Error> + Send>;
+
 /// What enforces bans, limits and signatures: [`crate::xdp::Xdp`] on interfaces,
 /// [`crate::nftables::Nftables`] where that cannot be, [`crate::Simulator`] on single frames.
 pub trait Shield: Send {
@@ -326,12 +329,23 @@ pub trait Shield: Send {
     /// it has dropped.
     fn unban(&mut self, target: &Target, scope: Scope) -> Result<u64, crate::Error>;
 
-    /// When the ban of exactly this target and scope lapses by what the kernel has; none where it
-    /// has none. Under a wider ban that lasts as long, that one's end may be the answer.
-    fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, crate::Error>;
+    /// The ban of exactly this target and scope as the kernel has it; none where it has none. Under
+    /// a wider ban that lasts as long, that one's end may be the answer.
+    fn held(&self, target: &Target, scope: Scope) -> Result<Option<EnforcedBan>, crate::Error>;
 
-    /// The bans in force, in the order of their targets; lapsed ones are left out.
-    fn bans(&self) -> Result<Vec<EnforcedBan>, crate::Error>;
+    /// When the ban lapses of which [`Self::held`] tells.
+    fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, crate::Error> {
+        Ok(self.held(target, scope)?.map(|held| held.ban.until))
+    }
+
+    /// What reads the bans in force, in the order of their targets, when it is called, in whatever
+    /// thread. Lapsed ones are left out, and one that is set or lifted meanwhile may be.
+    fn read_bans(&self) -> Result<ReadBans, crate::Error>;
+
+    /// As [`Self::read_bans`], at once.
+    fn bans(&self) -> Result<Vec<EnforcedBan>, crate::Error> {
+        self.read_bans()?()
+    }
 
     /// Never drops a packet from this prefix.
     fn allow(&mut self, prefix: IpNet) -> Result<(), crate::Error>;

@@ -5,7 +5,7 @@
 //! counter, and an inner ban that lapses takes nothing from the outer one. A set of intervals
 //! refuses prefixes that overlap, and takes 14 s for what these take 2 s for.
 
-use std::{io, net::IpAddr};
+use std::{collections::BTreeSet, io, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -13,7 +13,7 @@ use super::{
     TABLE,
     netlink::{Attributes, Change, INET, Message, NFTABLES, Received, Socket},
 };
-use crate::{Ban, BootTime, Error, Scope, Target};
+use crate::{Ban, BootTime, EnforcedBan, Error, Scope, Target};
 
 const NEW_ELEMENTS: u8 = 12;
 const GET_ELEMENTS: u8 = 13;
@@ -246,6 +246,20 @@ pub fn truncated(target: &Target) -> Target {
     }
 }
 
+impl Held {
+    /// As a ban of this scope.
+    pub fn ban(self, scope: Scope) -> EnforcedBan {
+        EnforcedBan {
+            ban: Ban {
+                target: self.target,
+                scope,
+                until: self.until,
+            },
+            dropped_packets: self.packets,
+        }
+    }
+}
+
 /// Writes elements into a set; with `counted`, each with its counter.
 pub fn create(
     set: &str,
@@ -303,14 +317,33 @@ pub fn get(socket: &mut Socket, set: &Set, target: &Target) -> io::Result<Option
     socket.get(question, |answer| held(answer, set, now).into_iter().next())
 }
 
-/// All elements of a set.
+/// All elements of a set; some may come twice.
 pub fn all(socket: &mut Socket, set: &Set) -> io::Result<Vec<Held>> {
     let now = BootTime::now();
     let mut found = Vec::new();
-    socket.dump(&elements_of(GET_ELEMENTS, &set.name()), &mut |answer| {
+    let dumped = socket.dump(&elements_of(GET_ELEMENTS, &set.name()), &mut |answer| {
         found.extend(held(answer, set, now));
-    })?;
-    Ok(found)
+    });
+    match dumped {
+        // Bans are set while it is read. What one of the dumps has left out, another one had.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(found),
+        dumped => dumped.map(|()| found),
+    }
+}
+
+/// The bans in force in these sets, in the order of their targets.
+pub fn bans(socket: &mut Socket, sets: &BTreeSet<Set>) -> io::Result<Vec<EnforcedBan>> {
+    let mut bans = Vec::new();
+    for set in sets {
+        let Purpose::Banned(scope) = set.purpose else {
+            continue;
+        };
+        bans.extend(all(socket, set)?.into_iter().map(|held| held.ban(scope)));
+    }
+    let key = |held: &EnforcedBan| (held.ban.target, held.ban.scope);
+    bans.sort_unstable_by_key(key);
+    bans.dedup_by_key(|held| key(held));
+    Ok(bans)
 }
 
 /// The keys of a set of addresses.

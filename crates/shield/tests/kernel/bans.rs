@@ -1,5 +1,11 @@
 //! Whom a ban drops, of which scope, and until when.
 
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    thread,
+};
+
+use ipnet::IpNet;
 use sipward_shield::{Ban, BootTime, Reason, Scope, Shield as _, Target};
 use sipward_signature::Profile;
 use sipward_testkit::packet::{Packet, protocol};
@@ -268,4 +274,33 @@ fn bans_list_what_is_in_force_with_the_packets_dropped() {
             ("203.0.113.7/32".to_owned(), Scope::Sip, 3),
         ]
     );
+}
+
+/// More of each kind than the kernel gives away in one call; the daemon reads them in a thread.
+#[test]
+fn many_bans_are_read_once_each_and_in_order_by_another_thread() {
+    const MANY: u32 = 40_000;
+    let Some(mut simulator) = simulator(Profile::Standard) else {
+        return;
+    };
+    let until = in_an_hour();
+    let ban = |prefix: IpNet| Ban {
+        target: Target { prefix, port: None },
+        scope: Scope::All,
+        until,
+    };
+    let single = |number: u32| IpNet::from(IpAddr::from((0x0a00_0000 + number).to_be_bytes()));
+    let network = |number: u32| {
+        let first = Ipv4Addr::from_bits(0xac10_0000 + number * 4);
+        IpNet::new(first.into(), 30).unwrap()
+    };
+    let wide6: IpNet = "2001:db8::/48".parse().unwrap();
+    let mut bans: Vec<Ban> = (0..MANY).map(|number| ban(single(number))).collect();
+    bans.extend((0..MANY).map(|number| ban(network(number))));
+    bans.push(ban(wide6));
+    simulator.ban_all(&bans).unwrap();
+    let read = simulator.read_bans().unwrap();
+    let held = thread::spawn(read).join().unwrap().unwrap();
+    let held: Vec<Ban> = held.into_iter().map(|held| held.ban).collect();
+    assert!(held == bans, "{} of {}", held.len(), bans.len());
 }

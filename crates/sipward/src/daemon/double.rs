@@ -13,8 +13,8 @@ use std::{
 
 use ipnet::IpNet;
 use sipward_shield::{
-    Ban, BootTime, Claim, Counters, Direction, EnforcedBan, Error, Event, Frames, GuardedInterface,
-    Policy, Scope, Shield, TapFrame, TapPorts, TapStatistics, Target, XdpMode,
+    Ban, Claim, Counters, Direction, EnforcedBan, Error, Event, Frames, GuardedInterface, Policy,
+    ReadBans, Scope, Shield, TapFrame, TapPorts, TapStatistics, Target, XdpMode,
 };
 use sipward_signature::Tables;
 use sipward_testkit::packet::Packet;
@@ -79,21 +79,17 @@ impl Shield for Double {
         Ok(ban.map_or(0, |_| DROPPED))
     }
 
-    fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, Error> {
+    fn held(&self, target: &Target, scope: Scope) -> Result<Option<EnforcedBan>, Error> {
         let mut state = self.state();
         state.lookups += 1;
-        Ok(state.bans.get(&(*target, scope)).map(|ban| ban.until))
+        Ok(state.bans.get(&(*target, scope)).map(enforced))
     }
 
-    fn bans(&self) -> Result<Vec<EnforcedBan>, Error> {
-        let bans = self.state().bans.values().copied().collect::<Vec<_>>();
-        Ok(bans
-            .into_iter()
-            .map(|ban| EnforcedBan {
-                ban,
-                dropped_packets: DROPPED,
-            })
-            .collect())
+    fn read_bans(&self) -> Result<ReadBans, Error> {
+        let double = self.clone();
+        Ok(Box::new(move || {
+            Ok(double.state().bans.values().map(enforced).collect())
+        }))
     }
 
     fn allow(&mut self, prefix: IpNet) -> Result<(), Error> {
@@ -174,6 +170,13 @@ impl Shield for Double {
 
     fn detach(&mut self) -> Result<(), Error> {
         Ok(())
+    }
+}
+
+const fn enforced(ban: &Ban) -> EnforcedBan {
+    EnforcedBan {
+        ban: *ban,
+        dropped_packets: DROPPED,
     }
 }
 
