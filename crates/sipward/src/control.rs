@@ -1,6 +1,7 @@
 //! The control socket: HTTP over a Unix socket between the daemon and the commands.
 
 pub mod api;
+mod bans;
 pub mod client;
 pub mod server;
 pub mod watch;

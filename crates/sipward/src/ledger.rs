@@ -244,8 +244,11 @@ impl Ledger {
     /// # Errors
     /// The file cannot be read.
     pub fn bans(&self, now: Time) -> Result<Vec<Ban>, Failure> {
-        let sql = "select * from ban where ended is null and (until is null or until > ?1)";
-        let mut bans = self.select(sql, params![rows::number(now)], rows::ban)?;
+        let sql = format!(
+            "select {} from ban where ended is null and (until is null or until > ?1)",
+            rows::BAN
+        );
+        let mut bans = self.select(&sql, params![rows::number(now)], rows::ban)?;
         bans.sort_by_key(Target::of);
         Ok(bans)
     }
@@ -255,9 +258,15 @@ impl Ledger {
     /// # Errors
     /// The file cannot be read.
     pub fn history(&self, now: Time, limit: u32) -> Result<Vec<PastBan>, Failure> {
-        let sql = "select * from ban where ended is not null or until <= ?1
-                   order by ifnull(ended, until) desc, id desc limit ?2";
-        self.select(sql, params![rows::number(now), limit], rows::past_ban)
+        // In two parts, each of which has its index: those in force may be a million.
+        let sql = format!(
+            "select {} from
+                 (select * from ban where ended is not null
+                  union all select * from ban where ended is null and until <= ?1)
+             order by ifnull(ended, until) desc, id desc limit ?2",
+            rows::PAST_BAN
+        );
+        self.select(&sql, params![rows::number(now), limit], rows::past_ban)
     }
 
     /// The last ban of exactly this target as it ended; none where there never was one, or where
@@ -266,15 +275,18 @@ impl Ledger {
     /// # Errors
     /// The file cannot be read.
     pub fn last_end(&self, target: &Target) -> Result<Option<PastBan>, Failure> {
-        let sql = "select * from
-                       (select * from ban
-                        where first = ?4 and prefix = ?1 and port is ?2 and scope = ?3
-                        order by id desc limit 1)
-                   where ended is not null";
+        let sql = format!(
+            "select {} from
+                 (select * from ban
+                  where first = ?4 and prefix = ?1 and port is ?2 and scope = ?3
+                  order by id desc limit 1)
+             where ended is not null",
+            rows::PAST_BAN
+        );
         let scope = rows::scope_name(target.scope);
         self.connection
             .query_row(
-                sql,
+                &sql,
                 params![
                     target.prefix.to_string(),
                     target.port,
@@ -379,10 +391,12 @@ impl Ledger {
                  where ended is null and until <= ?1",
                 [now],
             )?;
+            transaction.execute("delete from ban where ended < ?1", [oldest])?;
             transaction.execute(
-                "delete from ban where ended < ?1 or ended is not null and id <=
-                    (select id from ban where ended is not null order by id desc limit 1 offset ?2)",
-                [oldest, KEPT_ROWS],
+                "delete from ban where ended is not null and (ended, id) <=
+                    (select ended, id from ban where ended is not null
+                     order by ended desc, id desc limit 1 offset ?1)",
+                [KEPT_ROWS],
             )?;
             transaction.execute(
                 "delete from alert where at < ?1 or id <=

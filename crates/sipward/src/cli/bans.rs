@@ -1,12 +1,21 @@
+use std::{
+    io::{self, BufWriter, Write as _},
+    ops::ControlFlow,
+};
+
 use clap::Args;
 use jiff::Timestamp;
+use serde::{Serializer as _, ser::SerializeSeq as _};
 
 use super::{Daemon, table};
 use crate::{
     address, clock,
-    control::api::BanView,
+    control::{api::BanView, client::Client},
     exit::{Answer, Failure},
 };
+
+/// Where the bans in force are to be had.
+pub(super) const IN_FORCE: &str = "/v1/bans";
 
 /// List the bans in force, with what each has dropped
 #[derive(Debug, Args)]
@@ -31,12 +40,13 @@ impl Arguments {
         let path = if self.history {
             "/v1/bans?history=true"
         } else {
-            "/v1/bans"
+            IN_FORCE
         };
-        let bans: Vec<BanView> = self.daemon.client().get(path)?;
+        let client = self.daemon.client();
         if self.json {
-            return Answer::json(&bans);
+            return print_json(&client, path);
         }
+        let bans: Vec<BanView> = client.list(path)?;
         if bans.is_empty() {
             let nobody = if self.history {
                 "no ban has ended yet"
@@ -47,6 +57,42 @@ impl Arguments {
         }
         Ok(Answer::data(text(&bans, Timestamp::now())))
     }
+}
+
+/// Prints bans as they come, as one JSON document: there may be a million.
+pub(super) fn print_json(client: &Client, path: &str) -> Result<Answer, Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut json = serde_json::Serializer::pretty(&mut out);
+    let mut array = json
+        .serialize_seq(None)
+        .map_err(|error| unwritten(&error))?;
+    let mut refused = None;
+    let listed = client.each(path, |ban: BanView| {
+        refused = array.serialize_element(&ban).err();
+        match refused {
+            None => ControlFlow::Continue(()),
+            Some(_) => ControlFlow::Break(()),
+        }
+    });
+    if let Err(failure) = listed {
+        // What was not printed yet is no document.
+        drop(out.into_parts());
+        return Err(failure);
+    }
+    let ended = refused.map_or_else(|| array.end(), Err);
+    let written = ended
+        .map_err(io::Error::from)
+        .and_then(|()| writeln!(out))
+        .and_then(|()| out.flush());
+    match written {
+        // A reader such as `head` has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(&error)),
+        Ok(()) | Err(_) => Ok(Answer::data("")),
+    }
+}
+
+fn unwritten(error: &dyn std::error::Error) -> Failure {
+    Failure::input(format!("cannot write the answer: {error}"))
 }
 
 pub(super) fn text(bans: &[BanView], now: Timestamp) -> String {

@@ -62,7 +62,7 @@ impl Arguments {
     fn in_force(&self) -> Result<InForce, Failure> {
         let client = self.daemon.client();
         let asked = client
-            .get("/v1/bans")
+            .list(super::bans::IN_FORCE)
             .and_then(|bans| Ok((bans, client.get("/v1/allowed")?)));
         match asked {
             Ok((bans, allowed)) => Ok((bans, allowed, None)),

@@ -1,7 +1,10 @@
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
-use super::Daemon;
+use super::{
+    Daemon,
+    bans::{IN_FORCE, print_json},
+};
 use crate::{
     control::api::BanView,
     exit::{Answer, Failure},
@@ -40,14 +43,15 @@ enum Format {
 
 impl Arguments {
     pub fn run(self) -> Result<Answer, Failure> {
-        let bans: Vec<BanView> = self.daemon.client().get("/v1/bans")?;
-        let now = Timestamp::now();
-        let text = match self.format {
-            Format::Plain => export::plain(&bans),
-            Format::Ipset => export::ipset(&bans, now),
-            Format::Nftables => export::nftables(&bans, now),
-            Format::Json => return Answer::json(&bans),
+        let client = self.daemon.client();
+        let write = match self.format {
+            Format::Plain => |bans: &[BanView], _| export::plain(bans),
+            Format::Ipset => export::ipset,
+            Format::Nftables => export::nftables,
+            Format::Json => return print_json(&client, IN_FORCE),
         };
+        let bans: Vec<BanView> = client.list(IN_FORCE)?;
+        let text = write(&bans, Timestamp::now());
         let left_out = |count: usize, what: &str, format: &str| {
             (count > 0)
                 .then(|| format!("left out: {count} bans {what}; --format {format} has them"))

@@ -83,7 +83,7 @@ impl Arguments {
 
     fn lists(&self) -> Result<Lists, Failure> {
         let client = self.daemon.client();
-        match client.get::<Vec<BanView>>("/v1/bans") {
+        match client.list::<BanView>(super::bans::IN_FORCE) {
             Ok(bans) => {
                 let allowed: Vec<AllowedView> = client.get("/v1/allowed")?;
                 Ok(Lists {

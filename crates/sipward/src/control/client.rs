@@ -1,8 +1,9 @@
 //! The commands' end of the control socket.
 
 use std::{
-    fmt::Write,
-    io,
+    fmt::{self, Write},
+    io::{self, BufReader, Read},
+    marker::PhantomData,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,7 +17,10 @@ use hyper::{
     header::CONTENT_TYPE,
 };
 use hyper_util::rt::TokioIo;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, Deserializer as _, Error as _, SeqAccess, Visitor},
+};
 use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
 
 use super::api::{LARGEST_REQUEST, Refusal};
@@ -24,8 +28,10 @@ use crate::exit::{Exit, Failure};
 
 /// Longer than the daemon allows itself, so that its own answer comes first.
 const LONGEST: Duration = Duration::from_secs(15);
-/// Bytes of an answer at most: a million bans.
-const LARGEST: usize = 512 << 20;
+/// Bytes of an answer at most that is read as a whole: the prefixes of some million bans.
+const LARGEST: usize = 128 << 20;
+/// Bytes of an answer that are taken apart at a time.
+const READ_AT_ONCE: usize = 64 << 10;
 
 /// A daemon, by its socket.
 #[derive(Clone, Debug)]
@@ -48,6 +54,52 @@ impl Client {
     /// Exit code 3 where nobody answers, 4 without permission, else what the daemon says.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.call(Method::GET, path, Bytes::new())
+    }
+
+    /// As [`Self::get`], of what may be a million.
+    ///
+    /// # Errors
+    /// As [`Self::each`].
+    pub fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {
+        let mut all = Vec::new();
+        self.each(path, |one| {
+            all.push(one);
+            ControlFlow::Continue(())
+        })?;
+        Ok(all)
+    }
+
+    /// Asks for an array, and gives each element to `take` as it comes, until that has enough.
+    ///
+    /// # Errors
+    /// As [`Self::get`]; and exit code 3 where the daemon breaks off, or has nothing to say for 15 s.
+    pub fn each<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        mut take: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let runtime = self.runtime()?;
+        let asked = self.in_time(self.open(Method::GET, path, Bytes::new()));
+        let body = AnswerBody {
+            body: runtime.block_on(asked)?.into_body(),
+            runtime: &runtime,
+            part: Bytes::new(),
+        };
+        let mut has_enough = false;
+        let elements = Elements {
+            take: |one| {
+                let flow = take(one);
+                has_enough = flow.is_break();
+                flow
+            },
+            of: PhantomData,
+        };
+        let body = BufReader::with_capacity(READ_AT_ONCE, body);
+        let mut json = serde_json::Deserializer::from_reader(body);
+        match json.deserialize_seq(elements) {
+            Err(error) if !has_enough => Err(self.garbled(&error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Orders.
@@ -201,6 +253,58 @@ impl Client {
 
     fn garbled(&self, error: &dyn std::error::Error) -> Failure {
         Failure::unreachable(format!("the daemon at {}: {error}", self.socket.display()))
+    }
+}
+
+/// The body of an answer, as it comes.
+struct AnswerBody<'a> {
+    body: Incoming,
+    runtime: &'a Runtime,
+    part: Bytes,
+}
+
+impl Read for AnswerBody<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.part.is_empty() {
+            let next = async { timeout(LONGEST, self.body.frame()).await };
+            match self.runtime.block_on(next) {
+                Ok(Some(frame)) => {
+                    let frame = frame.map_err(io::Error::other)?;
+                    // What is no data is not for us.
+                    self.part = frame.into_data().unwrap_or_default();
+                }
+                Ok(None) => return Ok(0),
+                Err(_) => return Err(io::Error::other("it does not go on")),
+            }
+        }
+        (&*self.part.split_to(self.part.len().min(buffer.len()))).read(buffer)
+    }
+}
+
+/// Gives each element of an array away.
+struct Elements<T, F> {
+    take: F,
+    of: PhantomData<T>,
+}
+
+impl<'de, T, F> Visitor<'de> for Elements<T, F>
+where
+    T: DeserializeOwned,
+    F: FnMut(T) -> ControlFlow<()>,
+{
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<(), A::Error> {
+        while let Some(element) = array.next_element()? {
+            if (self.take)(element).is_break() {
+                return Err(A::Error::custom("enough"));
+            }
+        }
+        Ok(())
     }
 }
 

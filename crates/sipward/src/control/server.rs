@@ -39,8 +39,8 @@ use tokio::{
 
 use super::{
     api::{
-        AccountQuery, AllowRequest, BanRequest, BansQuery, FeedRequest, ImportRequest,
-        LARGEST_REQUEST, Refusal, UnbanRequest, WhyQuery,
+        AccountQuery, AllowRequest, BanRequest, FeedRequest, ImportRequest, LARGEST_REQUEST,
+        Refusal, UnbanRequest, WhyQuery,
     },
     watch::WatchRequest,
 };
@@ -157,12 +157,13 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     listener
 }
 
+/// Who owns the guard.
 #[derive(Clone)]
-struct Loop(mpsc::Sender<Task>);
+pub(super) struct Loop(pub(super) mpsc::Sender<Task>);
 
 impl Loop {
     /// Has the owner of the guard do something, and waits for the answer.
-    async fn ask<T: Serialize + Send + 'static>(
+    pub(super) async fn ask<T: Serialize + Send + 'static>(
         self,
         what: impl FnOnce(&mut Guard) -> Result<T, Failure> + Send + 'static,
     ) -> Response {
@@ -172,7 +173,7 @@ impl Loop {
         }
     }
 
-    async fn call<T: Send + 'static>(
+    pub(super) async fn call<T: Send + 'static>(
         self,
         what: impl FnOnce(&mut Guard) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
@@ -200,10 +201,10 @@ pub async fn call<T: Send + 'static>(
     }
 }
 
-/// A body of lines, each as it comes.
-struct Lines(mpsc::Receiver<Bytes>);
+/// A body in parts, each as it comes.
+pub(super) struct Parts(pub(super) mpsc::Receiver<Bytes>);
 
-impl hyper::body::Body for Lines {
+impl hyper::body::Body for Parts {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -211,8 +212,8 @@ impl hyper::body::Body for Lines {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let line = self.0.poll_recv(context);
-        line.map(|line| line.map(|line| Ok(Frame::data(line))))
+        let part = self.0.poll_recv(context);
+        part.map(|part| part.map(|part| Ok(Frame::data(part))))
     }
 }
 
@@ -224,14 +225,7 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
             "/v1/status",
             get(async |State(owner): State<Loop>| owner.ask(|guard| guard.status()).await),
         )
-        .route(
-            "/v1/bans",
-            get(
-                async |State(owner): State<Loop>, Query(query): Query<BansQuery>| {
-                    owner.ask(move |guard| guard.bans(query)).await
-                },
-            ),
-        )
+        .route("/v1/bans", get(super::bans::list))
         .route(
             "/v1/why",
             get(
@@ -345,7 +339,7 @@ async fn watch(State(owner): State<Loop>, body: Body<WatchRequest>) -> Response 
     match owner.call(|guard| guard.watch(request.prefixes)).await {
         Ok(lines) => (
             [(CONTENT_TYPE, "application/x-ndjson")],
-            axum::body::Body::new(Lines(lines)),
+            axum::body::Body::new(Parts(lines)),
         )
             .into_response(),
         Err(failure) => refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
@@ -363,7 +357,7 @@ async fn limit_time(request: Request, next: Next) -> Response {
         })
 }
 
-fn refuse(status: StatusCode, failure: Failure) -> Response {
+pub(super) fn refuse(status: StatusCode, failure: Failure) -> Response {
     let refusal = Refusal {
         exit: failure.exit as u8,
         error: failure.text,

@@ -13,8 +13,8 @@ use std::{
 
 use ipnet::IpNet;
 use sipward_shield::{
-    Ban, Claim, Counters, Direction, EnforcedBan, Error, Event, Frames, GuardedInterface, Policy,
-    ReadBans, Scope, Shield, TapFrame, TapPorts, TapStatistics, Target, XdpMode,
+    Ban, BootTime, Claim, Counters, Direction, EnforcedBan, Error, Event, Frames, GuardedInterface,
+    Policy, ReadBans, Scope, Shield, TapFrame, TapPorts, TapStatistics, Target, XdpMode,
 };
 use sipward_signature::Tables;
 use sipward_testkit::packet::Packet;

@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 use sipward_engine::{Ban, Command, Engine, Observation, Origin, Protection, Time};
 use sipward_feed::Extent;
-use sipward_shield::{self as shield, RawSender, Scope, Shield};
+use sipward_shield::{self as shield, EnforcedBan, RawSender, ReadBans, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
 use super::{
@@ -355,9 +355,17 @@ impl Guard {
         self.look_for_connections();
     }
 
-    /// What has to be done now and then.
-    pub fn tidy(&mut self) {
-        self.note_drops();
+    /// What reads the bans of the kernel, for [`Self::tidy`].
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn read_bans(&self) -> Result<ReadBans, shield::Error> {
+        self.shield.read_bans()
+    }
+
+    /// What has to be done now and then, once the bans of the kernel were read.
+    pub fn tidy(&mut self, bans: Result<Vec<EnforcedBan>, shield::Error>) {
+        self.note_drops(bans);
         self.write_ledger();
         self.tidy_ledger();
     }
@@ -367,7 +375,7 @@ impl Guard {
     /// # Errors
     /// The kernel refused.
     pub fn detach(&mut self) -> Result<(), Failure> {
-        self.note_drops();
+        self.note_drops(self.shield.bans());
         self.write_ledger();
         Ok(self.shield.detach()?)
     }
@@ -402,8 +410,8 @@ impl Guard {
     }
 
     /// Has the ledger know what each ban has dropped so far.
-    pub(super) fn note_drops(&mut self) {
-        match self.shield.bans() {
+    pub(super) fn note_drops(&mut self, bans: Result<Vec<EnforcedBan>, shield::Error>) {
+        match bans {
             Ok(bans) => {
                 let counts = bans.iter().filter(|held| held.dropped_packets > 0);
                 let entry = |held| Entry::Dropped(reconcile::target(held), held.dropped_packets);
@@ -414,9 +422,9 @@ impl Guard {
     }
 
     /// The ban of exactly this target.
-    fn ban_of(&self, target: &Target) -> Option<Ban> {
-        let why = self.engine.why(target.prefix.addr(), clock::now());
-        why.bans.into_iter().find(|ban| Target::of(ban) == *target)
+    pub(super) fn ban_of(&self, target: &Target) -> Option<&Ban> {
+        let ban = self.engine.ban(target.prefix, target.port, target.scope)?;
+        ban.is_in_force(clock::now()).then_some(ban)
     }
 
     /// The signatures in force.
@@ -515,14 +523,14 @@ impl Guard {
             Command::Hold(hold) => {
                 let target = held(hold.prefix);
                 let lasts = |ban: &Ban| ban.until.is_none_or(|until| until >= hold.until);
-                if !self.ban_of(&target).is_some_and(|ban| lasts(&ban)) {
+                if !self.ban_of(&target).is_some_and(lasts) {
                     self.shield.ban(&kernel_ban(&target, Some(hold.until)))?;
                 }
             }
             Command::Release(prefix) => {
                 let target = held(*prefix);
-                match self.ban_of(&target) {
-                    Some(ban) => self.shield.ban(&kernel_ban(&target, ban.until))?,
+                match self.ban_of(&target).map(|ban| ban.until) {
+                    Some(until) => self.shield.ban(&kernel_ban(&target, until))?,
                     None => {
                         let prefix = shield::Target {
                             prefix: *prefix,

@@ -1,10 +1,7 @@
 //! What an administrator may order. Nothing is acknowledged before the ledger has it and the
 //! kernel enforces it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use ipnet::IpNet;
 use sipward_engine::{Ban, Lifted, Origin, Time, escape, escape_at_most, overlap};
@@ -16,7 +13,6 @@ use crate::{
         BanReply, BanRequest, Hole, ImportReply, ImportRequest, LiftReply, SkippedBan, UnbanRequest,
     },
     exit::Failure,
-    ledger::Target,
 };
 
 /// Bytes of a reason at most.
@@ -65,14 +61,9 @@ impl Guard {
                 .map_err(|protected| Failure::input(protected.to_string()))?;
             asked.push(ban);
         }
-        let in_force: BTreeMap<Target, &Ban> = self
-            .engine
-            .bans()
-            .map(|ban| (Target::of(ban), ban))
-            .collect();
         let mut reply = BanReply::default();
         for ban in &asked {
-            if in_force.get(&Target::of(ban)) == Some(&ban) {
+            if self.engine.ban(ban.prefix, ban.port, ban.scope) == Some(ban) {
                 reply.banned.push(ban.prefix);
             } else {
                 reply.already.push(ban.prefix);

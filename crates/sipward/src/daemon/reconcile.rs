@@ -1,5 +1,5 @@
 //! What the kernel holds and what the ledger says, made one again at the start. Each difference
-//! is logged.
+//! is logged, or the number of those of one kind where they are many.
 //!
 //! | kernel | ledger        | so                                                     |
 //! |--------|---------------|--------------------------------------------------------|
@@ -13,6 +13,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter,
     net::IpAddr,
     time::Duration,
 };
@@ -32,6 +33,8 @@ use crate::{
 const SAME: Duration = Duration::from_secs(2);
 /// An unknown ban that lapses sooner was a hold, which no ledger keeps.
 const HOLD: Duration = Duration::from_secs(10);
+/// Bans of which the same became are told one by one, up to so many.
+const TOLD: usize = 20;
 /// Past bans that the engine learns of; the ledger keeps no more.
 const HISTORY: u32 = 200_000;
 
@@ -41,53 +44,67 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
     let now = clocks.unix;
     guard.tidy_ledger();
     let mut bans = guard.ledger.bans(now)?;
-    let mut enforced: BTreeMap<Target, EnforcedBan> = guard
-        .shield
-        .bans()?
-        .into_iter()
-        .map(|enforced| (target(&enforced), enforced))
-        .collect();
-    let mut missing = Vec::new();
+    // Both are in the order of their targets.
+    let mut enforced = guard.shield.bans()?.into_iter().peekable();
+    let mut unknown = Vec::new();
+    let mut wrong = Vec::new();
+    let (mut restored, mut mended) = (Vec::new(), Vec::new());
     for ban in &bans {
-        let held = enforced.remove(&Target::of(ban));
-        let same = held.is_some_and(|held| same_end(clocks.unix(held.ban.until), ban.until));
-        if same {
-            continue;
-        }
-        missing.push(kernel_ban(&Target::of(ban), ban.until));
+        let wanted = Target::of(ban);
+        unknown.extend(iter::from_fn(|| {
+            enforced.next_if(|held| target(held) < wanted)
+        }));
+        let held = enforced.next_if(|held| target(held) == wanted);
         match held {
-            None => tracing::info!(
-                "reconcile: the ban of {} was not in the kernel: restored",
-                ban.prefix
-            ),
-            Some(_) => tracing::info!(
-                "reconcile: the ban of {} has the ledger's end again",
-                ban.prefix
-            ),
+            Some(held) if same_end(clocks.unix(held.ban.until), ban.until) => continue,
+            Some(_) => mended.push(ban.prefix),
+            None => restored.push(ban.prefix),
         }
+        wrong.push(kernel_ban(&wanted, ban.until));
     }
-    guard.shield.ban_all(&missing)?;
-    for (target, held) in enforced {
+    unknown.extend(enforced);
+    guard.shield.ban_all(&wrong)?;
+    let (mut lifted, mut kept) = (Vec::new(), Vec::new());
+    for held in unknown {
+        let target = target(&held);
         let until = clocks.unix(held.ban.until);
         let last = guard.ledger.last_end(&target)?;
         if last.is_some_and(|past| same_end(until, past.ban.until)) {
             guard.shield.unban(&held.ban.target, held.ban.scope)?;
-            tracing::info!(
-                "reconcile: the ban of {} ended in the ledger: lifted",
-                target.prefix
-            );
+            lifted.push(target.prefix);
         } else if until.is_none_or(|until| until > now + HOLD) {
             let ban = adopted(&target, now, until);
             // The file may know why it was set.
             if !guard.ledger.stands_in() {
                 guard.pending.push(Entry::Ban(ban.clone()));
             }
-            tracing::info!(
-                "reconcile: the ban of {} was not in the ledger: kept",
-                target.prefix
-            );
+            kept.push(target.prefix);
             bans.push(ban);
         }
+    }
+    for (prefixes, one, many) in [
+        (
+            restored,
+            "was not in the kernel: restored",
+            "were not in the kernel: restored",
+        ),
+        (
+            mended,
+            "has the ledger's end again",
+            "have the ledger's end again",
+        ),
+        (
+            lifted,
+            "ended in the ledger: lifted",
+            "ended in the ledger: lifted",
+        ),
+        (
+            kept,
+            "was not in the ledger: kept",
+            "were not in the ledger: kept",
+        ),
+    ] {
+        tell(&prefixes, one, many);
     }
     bans.extend(
         guard
@@ -190,6 +207,19 @@ pub fn allowed(guard: &mut Guard) -> Result<(), Failure> {
     }
     guard.protect_allowed(allowed, peers);
     Ok(())
+}
+
+/// Logs what became of bans: of each, or of many their number.
+fn tell(prefixes: &[IpNet], one: &str, many: &str) {
+    match prefixes {
+        [first, ..] if prefixes.len() > TOLD => tracing::info!(
+            "reconcile: {} bans {many}, that of {first} first",
+            prefixes.len()
+        ),
+        few => few
+            .iter()
+            .for_each(|prefix| tracing::info!("reconcile: the ban of {prefix} {one}")),
+    }
 }
 
 /// What tells a ban of the kernel from another, in the ledger's words.

@@ -28,7 +28,7 @@ use tokio::{
     io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
-    task::yield_now,
+    task::{spawn_blocking, yield_now},
     time::{Interval, MissedTickBehavior, interval, sleep},
 };
 
@@ -165,7 +165,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let (signatures, feeds) = watch::channel(guard.config().signatures.clone());
     tokio::spawn(super::feeds::keep_fresh(feeds, sender.clone()));
     let http = Http::start(guard.config().http.listen, sender.clone());
-    let beside = Beside::start(guard.config(), account, sender);
+    let beside = Beside::start(guard.config(), account, sender.clone());
     let daemon = Daemon {
         options,
         events,
@@ -180,6 +180,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         reloading: Reloading::default(),
         more_waits: false,
         tasks,
+        own_tasks: sender,
         signals,
         _control: control,
     };
@@ -207,6 +208,8 @@ struct Daemon<'a> {
     /// The last turn left something: it makes nothing ready again.
     more_waits: bool,
     tasks: mpsc::Receiver<Task>,
+    /// For what is done in threads beside the loop.
+    own_tasks: mpsc::Sender<Task>,
     signals: Signals,
     _control: Control,
 }
@@ -295,7 +298,7 @@ impl Daemon<'_> {
                     self.taps.mend(&self.guard);
                 }
                 Wake::Logs => self.logs.wake(),
-                Wake::Tidy => self.guard.tidy(),
+                Wake::Tidy => self.tidy(),
                 Wake::Events | Wake::Time => {}
             }
             let waits = self.taps.take(&mut self.guard);
@@ -370,6 +373,21 @@ impl Daemon<'_> {
                 break;
             };
             task(&mut self.guard);
+        }
+    }
+
+    /// The bans of the kernel, which may be a million, are read in a thread beside the loop.
+    fn tidy(&mut self) {
+        match self.guard.read_bans() {
+            Err(error) => self.guard.tidy(Err(error)),
+            Ok(read) => {
+                let tasks = self.own_tasks.clone();
+                spawn_blocking(move || {
+                    let bans = read();
+                    // Where the daemon is stopping it reads them once more.
+                    let _ = tasks.blocking_send(Box::new(|guard| guard.tidy(bans)));
+                });
+            }
         }
     }
 

@@ -22,15 +22,15 @@ impl Guard {
     /// The kernel or the ledger cannot be asked.
     pub fn why(&self, prefix: &IpNet) -> Result<WhyView, Failure> {
         let now = clock::now();
-        let kernel = self.kernel()?;
+        let allowlist = self.allowlist()?;
         let concerning = self
             .engine
             .bans()
             .filter(|ban| overlap(&ban.prefix, prefix));
         let bans: Vec<BanView> = concerning
             .filter(|ban| ban.is_in_force(now))
-            .map(|ban| kernel.view(ban))
-            .collect();
+            .map(|ban| self.view(ban, &allowlist))
+            .collect::<Result<_, _>>()?;
         let alerts = self.ledger.alerts(prefix, MOST)?;
         let logins = self.logins(|trusted| prefix.contains(&trusted.address));
         Ok(WhyView {
@@ -38,7 +38,7 @@ impl Guard {
             banned: bans.iter().any(|ban| ban.prefix.contains(prefix)),
             bans,
             mode: self.config.mode,
-            allowed: kernel.allowed.around(prefix).is_some(),
+            allowed: allowlist.around(prefix).is_some(),
             trusted: !logins.is_empty(),
             logins,
             suspicions: self
@@ -65,13 +65,13 @@ impl Guard {
         let now = clock::now();
         // As the engine shows it.
         let account = escape(account.as_bytes()).to_string();
-        let kernel = self.kernel()?;
+        let allowlist = self.allowlist()?;
         let bans: Vec<BanView> = self
             .engine
             .bans()
             .filter(|ban| ban.is_in_force(now) && ban.account.as_ref() == Some(&account))
-            .map(|ban| kernel.view(ban))
-            .collect();
+            .map(|ban| self.view(ban, &allowlist))
+            .collect::<Result<_, _>>()?;
         let alerts = self.ledger.alerts_of_account(&account, MOST)?;
         Ok(AccountView {
             banned: !bans.is_empty(),

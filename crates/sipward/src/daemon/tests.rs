@@ -27,7 +27,7 @@ use crate::{
     clock::{self, Clocks},
     config::{BanScope, Config},
     control::api::{
-        AllowRequest, BanRequest, BansQuery, EnforcementState, ImportRequest, UnbanRequest,
+        AllowRequest, BanRequest, BanView, EnforcementState, ImportRequest, UnbanRequest,
     },
     exit::Failure,
     ledger::{Ended, Entry, Ledger},
@@ -77,6 +77,19 @@ impl Bench {
             .into_iter()
             .map(|ban| ban.prefix)
             .collect()
+    }
+}
+
+/// The bans in force, as they are listed.
+pub(super) fn bans(guard: &Guard) -> Vec<BanView> {
+    let mut list = guard.list_bans().unwrap().read().unwrap();
+    let mut bans = Vec::new();
+    loop {
+        let next = list.views(guard.bans_behind(list.last()));
+        if next.is_empty() {
+            return bans;
+        }
+        bans.extend(next);
     }
 }
 
@@ -257,7 +270,7 @@ fn a_likely_signature_in_front_hides_no_certain_one() {
     bench.shield.state().events.extend([both, one]);
     turn(&mut guard);
     assert_eq!(bench.enforced(), [net("203.0.113.7/32")]);
-    let bans = guard.bans(BansQuery::default()).unwrap();
+    let bans = bans(&guard);
     let name = "sipvicious-friendly-scanner";
     assert_eq!(bans[0].signature.as_deref(), Some(name));
 }
@@ -282,7 +295,7 @@ fn what_a_signature_hits_is_counted_shown_and_remembered() {
             .collect::<Vec<_>>()
     };
     assert_eq!(hits_of(&guard), [(name.to_owned(), 5)]);
-    let bans = guard.bans(BansQuery::default()).unwrap();
+    let bans = bans(&guard);
     assert_eq!(bans[0].signature_hits, Some(5));
     drop(guard);
     assert_eq!(hits_of(&bench.guard()), [(name.to_owned(), 5)]);
@@ -361,7 +374,7 @@ fn an_order_that_the_kernel_refuses_is_not_acknowledged() {
     bench.shield.state().is_full = true;
     let error = guard.ban(&ban("203.0.113.0/24")).unwrap_err();
     assert!(error.text.contains("no room"), "{error}");
-    assert_eq!(guard.bans(BansQuery::default()).unwrap(), []);
+    assert_eq!(bans(&guard), []);
     assert_eq!(bench.written(), []);
 }
 
@@ -372,7 +385,7 @@ fn what_the_kernel_refuses_of_an_order_is_taken_back_and_the_rest_is_in_force() 
     // One around the refused one and one within it.
     guard.ban(&ban("203.0.0.0/16")).unwrap();
     guard.ban(&ban("203.0.113.7/32")).unwrap();
-    let before = guard.bans(BansQuery::default()).unwrap();
+    let before = bans(&guard);
     bench.shield.state().is_full = true;
     guard
         .ban(&BanRequest {
@@ -380,7 +393,7 @@ fn what_the_kernel_refuses_of_an_order_is_taken_back_and_the_rest_is_in_force() 
             ..ban("203.0.113.0/24")
         })
         .unwrap_err();
-    assert_eq!(guard.bans(BansQuery::default()).unwrap(), before);
+    assert_eq!(bans(&guard), before);
     assert_eq!(bench.written(), bench.enforced());
     bench.shield.state().is_full = false;
     let reply = guard.ban(&ban("203.0.113.0/24")).unwrap();
@@ -398,7 +411,7 @@ fn an_automatic_ban_that_the_kernel_refuses_is_taken_back() {
     let event = scan("203.0.113.7", "sipvicious-friendly-scanner");
     bench.shield.state().events.push(event.clone());
     turn(&mut guard);
-    assert_eq!(guard.bans(BansQuery::default()).unwrap(), []);
+    assert_eq!(bans(&guard), []);
     assert_eq!(bench.written(), []);
 }
 
@@ -529,7 +542,7 @@ fn a_million_addresses_are_one_prefix_and_history_is_told() {
     let mut guard = bench.guard();
     guard.ban(&ban("100.64.0.0/12")).unwrap();
     guard.unban(&UnbanRequest::All).unwrap();
-    let history = guard.bans(BansQuery { history: true }).unwrap();
+    let history = guard.past_bans().unwrap();
     assert_eq!(history.len(), 1);
     assert_eq!(history[0].ended_by.as_deref(), Some("lifted"));
     assert_eq!(history[0].dropped_packets, DROPPED);
@@ -562,12 +575,7 @@ fn a_ban_says_what_the_allowlist_lets_through_of_it() {
     for prefix in ["192.0.2.0/24", "198.51.100.9/32", "203.0.113.0/24"] {
         guard.ban(&forced(prefix)).unwrap();
     }
-    let passing: Vec<Vec<IpNet>> = guard
-        .bans(BansQuery::default())
-        .unwrap()
-        .into_iter()
-        .map(|ban| ban.allowed)
-        .collect();
+    let passing: Vec<Vec<IpNet>> = bans(&guard).into_iter().map(|ban| ban.allowed).collect();
     let parts = ["192.0.2.7/32", "192.0.2.128/25"].map(net).to_vec();
     assert_eq!(passing, [parts, vec![net("198.51.100.9/32")], vec![]]);
     assert!(guard.why(&net("198.51.100.9/32")).unwrap().allowed);
@@ -584,7 +592,8 @@ fn what_a_ban_dropped_is_noted_now_and_then() {
             ..ban("203.0.113.0/24")
         })
         .unwrap();
-    guard.tidy();
+    let read = guard.read_bans().unwrap();
+    guard.tidy(read());
     let later = clock::now() + Duration::from_secs(601);
     let history = bench.ledger().history(later, 10).unwrap();
     assert_eq!(history[0].dropped, DROPPED);

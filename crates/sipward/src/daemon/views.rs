@@ -1,28 +1,17 @@
 //! What the daemon tells of itself and of what is in force.
 
-use std::collections::{BTreeSet, HashMap};
-
-use ipnet::IpNet;
 use sipward_engine::{Ban, Detector};
 use sipward_shield::{GuardedInterface, Reason, XdpMode};
 
-use super::{guard::Guard, reconcile};
+use super::guard::Guard;
 use crate::{
     clock::{self, timestamp},
     control::api::{
-        BanView, BansQuery, Dropped, Interface, Packets, Sensor, SensorState, Sensors, Status,
-        WouldDrop,
+        BanView, Dropped, Interface, Packets, Sensor, SensorState, Sensors, Status, WouldDrop,
     },
     exit::Failure,
     feeds,
-    ledger::{PastBan, Target},
 };
-
-/// Past bans that one answer tells of.
-const MOST: u32 = 1_000;
-
-/// Allowed parts of a ban that are named at most.
-const SHOWN: usize = 10;
 
 impl Guard {
     /// `status`
@@ -67,11 +56,7 @@ impl Guard {
                     tripwire: let_through(Reason::Tripwire),
                 },
             },
-            bans: self
-                .engine
-                .bans()
-                .filter(|ban| ban.is_in_force(now))
-                .count(),
+            bans: self.engine.bans_in_force(now),
             allowed: self.shield.allowed()?.len(),
             trusted: self.engine.trusted(now).count(),
             signatures: self.hits.views(),
@@ -100,26 +85,6 @@ impl Guard {
         })
     }
 
-    /// `bans`
-    ///
-    /// # Errors
-    /// The kernel or the ledger cannot be asked.
-    pub fn bans(&self, query: BansQuery) -> Result<Vec<BanView>, Failure> {
-        let now = clock::now();
-        if query.history {
-            let past = self.ledger.history(now, MOST)?;
-            return Ok(past.into_iter().map(past_view).collect());
-        }
-        let kernel = self.kernel()?;
-        let in_force = self.engine.bans().filter(|ban| ban.is_in_force(now));
-        Ok(in_force
-            .map(|ban| BanView {
-                signature_hits: ban.signature.as_deref().map(|name| self.hits.of(name)),
-                ..kernel.view(ban)
-            })
-            .collect())
-    }
-
     fn interface(&self, interface: GuardedInterface) -> Interface {
         let note = if !interface.is_present {
             Some("there is none of this name; it is guarded as soon as it appears".to_owned())
@@ -142,58 +107,6 @@ impl Guard {
             note,
         }
     }
-
-    pub(super) fn kernel(&self) -> Result<Kernel, Failure> {
-        let enforced = self.shield.bans()?.into_iter();
-        Ok(Kernel {
-            dropped: enforced
-                .map(|held| (reconcile::target(&held), held.dropped_packets))
-                .collect(),
-            allowed: Allowlist(self.shield.allowed()?.into_iter().collect()),
-        })
-    }
-}
-
-/// What the kernel holds, to be looked up by a ban.
-pub(super) struct Kernel {
-    dropped: HashMap<Target, u64>,
-    pub(super) allowed: Allowlist,
-}
-
-pub(super) struct Allowlist(BTreeSet<IpNet>);
-
-impl Kernel {
-    pub(super) fn view(&self, ban: &Ban) -> BanView {
-        let around = self.allowed.around(&ban.prefix);
-        let allowed = around.map_or_else(
-            || self.allowed.within(&ban.prefix).take(SHOWN).collect(),
-            |_| vec![ban.prefix],
-        );
-        let dropped = self.dropped.get(&Target::of(ban));
-        BanView {
-            dropped_packets: dropped.copied().unwrap_or_default(),
-            allowed,
-            ..plain_view(ban)
-        }
-    }
-}
-
-impl Allowlist {
-    /// What allows all of a prefix.
-    pub(super) fn around(&self, prefix: &IpNet) -> Option<IpNet> {
-        let wider = std::iter::successors(Some(*prefix), IpNet::supernet);
-        wider.into_iter().find(|wider| self.0.contains(wider))
-    }
-
-    /// What allows a part of a prefix.
-    fn within(&self, prefix: &IpNet) -> impl Iterator<Item = IpNet> {
-        let (first, last) = (prefix.network(), IpNet::from(prefix.broadcast()));
-        let first = IpNet::new(first, 0).unwrap_or(*prefix);
-        self.0
-            .range(first..=last)
-            .copied()
-            .filter(|part| prefix.contains(part))
-    }
 }
 
 /// The mode's name on the command line.
@@ -202,15 +115,6 @@ pub const fn xdp_mode(mode: XdpMode) -> &'static str {
     match mode {
         XdpMode::Native => "native",
         XdpMode::Generic => "generic",
-    }
-}
-
-fn past_view(past: PastBan) -> BanView {
-    BanView {
-        ended: Some(timestamp(past.ended)),
-        ended_by: Some(past.by.name().to_owned()),
-        dropped_packets: past.dropped,
-        ..plain_view(&past.ban)
     }
 }
 

@@ -19,7 +19,7 @@ pub const FILE_NAME: &str = "ledger.db";
 const APPLICATION: i32 = 0x5349_5057;
 
 /// What brings the schema from each version to the next; `user_version` counts those done.
-pub(super) const MIGRATIONS: [&str; 8] = [
+pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("schema.sql"),
     include_str!("drops.sql"),
     include_str!("accounts.sql"),
@@ -28,6 +28,7 @@ pub(super) const MIGRATIONS: [&str; 8] = [
     include_str!("order.sql"),
     include_str!("clock.sql"),
     include_str!("spared.sql"),
+    include_str!("ends.sql"),
 ];
 
 /// Why a file is not opened as the ledger.

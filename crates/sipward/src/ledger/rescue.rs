@@ -262,12 +262,18 @@ fn salvage(connection: &Connection, now: Time) -> Vec<Entry> {
     take("select * from clock where ?1 is not null", clock);
     // Without the indexes, which may be what is damaged.
     take(
-        "select * from ban not indexed where ended is not null and ?1 is not null",
+        &format!(
+            "select {} from ban not indexed where ended is not null and ?1 is not null",
+            rows::PAST_BAN
+        ),
         ended_ban,
     );
     // Lapsed ones, too, of whom nobody has written that they are over.
     take(
-        "select * from ban not indexed where ended is null and ?1 is not null",
+        &format!(
+            "select {} from ban not indexed where ended is null and ?1 is not null",
+            rows::BAN
+        ),
         |row| Ok(vec![Entry::Ban(rows::ban(row)?)]),
     );
     take(

@@ -3,34 +3,43 @@
 use std::{net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
-use rusqlite::{Row, Transaction, params, types::Type};
+use rusqlite::{Row, RowIndex, Transaction, params, types::Type};
 use sipward_engine::{
     Alert, Ban, Detector, Evidence, Origin, Place, Scope, Time, Trusted, TrustedBy,
 };
 
 use super::{AllowedName, Ended, Hits, PastBan};
 
+/// The columns that [`ban`] reads, in its order. There may be a million rows: in none of them they are
+/// looked for by their names.
+pub(super) const BAN: &str = "prefix, port, scope, since, until, detector, reason, proven, signature, \
+                              account, origin";
+/// The columns that [`past_ban`] reads, which begin with those of [`ban`].
+pub(super) const PAST_BAN: &str = "prefix, port, scope, since, until, detector, reason, proven, \
+                                   signature, account, origin, ended, ended_by, dropped";
+
 pub(super) fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
     Ok(Ban {
-        prefix: parsed(row, "prefix")?,
-        port: row.get("port")?,
+        prefix: parsed(row, 0)?,
+        port: row.get(1)?,
         // The schema allows these two only.
-        scope: if row.get::<_, String>("scope")? == "sip" {
+        scope: if row.get_ref(2)?.as_str()? == "sip" {
             Scope::Sip
         } else {
             Scope::All
         },
-        since: time(row, "since")?,
-        until: row.get::<_, Option<i64>>("until")?.map(moment),
+        since: time(row, 3)?,
+        until: row.get::<_, Option<i64>>(4)?.map(moment),
         // The detector of a newer version is none that we know.
         detector: row
-            .get::<_, Option<String>>("detector")?
-            .and_then(|name| Detector::from_name(&name)),
-        reason: row.get("reason")?,
-        proven: row.get("proven")?,
-        signature: row.get("signature")?,
-        account: row.get("account")?,
-        origin: named(row, "origin", ORIGINS, Origin::name)?,
+            .get_ref(5)?
+            .as_str_or_null()?
+            .and_then(Detector::from_name),
+        reason: row.get(6)?,
+        proven: row.get(7)?,
+        signature: row.get(8)?,
+        account: row.get(9)?,
+        origin: named(row, 10, ORIGINS, Origin::name)?,
     })
 }
 
@@ -38,9 +47,12 @@ pub(super) fn past_ban(row: &Row<'_>) -> rusqlite::Result<PastBan> {
     let ban = ban(row)?;
     let lapsed = ban.until.unwrap_or_default();
     Ok(PastBan {
-        ended: row.get::<_, Option<i64>>("ended")?.map_or(lapsed, moment),
-        by: ended(row)?.unwrap_or(Ended::Lapsed),
-        dropped: u64::try_from(row.get::<_, i64>("dropped")?).unwrap_or_default(),
+        ended: row.get::<_, Option<i64>>(11)?.map_or(lapsed, moment),
+        by: match row.get_ref(12)?.as_str_or_null()? {
+            None => Ended::Lapsed,
+            Some(_) => named(row, 12, ENDED, Ended::name)?,
+        },
+        dropped: u64::try_from(row.get::<_, i64>(13)?).unwrap_or_default(),
         ban,
     })
 }
@@ -52,13 +64,6 @@ pub(super) fn hits(row: &Row<'_>) -> rusqlite::Result<Hits> {
         since: time(row, "since")?,
         last: row.get::<_, Option<i64>>("last")?.map(moment),
     })
-}
-
-fn ended(row: &Row<'_>) -> rusqlite::Result<Option<Ended>> {
-    match row.get::<_, Option<String>>("ended_by")? {
-        None => Ok(None),
-        Some(_) => named(row, "ended_by", ENDED, Ended::name).map(Some),
-    }
 }
 
 pub(super) fn insert_ban(transaction: &Transaction<'_>, ban: &Ban) -> rusqlite::Result<()> {
@@ -266,24 +271,25 @@ const fn place_of(place: Place) -> (&'static str, Option<u64>) {
 /// The one of `all` whose name stands in the column.
 fn named<T: Copy>(
     row: &Row<'_>,
-    column: &str,
+    column: impl RowIndex,
     all: &[T],
     name: impl Fn(T) -> &'static str,
 ) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    all.iter()
-        .copied()
-        .find(|value| name(*value) == text)
-        .ok_or_else(|| strange(format!("unknown {column} {text:?}")))
+    let text = row.get_ref(column)?.as_str()?;
+    let value = all.iter().copied().find(|value| name(*value) == text);
+    value.ok_or_else(|| strange(row, column, &format!("{text:?} is unknown")))
 }
 
-fn parsed<T: FromStr<Err: std::error::Error>>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
+fn parsed<T: FromStr<Err: std::error::Error>>(
+    row: &Row<'_>,
+    column: impl RowIndex,
+) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
     text.parse()
-        .map_err(|error: T::Err| strange(format!("{column} {text:?}: {error}")))
+        .map_err(|error: T::Err| strange(row, column, &format!("{text:?}: {error}")))
 }
 
-fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Time> {
+fn time(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Time> {
     row.get(column).map(moment)
 }
 
@@ -291,6 +297,9 @@ fn moment(nanoseconds: i64) -> Time {
     Time(u64::try_from(nanoseconds).unwrap_or_default())
 }
 
-fn strange(what: String) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, what.into())
+fn strange(row: &Row<'_>, column: impl RowIndex, what: &str) -> rusqlite::Error {
+    let number = column.idx(row.as_ref()).unwrap_or_default();
+    let name = row.as_ref().column_name(number).unwrap_or_default();
+    let what = format!("{name} {what}");
+    rusqlite::Error::FromSqlConversionFailure(number, Type::Text, what.into())
 }

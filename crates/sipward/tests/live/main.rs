@@ -9,6 +9,7 @@ mod clock;
 mod disk;
 mod doctor;
 mod interfaces;
+mod many;
 mod metrics;
 mod names;
 mod orders;

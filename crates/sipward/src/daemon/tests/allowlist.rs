@@ -5,10 +5,10 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use rusqlite::Connection;
 
-use super::{Bench, ban, net};
+use super::{Bench, ban, bans, net};
 use crate::{
     config::Config,
-    control::api::{AllowRequest, BansQuery, Resolved},
+    control::api::{AllowRequest, Resolved},
     daemon::{Guard, names},
     exit::Exit,
     ledger::FILE_NAME,
@@ -56,7 +56,7 @@ fn a_name_allows_its_addresses_and_ends_their_bans() {
         enforced(&bench),
         [net("192.0.2.7/32"), net("2001:db8::7/128")]
     );
-    assert_eq!(guard.bans(BansQuery::default()).unwrap(), []);
+    assert_eq!(bans(&guard), []);
     let refused = guard.ban(&ban("192.0.2.7/32")).unwrap_err();
     assert!(refused.text.contains("on the allowlist"), "{refused}");
     let allowed = guard.allowed().unwrap();

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Bench, ban, net};
+use super::{Bench, ban, bans, net};
 use crate::{
     clock,
-    control::api::{AllowRequest, BansQuery, FeedRequest, UnbanRequest},
+    control::api::{AllowRequest, FeedRequest, UnbanRequest},
     daemon::Guard,
     ledger::{Ended, Entry},
 };
@@ -24,7 +24,7 @@ fn unban(prefix: &str) -> UnbanRequest {
 }
 
 fn banned(guard: &Guard) -> Vec<String> {
-    let bans = guard.bans(BansQuery::default()).unwrap().into_iter();
+    let bans = bans(guard).into_iter();
     bans.map(|ban| ban.prefix.to_string()).collect()
 }
 
@@ -48,7 +48,7 @@ fn a_list_bans_nobody_whom_we_know_and_undoes_nothing() {
     ];
     let reply = guard.take_feed(&list("apiban", &listed)).unwrap();
     assert_eq!((reply.banned, reply.spared), (1, 4));
-    let bans = guard.bans(BansQuery::default()).unwrap();
+    let bans = bans(&guard);
     let shown: Vec<(String, &str, bool)> = bans
         .iter()
         .map(|ban| {
@@ -163,11 +163,11 @@ fn a_list_that_is_confirmed_makes_its_bans_longer_and_no_history() {
     let mut guard = bench.guard();
     let mut list = list("apiban", &["198.51.100.7/32"]);
     guard.take_feed(&list).unwrap();
-    let first = guard.bans(BansQuery::default()).unwrap().remove(0);
+    let first = bans(&guard).remove(0);
     list.seconds += 60;
     let again = guard.take_feed(&list).unwrap();
     assert_eq!(again.banned, 1);
-    let second = guard.bans(BansQuery::default()).unwrap().remove(0);
+    let second = bans(&guard).remove(0);
     assert_eq!(second.since, first.since);
     assert!(second.until > first.until);
     let history = |limit| bench.ledger().history(clock::now(), limit).unwrap();

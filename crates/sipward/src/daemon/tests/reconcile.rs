@@ -22,11 +22,11 @@ fn bans_that_the_kernel_lost_are_restored() {
             Vec::new(),
         )
         .unwrap();
-    let before = guard.bans(BansQuery::default()).unwrap();
+    let before = bans(&guard);
     drop(guard);
     *bench.shield.state() = crate::daemon::double::State::default();
     let guard = bench.guard();
-    assert_eq!(guard.bans(BansQuery::default()).unwrap(), before);
+    assert_eq!(bans(&guard), before);
     assert_eq!(
         bench.enforced(),
         [net("198.51.100.1/32"), net("203.0.113.0/24")]
@@ -215,5 +215,5 @@ fn what_cannot_be_restored_at_once_is_restored_later() {
     bench.shield.state().is_full = false;
     guard.follow_clock();
     assert_eq!(bench.enforced(), [net("203.0.113.7/32")]);
-    assert_eq!(guard.bans(BansQuery::default()).unwrap().len(), 1);
+    assert_eq!(bans(&guard).len(), 1);
 }

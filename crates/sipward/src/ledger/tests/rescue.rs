@@ -156,7 +156,10 @@ fn the_ledger_of_an_older_version_is_guarded_by_where_it_cannot_be_brought_up_to
         .unwrap();
     ledger
         .connection
-        .execute_batch("drop table clock; drop table spared; pragma user_version = 6")
+        .execute_batch(
+            "drop table clock; drop table spared; drop index ban_until; drop index ban_ended;
+             pragma user_version = 6",
+        )
         .unwrap();
     drop(ledger);
     // Who writes at present keeps others from it.
