@@ -200,14 +200,15 @@ impl Nftables {
     /// Has the packets of the interfaces judged, as these are called now.
     fn enter(&mut self) -> Result<(), Error> {
         let chains = chains(self.socket.get_mut()).map_err(failed("cannot read the table"))?;
-        let interfaces = self.interfaces.look()?;
-        let marks = interfaces.marks();
+        let called = self.interfaces.called_now()?;
+        let marks = called.marks();
         let is_stale = |chain: &&String| interfaces::is_mark(chain) && !marks.contains(chain);
-        let mut text = ruleset::entry(interfaces);
+        let mut text = ruleset::entry(&called);
         for mark in chains.iter().filter(is_stale) {
             text += &format!("delete chain inet {TABLE} {mark}\n");
         }
         run_nft(&text)?;
+        self.interfaces.written(called);
         self.rules = Some(self.own_rules()?);
         Ok(())
     }
@@ -224,8 +225,10 @@ impl Nftables {
             text += &ruleset::policy(policy);
         }
         text += &self.contents()?;
-        text += &ruleset::entry(self.interfaces.look()?);
+        let called = self.interfaces.called_now()?;
+        text += &ruleset::entry(&called);
         run_nft(&text)?;
+        self.interfaces.written(called);
         self.is_made = true;
         self.rules = Some(self.own_rules()?);
         Ok(())

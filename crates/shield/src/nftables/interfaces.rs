@@ -141,13 +141,24 @@ impl Interfaces {
         Ok(news)
     }
 
-    /// What rules that are written now call them.
+    /// What rules that are written now are to call them.
     ///
     /// # Errors
     /// They cannot be looked at.
-    pub fn look(&mut self) -> Result<&Called, Error> {
-        self.written = self.called_now()?;
-        Ok(&self.written)
+    pub fn called_now(&mut self) -> Result<Called, Error> {
+        let mut present = self.bearers()?;
+        present.retain(|one| !self.refused.contains_key(&one.wanted));
+        let names = self.wanted.iter().map(|wanted| wanted.name.clone());
+        let names = names.filter(|name| !self.refused.contains_key(name));
+        Ok(Called {
+            names: names.collect(),
+            present,
+        })
+    }
+
+    /// Rules that call them so are in force.
+    pub fn written(&mut self, called: Called) {
+        self.written = called;
     }
 
     /// Whether the rules written last call them as they are called now.
@@ -178,17 +189,6 @@ impl Interfaces {
             })
         };
         self.wanted.iter().map(guarded).collect()
-    }
-
-    fn called_now(&mut self) -> Result<Called, Error> {
-        let mut present = self.bearers()?;
-        present.retain(|one| !self.refused.contains_key(&one.wanted));
-        let names = self.wanted.iter().map(|wanted| wanted.name.clone());
-        let names = names.filter(|name| !self.refused.contains_key(name));
-        Ok(Called {
-            names: names.collect(),
-            present,
-        })
     }
 
     fn bearers(&mut self) -> Result<Vec<Bearer>, Error> {

@@ -27,7 +27,8 @@ pub struct Tap {
     frame: Vec<u8>,
     at: Option<u64>,
     statistics: TapStatistics,
-    rules: usize,
+    /// How many there are of those that were meant last; none until these are in force.
+    rules: Option<usize>,
 }
 
 impl Tap {
@@ -46,7 +47,7 @@ impl Tap {
             frame: Vec::new(),
             at: None,
             statistics: TapStatistics::default(),
-            rules: 0,
+            rules: None,
         };
         if chains.iter().any(|chain| chain == LAYOUT) {
             tap.set_ports(ports)?;
@@ -68,7 +69,7 @@ impl Frames for Tap {
     }
 
     fn mend(&mut self, ports: &TapPorts) -> Result<bool, Error> {
-        if Self::rules_now()? == self.rules && self.interfaces.are_called_so()? {
+        if self.rules == Some(Self::rules_now()?) && self.interfaces.are_called_so()? {
             return Ok(false);
         }
         self.set_ports(ports)?;
@@ -79,9 +80,12 @@ impl Frames for Tap {
     }
 
     fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Error> {
+        self.rules = None;
         self.interfaces.recall(&chains_now()?);
-        run_nft(&ruleset::tap(self.interfaces.look()?, ports))?;
-        self.rules = Self::rules_now()?;
+        let called = self.interfaces.called_now()?;
+        run_nft(&ruleset::tap(&called, ports))?;
+        self.interfaces.written(called);
+        self.rules = Some(Self::rules_now()?);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of interfaces that rules name: the same as under XDP.
 
-use sipward_shield::{BootTime, Scope, Shield as _};
+use sipward_shield::{BootTime, Scope, Shield as _, nftables::Nftables};
 
 use crate::net::{Net, ban};
 
@@ -68,4 +68,33 @@ fn a_renamed_interface_is_judged_on_until_another_one_has_its_name() {
     assert!(net.reaches("203.0.113.8"));
     let chains = net.pbx.run("nft list table inet sipward").unwrap();
     assert_eq!(chains.matches("chain guards-").count(), 1, "{chains}");
+}
+
+/// A chain that somebody jumps to is not deleted: `nft` takes all or nothing.
+#[test]
+fn rules_that_nft_did_not_take_are_written_at_the_next_check() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    net.shield(|shield| {
+        let banned = ban("203.0.113.8", Scope::All, BootTime::NEVER);
+        shield.ban(&banned).unwrap();
+    });
+    let table = net.pbx.run("nft list table inet sipward").unwrap();
+    let mut words = table.split_whitespace();
+    let mark = words.find(|word| word.starts_with("guards-")).unwrap();
+    net.pbx.run("nft add chain inet sipward logged").unwrap();
+    let jump = format!("nft add rule inet sipward logged jump {mark}");
+    net.pbx.run(&jump).unwrap();
+
+    let anothers = |shield: &mut Nftables| shield.reattach(&mut |_, _| Err("another's".to_owned()));
+    net.shield(|shield| anothers(shield).unwrap_err());
+    assert!(only(&mut net).2);
+    assert!(!net.reaches("203.0.113.8"));
+
+    net.pbx.run("nft flush chain inet sipward logged").unwrap();
+    let notes = net.shield(|shield| anothers(shield).unwrap());
+    assert_eq!(notes.last().unwrap(), "the rules are for no interface now");
+    assert!(!only(&mut net).2);
+    assert!(net.reaches("203.0.113.8"));
 }

@@ -69,3 +69,21 @@ fn the_tap_sees_what_passes_both_ways_and_nothing_that_is_dropped() {
     })
     .unwrap();
 }
+
+#[test]
+fn rules_of_the_tap_that_nft_did_not_take_are_written_at_the_next_check() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    let ports = TapPorts {
+        udp: vec![5060],
+        ..TapPorts::default()
+    };
+    net.pbx.run("nft delete table inet sipward").unwrap();
+    let open = || Tap::open(&["wan".to_owned()], &ports).unwrap();
+    let mut tap = net.pbx.enter(open);
+    net.pbx.enter(|| tap.set_ports(&ports).unwrap_err());
+    net.shield(|shield| shield.reattach(&mut |_, _| Ok(())).unwrap());
+    assert!(net.pbx.enter(|| tap.mend(&ports).unwrap()));
+    assert!(net.pbx.enter(|| !tap.mend(&ports).unwrap()));
+}

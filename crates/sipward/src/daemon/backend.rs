@@ -211,6 +211,8 @@ pub fn change_to_nftables(
         tracing::error!("{error}");
     }
     taps.replace(next);
+    // Between the last look of those before and the first of these.
+    guard.overlooked();
     Ok(events)
 }
 

@@ -295,7 +295,8 @@ impl Daemon<'_> {
                 }
                 Wake::Links => {
                     self.guard.check_interfaces();
-                    self.taps.mend(&self.guard);
+                    self.fall_back();
+                    self.taps.mend(&mut self.guard);
                 }
                 Wake::Logs => self.logs.wake(),
                 Wake::Tidy => self.tidy(),

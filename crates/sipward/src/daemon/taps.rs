@@ -184,13 +184,15 @@ impl Taps {
     }
 
     /// Mends taps whose interface went away and is back, or whose rules are gone, and opens those of
-    /// interfaces that have come, or are known to be guarded under another name.
-    pub fn mend(&mut self, guard: &Guard) {
+    /// interfaces that have come, or are known to be guarded under another name. What came through
+    /// meanwhile was not seen.
+    pub fn mend(&mut self, guard: &mut Guard) {
         let ports = tap_ports(guard.config());
         for waking in &mut self.taps {
             // Without an interface there is nothing to see; the next check tries again.
             if let Ok(true) = waking.tap.mend(&ports) {
                 self.lost_before += std::mem::take(&mut waking.lost);
+                guard.overlooked();
                 match ready(&*waking.tap) {
                     Ok(ready) => waking.ready = ready,
                     Err(error) => tracing::error!("{error}"),
@@ -204,6 +206,7 @@ impl Taps {
             let error = match Tap::open_for(&awaited.name, called, &ports) {
                 Ok(tap) => match Waking::on(Box::new(tap)) {
                     Ok(waking) => {
+                        guard.overlooked();
                         self.taps.push(waking);
                         continue;
                     }
