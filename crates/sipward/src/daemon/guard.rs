@@ -370,13 +370,18 @@ impl Guard {
         self.tidy_ledger();
     }
 
+    /// Has the ledger know all that the kernel does: what is enforced may be gone at the next start.
+    pub fn write_last(&mut self) {
+        self.note_drops(self.shield.bans());
+        self.write_ledger();
+    }
+
     /// Detaches from every interface and removes every pin.
     ///
     /// # Errors
     /// The kernel refused.
     pub fn detach(&mut self) -> Result<(), Failure> {
-        self.note_drops(self.shield.bans());
-        self.write_ledger();
+        self.write_last();
         Ok(self.shield.detach()?)
     }
 

@@ -316,6 +316,7 @@ impl Daemon<'_> {
         notify::stopping();
         if stays {
             tracing::info!("stopping: what is enforced stays in force, until the next start");
+            self.guard.write_last();
             return Ok(());
         }
         tracing::info!("stopping: the interfaces are no longer guarded");

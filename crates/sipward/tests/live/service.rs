@@ -22,6 +22,7 @@ use crate::place::{PATIENCE, Place, has_xdp, program, stop};
 const CONFIGURATION: &str = "/etc/sipward/sipward.toml";
 const LOG: &str = "/run/sipward.log";
 const RESTARTS: usize = 3;
+const OTHERS_LOCK: &str = "/run/sipward/interfaces/1-1";
 
 /// The lines that the README has an administrator type.
 fn installation() -> String {
@@ -139,6 +140,19 @@ impl<'a> Machine<'a> {
         waited.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
     }
 
+    /// Until the unit of what is enforced has removed all of it.
+    fn wait_for_no_leftovers(&self) {
+        self.wait_for_no_enforcement_unit();
+        assert!(!self.systemd.path("/sys/fs/bpf/sipward").exists());
+    }
+
+    fn wait_for_no_enforcement_unit(&self) {
+        wait_until("nothing to be left to remove", PATIENCE, || {
+            self.state("sipward-enforcement") == "inactive"
+        })
+        .unwrap();
+    }
+
     fn is_enforced(&self) -> bool {
         let tables = self.lab.pbx.run("nft list tables").unwrap();
         has_xdp(&self.lab.pbx, "eth0") || tables.contains("table inet sipward")
@@ -172,6 +186,8 @@ fn a_service(configuration: &str) -> Option<String> {
     let scanner = format!("{SCANNER}/32");
     let is_banned = || machine.bans().iter().any(|ban| ban["prefix"] == *scanner);
     wait_until("the scanner's ban", PATIENCE, is_banned).unwrap();
+    // As of another sipward, which guards another interface.
+    machine.write(OTHERS_LOCK, "1");
     let bans = machine.bans();
     assert_eq!(bans.len(), 3);
 
@@ -223,15 +239,35 @@ fn a_service(configuration: &str) -> Option<String> {
     .unwrap();
     assert_eq!(machine.bans(), bans);
 
-    // A stop is one, and the next start has the bans again.
+    // A stop is one, and whoever starts next has the bans again, and keeps what is enforced.
     machine.run("systemctl stop sipward");
-    wait_until("nothing to be enforced", PATIENCE, || {
-        !machine.is_enforced()
+    assert!(!machine.is_enforced());
+    machine.wait_for_no_leftovers();
+    assert!(machine.systemd.path(OTHERS_LOCK).exists());
+    let by_hand = machine.run("sipward run >/run/by-hand 2>&1 & echo $!");
+    wait_until("a start by hand", PATIENCE, || {
+        machine.ask("sipward status").status.success()
     })
     .unwrap();
-    assert!(!machine.systemd.path("/sys/fs/bpf/sipward").exists());
+    machine.run("systemctl start sipward-enforcement");
+    machine.wait_for_no_enforcement_unit();
+    assert!(machine.is_enforced());
+    assert_eq!(machine.bans(), bans);
+    let by_hand = by_hand.trim();
+    machine.run(&format!(
+        "kill -QUIT {by_hand}; tail --pid={by_hand} --follow /dev/null"
+    ));
+    assert!(machine.is_enforced());
     machine.run("systemctl start sipward");
     assert_eq!(machine.bans(), bans);
+
+    // One that is dead leaves what is enforced to the stop.
+    machine.write(CONFIGURATION, "mode = \"protekt\"\n");
+    assert!(!machine.ask("systemctl restart sipward").status.success());
+    assert!(machine.is_enforced());
+    machine.run("systemctl stop sipward");
+    machine.wait_for_no_leftovers();
+    assert!(!machine.is_enforced());
     drop(flood);
     Some(format!(
         "{RESTARTS} restarts, {during} packets sent during them, none came through"

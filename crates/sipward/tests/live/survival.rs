@@ -3,13 +3,17 @@
 use std::{fs, io::Write as _, net::UdpSocket, time::Duration};
 
 use nix::sys::signal::Signal;
+use rusqlite::Connection;
 use sipward_testkit::{
     lab::{ATTACKER, Lab, PBX, PHONES},
     process::{Process, wait_until},
     require::{Need, require},
 };
 
-use crate::place::{PATIENCE, Place, has_xdp, kill, program, stop};
+use crate::{
+    disk,
+    place::{PATIENCE, Place, has_xdp, kill, program, stop},
+};
 
 const GUARD: &str = "interfaces = [\"eth0\"]";
 
@@ -66,6 +70,29 @@ fn bans_and_allowlist_survive_kill_and_the_loss_of_the_pins() {
     assert_eq!(restored, bans.len(), "{}", daemon.output());
     assert_eq!((place.bans(), place.json("allowed")), (bans, allowed));
     stop(daemon);
+}
+
+#[test]
+fn what_a_ban_has_dropped_is_in_the_ledger_however_the_daemon_is_told_to_end() {
+    if !require(&[Need::Root]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    for signal in [Signal::SIGTERM, Signal::SIGQUIT] {
+        let place = Place::new(disk::XDP);
+        let mut daemon = place.start(&lab.pbx);
+        assert_eq!(place.sipward(&format!("ban {ATTACKER}")).code, 0);
+        disk::attack(&lab);
+        daemon.signal(signal);
+        daemon.wait(PATIENCE).unwrap();
+        let ledger = Connection::open(place.state().join("ledger.db")).unwrap();
+        let dropped = "select dropped from ban";
+        let dropped: i64 = ledger.query_row(dropped, [], |row| row.get(0)).unwrap();
+        assert_eq!(dropped, 50, "{signal}: {}", daemon.output());
+        if place.pins.exists() {
+            disk::forget_what_is_enforced(&lab, &place);
+        }
+    }
 }
 
 #[test]
