@@ -55,6 +55,10 @@ macro_rules! shield_by_maps {
                 self.maps.allowed()
             }
 
+            fn allowed_count(&self) -> usize {
+                self.maps.allowed_count()
+            }
+
             fn trust(&mut self, source: std::net::IpAddr) -> Result<(), $crate::Error> {
                 self.maps.trust(source)
             }

@@ -310,6 +310,10 @@ impl Maps {
         Ok(self.allowed_entries()?.into_iter().collect())
     }
 
+    pub fn allowed_count(&self) -> usize {
+        self.allowed.len()
+    }
+
     pub fn trust(&mut self, source: IpAddr) -> Result<(), Error> {
         let key = source_key(source);
         if found(self.trusted.get(&key, 0))

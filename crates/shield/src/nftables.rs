@@ -455,6 +455,10 @@ impl Shield for Nftables {
         Ok(self.allowed.iter().copied().collect())
     }
 
+    fn allowed_count(&self) -> usize {
+        self.allowed.len()
+    }
+
     fn trust(&mut self, source: IpAddr) -> Result<(), Error> {
         let source = source_of(source);
         let set = trusted_set(Family::of(source));

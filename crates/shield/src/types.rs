@@ -356,6 +356,9 @@ pub trait Shield: Send {
     /// The allowed prefixes in order.
     fn allowed(&self) -> Result<Vec<IpNet>, crate::Error>;
 
+    /// How many they are, as far as this shield knows, without a look at each.
+    fn allowed_count(&self) -> usize;
+
     /// Gives a source the larger rate of trusted sources, and the forbearance with signatures
     /// that genuine devices may send.
     fn trust(&mut self, source: IpAddr) -> Result<(), crate::Error>;
@@ -414,7 +417,7 @@ pub struct Fill {
     /// Entries in it.
     pub entries: usize,
     /// Entries that it has room for.
-    pub room: usize,
+    pub capacity: usize,
 }
 
 /// Packets by reason.

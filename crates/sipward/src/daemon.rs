@@ -50,4 +50,7 @@ pub use run::{Options, run};
 pub use views::plain_view;
 
 #[cfg(test)]
+pub(crate) use tests::Bench;
+
+#[cfg(test)]
 mod tests;

@@ -5,8 +5,8 @@
 //!                                  └──► metrics (what is shown) ──► exposition (in which format)
 //! ```
 //!
-//! All of it runs in a thread of its own: whatever is done to it, the loop is asked once a second at
-//! most. Nothing here names the address of a source.
+//! All of it runs in a thread of its own: whatever is done to it, and whatever comes of it, the loop is
+//! asked once a second at most. Nothing here names the address of a source.
 
 mod exposition;
 mod metrics;

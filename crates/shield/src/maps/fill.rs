@@ -16,7 +16,7 @@ impl Maps {
             Some(Fill {
                 table,
                 entries,
-                room: shape.max_entries as usize,
+                capacity: shape.max_entries as usize,
             })
         };
         [

@@ -192,7 +192,7 @@ fn no_lookup_is_spared_that_would_find_something() {
 /// What is said to be in the tables, by their names.
 fn filled(simulator: &Simulator) -> BTreeMap<&'static str, usize> {
     let fill = simulator.fill().into_iter();
-    fill.inspect(|fill| assert!(fill.room >= 65_536, "{fill:?}"))
+    fill.inspect(|fill| assert!(fill.capacity >= 65_536, "{fill:?}"))
         .map(|fill| (fill.table, fill.entries))
         .filter(|(_, entries)| *entries > 0)
         .collect()

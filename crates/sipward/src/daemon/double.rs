@@ -110,6 +110,10 @@ impl Shield for Double {
         Ok(self.state().allowed.iter().copied().collect())
     }
 
+    fn allowed_count(&self) -> usize {
+        self.state().allowed.len()
+    }
+
     fn trust(&mut self, source: IpAddr) -> Result<(), Error> {
         self.state().trusted.insert(source);
         Ok(())

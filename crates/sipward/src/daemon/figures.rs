@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use sipward_engine::{Detector, Origin};
 use sipward_shield::{Counters, Fill};
 
@@ -11,13 +12,15 @@ use crate::{clock, control::api::Status, exit::Failure};
 /// What the metrics show: nothing of it grows with the number of sources.
 #[derive(Clone, Debug)]
 pub struct Figures {
+    /// When they were taken.
+    pub taken: Timestamp,
     /// As `status` tells it.
     pub status: Status,
     /// Packets by reason.
     pub counters: Counters,
     /// Bans in force by origin and detector; none where no detector asked for them.
     pub bans: BTreeMap<(&'static str, Option<&'static str>), usize>,
-    /// What each signature that is looked for has hit, ever.
+    /// What each signature that is looked for has hit, ever, as far as the kernel told of it.
     pub signatures: BTreeMap<String, u64>,
     /// How full the kernel's tables are.
     pub tables: Vec<Fill>,
@@ -42,6 +45,7 @@ impl Guard {
     pub fn figures(&self) -> Result<Figures, Failure> {
         let looked_for = self.tables().into_iter().flat_map(|it| &it.signatures);
         Ok(Figures {
+            taken: clock::timestamp(clock::now()),
             status: self.status()?,
             counters: self.shield.counters()?,
             bans: self.ban_counts(),

@@ -34,13 +34,13 @@ use crate::{
     signatures,
 };
 
-pub(super) struct Bench {
+pub(crate) struct Bench {
     pub(super) folder: TempDir,
     pub(super) shield: Double,
 }
 
 impl Bench {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: TempDir::new().unwrap(),
             shield: Double::default(),
@@ -51,7 +51,7 @@ impl Bench {
         Ledger::open(self.folder.path()).unwrap()
     }
 
-    pub(super) fn guard(&self) -> Guard {
+    pub(crate) fn guard(&self) -> Guard {
         self.guard_with(Config::default())
     }
 

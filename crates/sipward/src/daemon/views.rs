@@ -57,7 +57,7 @@ impl Guard {
                 },
             },
             bans: self.engine.bans_in_force(now),
-            allowed: self.shield.allowed()?.len(),
+            allowed: self.shield.allowed_count(),
             trusted: self.engine.trusted(now).count(),
             signatures: self.hits.views(),
             feeds: feeds::views(&self.config.signatures),

@@ -16,7 +16,7 @@ type Shown<T, V> = (&'static str, &'static str, fn(&T) -> V);
 #[must_use]
 pub fn write(figures: &Figures, format: Format) -> String {
     let mut out = Exposition::new(format);
-    guard(&mut out, &figures.status);
+    guard(&mut out, figures);
     packets(&mut out, figures);
     bans(&mut out, figures);
     sensors(&mut out, &figures.status);
@@ -25,7 +25,8 @@ pub fn write(figures: &Figures, format: Format) -> String {
     out.finish()
 }
 
-fn guard(out: &mut Exposition, status: &Status) {
+fn guard(out: &mut Exposition, figures: &Figures) {
+    let status = &figures.status;
     out.gauge("sipward_build_info", "The version that runs.")
         .sample(&[("version", &status.version)], 1);
     out.gauge("sipward_backend_info", "What enforces: xdp or nftables.")
@@ -40,6 +41,11 @@ fn guard(out: &mut Exposition, status: &Status) {
                 GuardMode::Observe => "observe",
             },
         );
+    out.gauge(
+        "sipward_figures_timestamp_seconds",
+        "When these figures were taken: some seconds ago at most.",
+    )
+    .sample(&[], figures.taken.as_second());
     out.gauge(
         "sipward_uptime_seconds",
         "Seconds since the daemon started.",
@@ -99,7 +105,8 @@ fn packets(out: &mut Exposition, figures: &Figures) {
     }
     let mut hits = out.counter(
         "sipward_signature_hits",
-        "Packets that a signature has hit, ever; what the ban that followed dropped is not among them.",
+        "Packets that a signature has hit, ever, as far as they were told: of more than 1000 in a second \
+         the rest is in sipward_packets_total only, as is what the ban that followed dropped.",
     );
     for (name, packets) in &figures.signatures {
         hits.sample(&[("signature", name)], packets);
@@ -132,12 +139,12 @@ fn bans(out: &mut Exposition, figures: &Figures) {
     for fill in &figures.tables {
         entries.sample(&[("table", fill.table)], fill.entries);
     }
-    let mut room = out.gauge(
-        "sipward_table_room",
+    let mut capacity = out.gauge(
+        "sipward_table_capacity_entries",
         "Entries that a table of the kernel can hold.",
     );
     for fill in &figures.tables {
-        room.sample(&[("table", fill.table)], fill.room);
+        capacity.sample(&[("table", fill.table)], fill.capacity);
     }
 }
 
@@ -163,7 +170,7 @@ fn sensors(out: &mut Exposition, status: &Status) {
         let all = ["off", "on", "waiting", "refused"];
         state.states(&[("sensor", name)], "state", &all, is);
     }
-    let counters: [Shown<Sensor, u64>; 3] = [
+    let counters: [Shown<Sensor, u64>; 2] = [
         (
             "sipward_sensor_events",
             "What a sensor reported: events, frames or lines.",
@@ -174,11 +181,6 @@ fn sensors(out: &mut Exposition, status: &Status) {
             "Of those, what said nothing to sipward.",
             |sensor| sensor.unmatched,
         ),
-        (
-            "sipward_sensor_lost_events",
-            "What came faster than it was read, and is lost.",
-            |sensor| sensor.lost,
-        ),
     ];
     for (name, help, count) in counters {
         let mut counter = out.counter(name, help);
@@ -186,6 +188,12 @@ fn sensors(out: &mut Exposition, status: &Status) {
             counter.sample(&[("sensor", name)], count(sensor));
         }
     }
+    // The others cannot tell.
+    out.counter(
+        "sipward_sensor_lost_events",
+        "Frames that came faster than they were read, and are lost.",
+    )
+    .sample(&[("sensor", "packets")], status.sensors.packets.lost);
 }
 
 fn feeds(out: &mut Exposition, feeds: &[FeedView]) {

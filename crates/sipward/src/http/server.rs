@@ -5,7 +5,7 @@
 //! this machine, whose name somebody lets stand for 127.0.0.1, reads nothing.
 
 use std::{
-    collections::VecDeque, convert::Infallible, future::pending, net::SocketAddr, thread,
+    collections::VecDeque, convert::Infallible, future::pending, io, net::SocketAddr, thread,
     time::Duration,
 };
 
@@ -26,7 +26,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Builder,
     sync::{mpsc, watch},
-    task::AbortHandle,
+    task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
 };
 
@@ -92,41 +92,75 @@ async fn serve_at(listen: Listen, snapshots: &Snapshots) -> Infallible {
     let Listen::At(address) = listen else {
         return pending().await;
     };
-    let mut listener = bind(address).await;
+    let mut listener = bind(address, listen == Listen::default()).await;
     let address = listener.local_addr().unwrap_or(address);
     tell(address);
     let service = TowerToHyperService::new(router(address, snapshots.clone()));
-    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+    // They end with the listener.
+    let mut connections = JoinSet::new();
+    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         // Axum's own, which waits where no more files may be open.
         let (stream, _) = axum::serve::Listener::accept(&mut listener).await;
-        connections.retain(|connection| !connection.is_finished());
-        if connections.len() >= MOST
-            && let Some(oldest) = connections.pop_front()
+        while connections.try_join_next().is_some() {}
+        oldest_first.retain(|connection| !connection.is_finished());
+        if oldest_first.len() >= MOST
+            && let Some(oldest) = oldest_first.pop_front()
         {
             oldest.abort();
         }
-        let answering = tokio::spawn(answer(stream, service.clone()));
-        connections.push_back(answering.abort_handle());
+        oldest_first.push_back(connections.spawn(answer(stream, service.clone())));
     }
 }
 
-/// The address may be another program's at present, or one that this machine has yet to get.
-async fn bind(address: SocketAddr) -> TcpListener {
-    let mut told = false;
+/// The address may be another program's at present, or one that this machine has yet to get. The
+/// default, which nobody asked for, is left to whoever has it: taken while they restart, it would
+/// be theirs no more.
+async fn bind(address: SocketAddr, is_default: bool) -> TcpListener {
+    let mut told = None;
     loop {
-        match TcpListener::bind(address).await {
+        let error = match TcpListener::bind(address).await {
             Ok(listener) => return listener,
-            Err(error) if !told => tracing::warn!(
-                "no metrics: cannot listen at {address}: {error}; `ss -ltnp` says who does, and \
-                 [http] listen, or --http, may name another address, or \"off\"; tried again every \
-                 10 s, and everything else goes on"
-            ),
-            Err(_) => {}
+            Err(error) => error,
+        };
+        let is_left = is_default && error.kind() == io::ErrorKind::AddrInUse;
+        if told.replace(error.kind()) != Some(error.kind()) {
+            tracing::warn!("{}", complaint(address, &error, is_left));
         }
-        told = true;
+        if is_left {
+            return pending().await;
+        }
         sleep(AGAIN).await;
     }
+}
+
+fn complaint(address: SocketAddr, error: &io::Error, is_left: bool) -> String {
+    let known = [
+        (
+            io::ErrorKind::AddrInUse,
+            "; `ss -ltnp` says which program does",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "; no interface has this address",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "; ports below 1024 are for who has CAP_NET_BIND_SERVICE, which the service's unit does \
+             not give",
+        ),
+    ];
+    let hint = known.iter().find(|(kind, _)| *kind == error.kind());
+    let hint = hint.map_or("", |(_, hint)| hint);
+    let next = if is_left {
+        "not tried again before the next start"
+    } else {
+        "tried again every 10 s"
+    };
+    format!(
+        "no metrics: cannot listen at {address}: {error}{hint}; {next}, and everything else goes on; \
+         [http] listen, or --http, may name another address, or \"off\""
+    )
 }
 
 fn tell(address: SocketAddr) {
@@ -212,9 +246,35 @@ fn is_for_loopback<T>(request: &hyper::Request<T>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use test_case::test_case;
 
     use super::*;
+
+    #[test_case(true => false; "not the default, which nobody asked for")]
+    #[test_case(false => true; "one that somebody named")]
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_taken_that_was_in_use(is_default: bool) -> bool {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut bound = pin!(bind(other.local_addr().unwrap(), is_default));
+        let while_in_use = timeout(AGAIN * 3, &mut bound).await;
+        assert!(while_in_use.is_err());
+        drop(other);
+        timeout(AGAIN * 3, bound).await.is_ok()
+    }
+
+    #[test_case("192.0.2.1:80", io::ErrorKind::AddrInUse, "`ss -ltnp` says which"; "in use")]
+    #[test_case("192.0.2.1:80", io::ErrorKind::AddrNotAvailable, "no interface has"; "not ours")]
+    #[test_case("192.0.2.1:80", io::ErrorKind::PermissionDenied, "CAP_NET_BIND"; "not allowed")]
+    fn why_there_are_no_metrics(address: &str, kind: io::ErrorKind, hint: &str) {
+        let hints = ["`ss -ltnp` says which", "no interface has", "CAP_NET_BIND"];
+        let said = complaint(address.parse().unwrap(), &kind.into(), false);
+        for other in hints {
+            assert_eq!(said.contains(other), other == hint, "{said}");
+        }
+        assert!(said.contains("at 192.0.2.1:80: "), "{said}");
+    }
 
     #[test_case("/metrics", &["127.0.0.1:8060"] => true; "the address")]
     #[test_case("/metrics", &["localhost"] => true; "the name")]
