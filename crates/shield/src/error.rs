@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::RefusalKind;
+
 /// A failure of the kernel's side; the text names what failed, where, and how to mend it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -30,6 +32,8 @@ pub enum Error {
         interface: String,
         /// The program, as [`crate::xdp::occupant`] tells it.
         by: String,
+        /// Whose it is, as far as it matters.
+        kind: RefusalKind,
     },
     /// The interface has no Ethernet frames, which are all that the program reads.
     #[error(
@@ -59,6 +63,8 @@ pub enum Error {
         reason: String,
         /// How to mend it.
         hint: &'static str,
+        /// Whether it can never do it, and has not only failed now.
+        is_unsupported: bool,
     },
     /// The program was refused by the kernel.
     #[error("the kernel refused the program: {0}")]
@@ -132,4 +138,37 @@ pub enum Error {
         "{0} ports are more than the tap can tell apart: name ranges of neighbours, at most 1,000"
     )]
     TooManyPorts(usize),
+}
+
+impl Error {
+    /// What follows for an interface that is left unguarded for this.
+    pub(crate) const fn kind(&self) -> RefusalKind {
+        match self {
+            Self::Occupied { kind, .. } => *kind,
+            Self::NotEthernet(_)
+            | Self::Attach {
+                is_unsupported: true,
+                ..
+            } => RefusalKind::NoXdp,
+            Self::AlreadyGuarded(_) => RefusalKind::Anothers,
+            Self::NotPermitted
+            | Self::NoBpf(_)
+            | Self::NoInterface(_)
+            | Self::Interfaces(_)
+            | Self::Port { .. }
+            | Self::Attach { .. }
+            | Self::Load(_)
+            | Self::Map { .. }
+            | Self::Pin { .. }
+            | Self::Full(_)
+            | Self::PortOfPrefix(_)
+            | Self::TooManySignatures { .. }
+            | Self::Tap { .. }
+            | Self::Raw(_)
+            | Self::Nftables { .. }
+            | Self::NoNft
+            | Self::LogGroup(_)
+            | Self::TooManyPorts(_) => RefusalKind::Passing,
+        }
+    }
 }

@@ -280,7 +280,27 @@ pub struct GuardedInterface {
     /// Whether what comes in there is judged; false where nothing can.
     pub attached: bool,
     /// Why [`Shield::reattach`] has left it unguarded.
-    pub refused: Option<String>,
+    pub refused: Option<Refusal>,
+}
+
+/// Why an interface is left unguarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For the administrator.
+    pub why: String,
+    /// What follows from it.
+    pub kind: RefusalKind,
+}
+
+/// What follows from a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// It is another sipward's, which may be down: it is to have it again.
+    Anothers,
+    /// The program cannot be there; another backend could guard it.
+    NoXdp,
+    /// It may pass: the next look tries again.
+    Passing,
 }
 
 impl GuardedInterface {

@@ -29,7 +29,7 @@ use self::{
 };
 pub use self::{occupant::occupant, pins::remove_leftovers};
 use crate::{
-    Claim, Error, GuardedInterface, XdpMode,
+    Claim, Error, GuardedInterface, Refusal, RefusalKind, XdpMode,
     delegate::shield_by_maps,
     interfaces::{self, Present, Wanted},
     maps::Maps,
@@ -72,7 +72,7 @@ pub struct Xdp {
     links: Vec<Link>,
     occupants: Occupants,
     /// Why an interface that is there is not guarded, by its wanted name.
-    refused: BTreeMap<String, String>,
+    refused: BTreeMap<String, Refusal>,
     notes: Vec<String>,
 }
 
@@ -311,10 +311,11 @@ impl Xdp {
     }
 
     /// Remembers why an interface is not guarded, and notes it once.
-    fn refuse(&mut self, meant: &Meant, why: String) {
-        let before = self.refused.insert(meant.wanted.clone(), why.clone());
-        if before.as_ref() != Some(&why) {
-            self.notes.push(why);
+    fn refuse(&mut self, meant: &Meant, why: String, kind: RefusalKind) {
+        let refusal = Refusal { why, kind };
+        if self.refused.get(&meant.wanted) != Some(&refusal) {
+            self.notes.push(refusal.why.clone());
+            self.refused.insert(meant.wanted.clone(), refusal);
         }
     }
 
@@ -399,10 +400,15 @@ impl Xdp {
         let occupants = &mut self.occupants;
         let id = program.attach(interface, aya_mode).map_err(|error| {
             match program::os_error(&error) {
-                Some(libc::EEXIST | libc::EBUSY) => Error::Occupied {
-                    interface: interface.to_owned(),
-                    by: occupants.on(interface),
-                },
+                Some(libc::EEXIST | libc::EBUSY) => {
+                    let (by, kind) = occupants.on(interface);
+                    let interface = interface.to_owned();
+                    Error::Occupied {
+                        interface,
+                        by,
+                        kind,
+                    }
+                }
                 Some(libc::ENODEV) => Error::NoInterface(interface.to_owned()),
                 Some(libc::EPERM) => Error::NotPermitted,
                 Some(_) | None => refused(interface, mode, &error),
@@ -489,8 +495,14 @@ shield_by_maps!(Xdp {
         self.refused
             .retain(|wanted, _| present.iter().any(|meant| meant.wanted == *wanted));
         present.retain(|meant| {
-            let claimed = claim(meant.index, &meant.interface.name);
-            claimed.map_err(|why| self.refuse(meant, why)).is_ok()
+            let name = &meant.interface.name;
+            // Not for a moment: whose it is must find it free when that one starts again.
+            if self.refused.contains_key(&meant.wanted) && self.occupants.are_still_anothers(name) {
+                return false;
+            }
+            let claimed = claim(meant.index, name);
+            let refuse = |why| self.refuse(meant, why, RefusalKind::Anothers);
+            claimed.map_err(refuse).is_ok()
         });
         for meant in &present {
             match self.mend(meant) {
@@ -498,7 +510,7 @@ shield_by_maps!(Xdp {
                     self.refused.remove(&meant.wanted);
                     self.notes.extend(note);
                 }
-                Err(error) => self.refuse(meant, error.to_string()),
+                Err(error) => self.refuse(meant, error.to_string(), error.kind()),
             }
         }
         // Last, so that no interface is without the program that has only changed its name.
@@ -535,6 +547,10 @@ fn refused(interface: &str, mode: XdpMode, error: &(dyn StdError + 'static)) -> 
         mode: mode_name(mode),
         reason: program::reason(error),
         hint,
+        is_unsupported: matches!(
+            program::os_error(error),
+            Some(libc::EOPNOTSUPP | libc::EINVAL)
+        ),
     }
 }
 

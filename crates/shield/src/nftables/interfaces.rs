@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt, io};
 
 use crate::{
-    Claim, Error, GuardedInterface,
+    Claim, Error, GuardedInterface, Refusal, RefusalKind,
     interfaces::{Link, Present, Wanted, from_hexadecimal, hexadecimal},
 };
 
@@ -184,7 +184,10 @@ impl Interfaces {
             });
             Ok(GuardedInterface {
                 attached,
-                refused: self.refused.get(&wanted.name).cloned(),
+                refused: self.refused.get(&wanted.name).map(|why| Refusal {
+                    why: why.clone(),
+                    kind: RefusalKind::Anothers,
+                }),
                 ..GuardedInterface::of(wanted, present)
             })
         };

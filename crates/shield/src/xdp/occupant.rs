@@ -10,8 +10,8 @@ use std::{
 
 use aya::programs::loaded_programs;
 
-use super::BPF_FS;
-use crate::{interfaces::Link, sys};
+use super::{BPF_FS, pins::is_link_of_ours};
+use crate::{RefusalKind, interfaces::Link, sys};
 
 /// Pins that are looked at, and folders within each other.
 const PINS_MAX: usize = 10_000;
@@ -22,21 +22,38 @@ const HOLDERS_MAX: usize = 3;
 /// By interface the programs that were in the way last, and what was found out about them: the
 /// answer does not change while they stay, and finding it out reads much of /proc.
 #[derive(Default)]
-pub(super) struct Occupants(BTreeMap<String, (Vec<u32>, String)>);
+pub(super) struct Occupants(BTreeMap<String, (Vec<u32>, (String, RefusalKind))>);
 
 impl Occupants {
-    /// Whose programs are on this interface.
-    pub fn on(&mut self, interface: &str) -> String {
+    /// Whose programs are on this interface, and what follows from that.
+    pub fn on(&mut self, interface: &str) -> (String, RefusalKind) {
         let programs = programs(interface).unwrap_or_default();
         if let Some((known, whose)) = self.0.get(interface)
             && *known == programs
         {
             return whose.clone();
         }
-        let whose = whose(&programs);
+        let mut pins = programs.iter().flat_map(|id| pins_of(*id));
+        let kind = if programs.is_empty() {
+            // One that has just gone: the kernel lets go of it some time after.
+            RefusalKind::Passing
+        } else if pins.any(|pin| is_link_of_ours(&pin)) {
+            RefusalKind::Anothers
+        } else {
+            RefusalKind::NoXdp
+        };
+        let whose = (whose(&programs), kind);
         let found = (programs, whose.clone());
         self.0.insert(interface.to_owned(), found);
         whose
+    }
+
+    /// Whether a sipward's program that was in the way still is.
+    pub fn are_still_anothers(&self, interface: &str) -> bool {
+        let known = self.0.get(interface);
+        known.is_some_and(|(known, (_, kind))| {
+            *kind == RefusalKind::Anothers && programs(interface).as_ref() == Some(known)
+        })
     }
 }
 

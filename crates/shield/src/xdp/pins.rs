@@ -31,6 +31,15 @@ pub(super) struct Pinned {
     pub wanted: Option<String>,
 }
 
+/// Whether a sipward, of this pin folder or another, has made this pin.
+pub(super) fn is_link_of_ours(pin: &Path) -> bool {
+    let name = pin.file_name().and_then(|name| name.to_str());
+    let folder = pin.parent().and_then(Path::file_name);
+    let folder = folder.and_then(|folder| folder.to_str());
+    name.is_some_and(|name| name.starts_with(LINK))
+        && folder.is_some_and(|folder| folder.starts_with(FOLDER))
+}
+
 /// How the pin of a link is called: by index, wanted name and mode. The name is in hexadecimal, for
 /// `eth0.7` has a dot, which the BPF file system refuses.
 pub(super) fn link_name(index: u32, wanted: &str, mode: XdpMode) -> String {

@@ -10,7 +10,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::resource::{Resource, getrlimit, setrlimit},
 };
-use sipward_shield::{Error, LinkWatch, Shield as _, xdp::Xdp};
+use sipward_shield::{Error, LinkWatch, RefusalKind, Shield as _, xdp::Xdp};
 use sipward_testkit::process::wait_until;
 
 use crate::net::{Net, PATIENCE, VICTIM, ban, guard, options};
@@ -146,9 +146,13 @@ fn each_interface_that_comes_and_is_refused_tells_why_and_is_noted_once() {
     let [tunnel, wan, second] = <[_; 3]>::try_from(net.interfaces(&mut xdp)).unwrap();
     assert!(wan.attached && wan.refused.is_none());
     let (tunnel, second) = (tunnel.refused.unwrap(), second.refused.unwrap());
-    assert!(tunnel.contains("take --backend nftables"), "{tunnel}");
-    assert!(second.contains("another XDP program"), "{second}");
-    assert_eq!(notes, [tunnel, second]);
+    assert!(tunnel.why.contains("take --backend nftables"), "{tunnel:?}");
+    assert!(second.why.contains("another XDP program"), "{second:?}");
+    assert_eq!(
+        (tunnel.kind, second.kind),
+        (RefusalKind::NoXdp, RefusalKind::Anothers)
+    );
+    assert_eq!(notes, [tunnel.why, second.why]);
     assert_eq!(net.reattach(&mut xdp), [""; 0]);
 
     foreign.detach().unwrap();

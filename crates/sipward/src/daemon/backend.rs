@@ -193,6 +193,8 @@ pub fn change_to_nftables(
     let guarded = guard.shield.interfaces()?;
     let interfaces: Vec<String> = guarded.iter().map(|it| it.wanted.clone()).collect();
     let ports = tap_ports(guard.config());
+    // What an attempt in vain could not take away.
+    nftables::remove_leftovers()?;
     let mut shield = Nftables::open(&interfaces)?;
     for interface in guarded.iter().filter(|it| it.is_present) {
         shield.is_called(&interface.wanted, &interface.name)?;
@@ -202,10 +204,15 @@ pub fn change_to_nftables(
     let mut next = Taps::open_nftables(&interfaces, &ports)?;
     // What has come through so far is seen once, by the taps before.
     taps.drain(guard);
-    guard.change_shield(
-        Box::new(shield),
-        Backend::nftables(&format!("no XDP: {why}")),
-    )?;
+    let backend = Backend::nftables(&format!("no XDP: {why}"));
+    if let Err(error) = guard.change_shield(Box::new(shield), backend) {
+        // Who listens owns the table.
+        drop(events);
+        if let Err(left) = nftables::remove_leftovers() {
+            tracing::error!("what nftables has taken so far stays beside XDP: {left}");
+        }
+        return Err(error);
+    }
     if let Err(error) = next.set_ports(&ports) {
         // The next check tries again.
         tracing::error!("{error}");
@@ -221,7 +228,7 @@ impl Guard {
     ///
     /// # Errors
     /// The other one refused; the one before stays.
-    fn change_shield(
+    pub(super) fn change_shield(
         &mut self,
         mut shield: Box<dyn Shield>,
         backend: Backend,
@@ -248,12 +255,30 @@ impl Guard {
         if let Some((generation, tables)) = signatures {
             self.events.know(generation, tables);
         }
-        let mut before = std::mem::replace(&mut self.shield, shield);
+        self.former = Some(std::mem::replace(&mut self.shield, shield));
         self.set_backend(backend);
         self.self_check.changed(clock::now());
-        if let Err(error) = before.detach() {
-            tracing::error!("what guarded before stays beside it: {error}");
+        if let Err(error) = self.detach_former() {
+            tracing::error!(
+                "what guarded before stays beside it, with the bans of now; the next check tries                  again: {error}"
+            );
         }
+        Ok(())
+    }
+
+    /// Has the shield before let go. While it does not, it judges by what was in force then.
+    ///
+    /// # Errors
+    /// It still does not.
+    pub(super) fn detach_former(&mut self) -> Result<(), Failure> {
+        let Some(former) = &mut self.former else {
+            return Ok(());
+        };
+        if let Err(error) = former.detach() {
+            self.self_check.trouble = Some(clock::now());
+            return Err(error.into());
+        }
+        self.former = None;
         Ok(())
     }
 }

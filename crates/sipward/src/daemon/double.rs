@@ -14,7 +14,8 @@ use std::{
 use ipnet::IpNet;
 use sipward_shield::{
     Ban, BootTime, Claim, Counters, Direction, EnforcedBan, Error, Event, Frames, GuardedInterface,
-    Policy, ReadBans, Scope, Shield, TapFrame, TapPorts, TapStatistics, Target, XdpMode,
+    Policy, ReadBans, Refusal, RefusalKind, Scope, Shield, TapFrame, TapPorts, TapStatistics,
+    Target, XdpMode,
 };
 use sipward_signature::Tables;
 use sipward_testkit::packet::Packet;
@@ -43,6 +44,9 @@ pub struct State {
     pub lookups: usize,
     /// Another program stands on the interface.
     pub is_occupied: bool,
+    /// Does not let go.
+    pub holds_on: bool,
+    pub is_detached: bool,
     generation: u32,
 }
 
@@ -141,6 +145,7 @@ impl Shield for Double {
         let occupied = Error::Occupied {
             interface: "eth0".to_owned(),
             by: "xdp_pass (id 7)".to_owned(),
+            kind: RefusalKind::NoXdp,
         };
         Ok(vec![GuardedInterface {
             name: "eth0".to_owned(),
@@ -148,7 +153,10 @@ impl Shield for Double {
             is_present: true,
             mode: Some(XdpMode::Native),
             attached: state.is_attached,
-            refused: state.is_occupied.then(|| occupied.to_string()),
+            refused: state.is_occupied.then(|| Refusal {
+                why: occupied.to_string(),
+                kind: RefusalKind::NoXdp,
+            }),
         }])
     }
 
@@ -173,6 +181,11 @@ impl Shield for Double {
     }
 
     fn detach(&mut self) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.holds_on {
+            return Err(Error::NotPermitted);
+        }
+        state.is_detached = true;
         Ok(())
     }
 }

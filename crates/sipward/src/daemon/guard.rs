@@ -42,6 +42,8 @@ pub struct Guard {
     pub(super) config: Config,
     pub(super) engine: Engine,
     pub(super) shield: Box<dyn Shield>,
+    /// What guarded before it and would not let go.
+    pub(super) former: Option<Box<dyn Shield>>,
     pub(super) backend: Backend,
     pub(super) ledger: Ledger,
     pub(super) started: Instant,
@@ -111,6 +113,7 @@ impl Guard {
             sender: sender(&config)?,
             config,
             shield,
+            former: None,
             backend: Backend::xdp(),
             restoring: Restoring::after_start(&ledger),
             ledger,
@@ -382,7 +385,8 @@ impl Guard {
     /// The kernel refused.
     pub fn detach(&mut self) -> Result<(), Failure> {
         self.write_last();
-        Ok(self.shield.detach()?)
+        self.shield.detach()?;
+        self.detach_former()
     }
 
     pub(super) fn protect_allowed(

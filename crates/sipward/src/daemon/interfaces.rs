@@ -1,11 +1,19 @@
 //! The guarded interfaces while the daemon runs: they come, go, and change their names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use sipward_shield::GuardedInterface;
+use sipward_shield::{GuardedInterface, Refusal, RefusalKind};
 
 use super::{backend, guard::Guard, locks::InterfaceLocks};
 use crate::{clock, exit::Failure};
+
+/// How long after the first attempt in vain to have nftables guard the next one follows; after each
+/// further one it is twice as long. With a million bans an attempt takes 7.6 s.
+const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
 /// What was found of the interfaces last.
 #[derive(Debug, Default)]
@@ -16,8 +24,15 @@ pub struct Interfaces {
     /// nothing.
     told: BTreeMap<String, String>,
     locks: InterfaceLocks,
-    /// Why XDP does not guard one, and why nftables cannot in its place.
-    bare: Option<(String, String)>,
+    bare: Option<Bare>,
+}
+
+/// What XDP cannot guard nftables could not either.
+#[derive(Debug)]
+struct Bare {
+    error: String,
+    pause: Duration,
+    again: Instant,
 }
 
 impl Interfaces {
@@ -31,18 +46,30 @@ impl Interfaces {
         self.locks = locks;
     }
 
-    /// For the reason for which XDP does not guard an interface nftables cannot either.
-    pub fn cannot_fall_back(&mut self, why: String, error: &Failure) {
-        self.bare = Some((why, error.to_string()));
+    /// What XDP cannot guard nftables could not either: that is tried again after a while.
+    pub fn cannot_fall_back(&mut self, error: &Failure, now: Instant) {
+        let before = self.bare.as_ref();
+        let pause = before.map_or(PAUSE, |bare| (bare.pause * 2).min(PAUSE_MAX));
+        self.bare = Some(Bare {
+            error: error.to_string(),
+            pause,
+            again: now + pause,
+        });
     }
 
-    /// The reason why nobody can guard an interface for which XDP's is this.
-    pub fn why_bare(&self, refused: String) -> String {
+    /// Whether it is time to try whether nftables can guard.
+    fn may_try(&self, now: Instant) -> bool {
+        self.bare.as_ref().is_none_or(|bare| bare.again <= now)
+    }
+
+    /// The reason why nobody can guard an interface that is refused so.
+    pub fn why_bare(&self, refused: Refusal) -> String {
+        let Refusal { why, kind } = refused;
         match &self.bare {
-            Some((why, error)) if *why == refused => {
-                format!("{refused}; nor can nftables guard: {error}")
+            Some(Bare { error, .. }) if kind == RefusalKind::NoXdp => {
+                format!("{why}; nor can nftables guard: {error}")
             }
-            Some(_) | None => refused,
+            Some(_) | None => why,
         }
     }
 
@@ -82,31 +109,41 @@ impl Guard {
         found.map(|interface| interface.name)
     }
 
-    /// Why XDP leaves an interface bare that nftables could guard: the configuration lets it, and
-    /// neither another sipward guards that one, nor was it tried in vain.
+    /// Why XDP cannot guard an interface that nftables could, where the configuration lets it and it
+    /// was not tried in vain a moment ago.
     pub(super) fn may_fall_back_for(&self) -> Option<String> {
         if !self.backend.is_xdp() || !backend::may_fall_back(&self.config) {
             return None;
         }
-        let tried = self.interfaces.bare.as_ref().map(|(why, _)| why);
+        if !self.interfaces.may_try(Instant::now()) {
+            return None;
+        }
         let unguarded = self.unguarded().ok()?.into_iter();
         unguarded
-            .filter(|it| it.is_present && !self.interfaces.locks.is_refused(&it.name))
+            .filter(|it| it.is_present)
             .filter_map(|it| it.refused)
-            .find(|why| Some(why) != tried)
+            .find(|refused| refused.kind == RefusalKind::NoXdp)
+            .map(|refused| refused.why)
     }
 
     /// Puts the program back where it is missing. Returns what was found, if anything was.
     fn reattach(&mut self) -> Result<Option<String>, Failure> {
         let unguarded = self.unguarded()?;
         let locks = &mut self.interfaces.locks;
-        let mut claimed = BTreeSet::new();
+        let mut claimed = BTreeMap::new();
         let reattached = self.shield.reattach(&mut |index, name| {
-            claimed.insert(index);
+            claimed.insert(name.to_owned(), index);
             locks.take(index, name).map_err(|refused| refused.text)
         });
         if reattached.is_ok() {
-            locks.keep(&claimed);
+            // Who guards it is to find its lock free when it starts again.
+            for interface in self.shield.interfaces()? {
+                let kind = interface.refused.map(|refused| refused.kind);
+                if kind == Some(RefusalKind::Anothers) {
+                    claimed.remove(&interface.name);
+                }
+            }
+            locks.keep(&claimed.into_values().collect());
         }
         self.interfaces.refused = reattached.as_ref().err().map(ToString::to_string);
         let mut missing = Vec::new();

@@ -25,8 +25,6 @@ const INTERFACE_LOCKS: &str = "/run/sipward/interfaces";
 #[derive(Debug, Default)]
 pub struct InterfaceLocks {
     held: BTreeMap<u32, InterfaceLock>,
-    /// By the name that they have now.
-    refused: BTreeSet<String>,
 }
 
 /// Holds an interface, by a file that is named after its network namespace and its index and has
@@ -48,23 +46,15 @@ impl InterfaceLocks {
     /// Exit code 2 where another daemon has it, 4 without permission to take it.
     pub fn take(&mut self, index: u32, name: &str) -> Result<(), Failure> {
         if let Entry::Vacant(vacant) = self.held.entry(index) {
-            let lock = InterfaceLock::take_in(Path::new(INTERFACE_LOCKS), index, name);
-            vacant.insert(lock.inspect_err(|_| {
-                self.refused.insert(name.to_owned());
-            })?);
+            let folder = Path::new(INTERFACE_LOCKS);
+            vacant.insert(InterfaceLock::take_in(folder, index, name)?);
         }
-        self.refused.remove(name);
         Ok(())
     }
 
     /// Lets go of all but these.
     pub fn keep(&mut self, wanted: &BTreeSet<u32>) {
         self.held.retain(|index, _| wanted.contains(index));
-    }
-
-    /// Whether the interface of this name could not be had when it was tried last.
-    pub fn is_refused(&self, name: &str) -> bool {
-        self.refused.contains(name)
     }
 }
 

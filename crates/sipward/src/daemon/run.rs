@@ -19,7 +19,7 @@ use std::{
     fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::net::if_::if_nametoindex;
@@ -333,7 +333,8 @@ impl Daemon<'_> {
             Ok(events) => self.events = events,
             Err(error) => {
                 tracing::error!("nor can nftables guard: {error}");
-                self.guard.interfaces.cannot_fall_back(why, &error);
+                let interfaces = &mut self.guard.interfaces;
+                interfaces.cannot_fall_back(&error, Instant::now());
             }
         }
     }

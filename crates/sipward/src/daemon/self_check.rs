@@ -144,6 +144,9 @@ impl Guard {
         self.self_check.leaking.clear();
         self.check_interfaces();
         self.look_up_bans();
+        if let Err(error) = self.detach_former() {
+            tracing::debug!("what guarded before is still there: {error}");
+        }
         let put_back = self.self_check.put_back.take().map(|(prefix, count)| {
             format!("{count} bans were missing in the kernel and are back, that of {prefix} first")
         });

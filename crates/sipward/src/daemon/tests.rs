@@ -182,6 +182,23 @@ fn signatures_that_are_older_than_those_in_force_are_not_taken() {
     assert!(!guard.take_signatures(now, tables, complaints).unwrap());
 }
 
+#[test]
+fn what_guarded_before_and_holds_on_is_asked_again_until_it_lets_go() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let next = Double::default();
+    next.state().is_attached = true;
+    bench.shield.state().holds_on = true;
+    let backend = guard.backend.clone();
+    guard.change_shield(Box::new(next), backend).unwrap();
+    let state = guard.enforcement().unwrap().state;
+    assert_eq!(state, EnforcementState::Leaking);
+    assert!(!bench.shield.state().is_detached);
+    bench.shield.state().holds_on = false;
+    guard.check_enforcement();
+    assert!(bench.shield.state().is_detached);
+}
+
 fn turn(guard: &mut Guard) {
     guard.take_events(clock::now());
     guard.handle_timeout(clock::now());

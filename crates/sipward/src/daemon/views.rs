@@ -90,8 +90,8 @@ impl Guard {
             Some("there is none of this name; it is guarded as soon as it appears".to_owned())
         } else if !interface.attached {
             let of_all = self.interfaces.refused().map(str::to_owned);
-            let refused = interface.refused.or(of_all);
-            refused.map(|refused| self.interfaces.why_bare(refused))
+            let refused = interface.refused.map(|it| self.interfaces.why_bare(it));
+            refused.or(of_all)
         } else if interface.name != interface.wanted {
             let wanted = interface.wanted;
             Some(format!(

@@ -1,7 +1,12 @@
 //! An interface that comes while the daemon runs: it is guarded at once, by one daemon, and by
 //! nftables together with all others where XDP cannot judge it.
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::PathBuf,
+};
 
 use serde_json::Value;
 use sipward_testkit::{
@@ -176,11 +181,17 @@ fn a_tunnel_that_comes_late_has_nftables_guard_all_without_a_gap() {
 }
 
 #[test]
-fn another_xdp_program_on_an_interface_that_comes_late_stays_there() {
+fn a_strangers_xdp_program_on_an_interface_that_comes_late_stays_there() {
     let Some(inside) = namespace() else { return };
-    // Its links stay with its pins.
+    // Whose it is the name of the pin tells.
     let dead = Place::new("interfaces = [\"second0\"]\nbackend = \"xdp\"");
     kill(dead.start(&inside));
+    let pins = fs::read_dir(dead.pins.join("layout-1")).unwrap().flatten();
+    let is_link = |name: &OsStr| name.to_string_lossy().starts_with("link-");
+    let mut names = pins.map(|pin| pin.file_name());
+    let link = names.find(|name| is_link(name)).unwrap();
+    let link = dead.pins.join("layout-1").join(link);
+    fs::rename(link, dead.pins.join("stranger")).unwrap();
     let place = Place::new("interfaces = [\"first0\", \"late0\"]");
     let daemon = place.start(&inside);
     inside.run("ip link set second0 name late0").unwrap();
@@ -200,20 +211,56 @@ fn another_xdp_program_on_an_interface_that_comes_late_stays_there() {
 }
 
 #[test]
-fn where_nftables_cannot_guard_either_the_bare_interface_is_named_with_both_reasons() {
+fn what_another_sipward_that_died_has_left_stays_that_ones() {
     let Some(inside) = namespace() else { return };
-    let place = Place::new("interfaces = [\"first0\", \"tun0\"]");
+    let dead = Place::new("interfaces = [\"second0\"]\nbackend = \"xdp\"");
+    kill(dead.start(&inside));
+    let place = Place::new("interfaces = [\"first0\", \"late0\"]");
+    let daemon = place.start(&inside);
+    inside.run("ip link set second0 name late0").unwrap();
+    let has_note = |part: &str| {
+        let note = interface(&place, "late0")["note"].clone();
+        note.as_str().is_some_and(|note| note.contains(part))
+    };
+    wait_until("the program to be found", PATIENCE, || {
+        has_note("another XDP program")
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.output()));
+    let again = dead.start(&inside);
+    wait_until("its owner to be found", PATIENCE, || {
+        has_note("guarded by another sipward that is running")
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.output()));
+    assert_eq!(place.json("status")["backend"], "xdp");
+    assert!(is_attached(&place, "first0") && is_attached(&dead, "late0"));
+    stop(again);
+    wait_until("the other one to guard it", PATIENCE, || {
+        is_attached(&place, "late0")
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.output()));
+    stop(daemon);
+}
+
+#[test]
+fn where_nftables_cannot_guard_either_each_bare_interface_is_named_with_both_reasons() {
+    let Some(inside) = namespace() else { return };
+    let place = Place::new("interfaces = [\"first0\", \"tun0\", \"tun1\"]");
     let path = TempDir::new().unwrap();
     symlink(which("nsenter"), path.path().join("nsenter")).unwrap();
     let mut command = inside.command(program());
     command.env("PATH", path.path());
     let daemon = place.start_by(command);
-    inside.run("ip tuntap add dev tun0 mode tun").unwrap();
+    for tunnel in ["tun0", "tun1"] {
+        let add = format!("ip tuntap add dev {tunnel} mode tun");
+        inside.run(&add).unwrap();
+    }
     let reasons = ["Ethernet", "nor can nftables guard", "apt install nftables"];
     let named = |text: &str| reasons.iter().all(|reason| text.contains(reason));
     wait_until("both reasons", PATIENCE, || {
-        let note = interface(&place, "tun0")["note"].clone();
-        note.as_str().is_some_and(named)
+        ["tun0", "tun1"].iter().all(|tunnel| {
+            let note = interface(&place, tunnel)["note"].clone();
+            note.as_str().is_some_and(named)
+        })
     })
     .unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.output()));
     let status = place.json("status");
@@ -234,6 +281,37 @@ fn where_nftables_cannot_guard_either_the_bare_interface_is_named_with_both_reas
     assert!(text.contains("tun0") && named(text), "{text}");
     let log = stop(daemon);
     assert_eq!(log.matches("nor can nftables guard").count(), 1, "{log}");
+}
+
+/// The table is made, and then an error follows.
+#[test]
+fn a_change_to_nftables_that_fails_half_way_leaves_no_table() {
+    let Some(inside) = namespace() else { return };
+    let place = Place::new("interfaces = [\"first0\", \"tun0\"]");
+    let path = TempDir::new().unwrap();
+    symlink(which("nsenter"), path.path().join("nsenter")).unwrap();
+    let script = format!(
+        "#!/bin/sh\nrules=$({})\nprintf '%s\\n' \"$rules\" | {} -f - || exit 1\n\
+         case \"$rules\" in *prerouting*) exit 1 ;; esac\n",
+        which("cat").display(),
+        which("nft").display()
+    );
+    let nft = path.path().join("nft");
+    fs::write(&nft, script).unwrap();
+    fs::set_permissions(&nft, Permissions::from_mode(0o755)).unwrap();
+    let mut command = inside.command(program());
+    command.env("PATH", path.path());
+    let daemon = place.start_by(command);
+    inside.run("ip tuntap add dev tun0 mode tun").unwrap();
+    wait_until("the change to have failed", PATIENCE, || {
+        let note = interface(&place, "tun0")["note"].clone();
+        let note = note.as_str().unwrap_or_default();
+        note.contains("nor can nftables guard: nftables: nft refused the rules")
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.output()));
+    assert_eq!(inside.run("nft list tables inet").unwrap(), "");
+    assert_eq!(place.json("status")["backend"], "xdp");
+    stop(daemon);
 }
 
 fn which(name: &str) -> PathBuf {
