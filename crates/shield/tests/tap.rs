@@ -78,7 +78,7 @@ impl Net {
         } else {
             &self.neighbour
         };
-        namespace.enter(|| UdpSocket::bind(address)).unwrap()
+        namespace.udp_socket(address).unwrap()
     }
 
     /// A frame from the neighbour with the addresses of the link.

@@ -5,17 +5,25 @@
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, ErrorKind};
+use std::net::UdpSocket;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::process::wait_until;
+
 const FOLDER: &str = "/run/netns";
 const PREFIX: &str = "sipward-";
+
+/// How long what a test has closed may be held by others.
+pub const FREED: Duration = Duration::from_secs(10);
 
 /// A network namespace, deleted when dropped together with every process left in it.
 #[derive(Debug)]
@@ -94,6 +102,21 @@ impl Namespace {
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// A UDP socket inside, at this address. What a test has closed, a child that another test is
+    /// just starting holds until it has become its program: so this waits for the address.
+    ///
+    /// # Errors
+    /// Somebody keeps the address, or it is none of this namespace.
+    pub fn udp_socket(&self, address: &str) -> Result<UdpSocket> {
+        let mut bound = Err(io::Error::from(ErrorKind::AddrInUse));
+        let is_taken = |bound: &io::Result<UdpSocket>| matches!(bound, Err(error) if error.kind() == ErrorKind::AddrInUse);
+        wait_until("the address to be free", FREED, || {
+            bound = self.enter(|| UdpSocket::bind(address));
+            !is_taken(&bound)
+        })?;
+        bound.with_context(|| format!("cannot bind {address}"))
     }
 
     /// Joins two namespaces by a veth pair; both ends are up.

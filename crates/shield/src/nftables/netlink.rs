@@ -47,7 +47,7 @@ const BUFFER: usize = 128 << 10;
 /// For an order of 100,000 elements in one go.
 const SENDING: usize = 64 << 20;
 /// How often a dump that is overtaken by changes is begun anew.
-const DUMPS: usize = 8;
+pub const DUMPS: usize = 8;
 
 /// A message on its way to the kernel.
 #[derive(Clone, Debug)]
@@ -317,8 +317,11 @@ impl Socket {
         }
     }
 
-    /// True where the answer is whole.
-    fn dump_once(
+    /// What answers a question once. True where no change has overtaken the answer.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn dump_once(
         &mut self,
         mut message: Message,
         sink: &mut dyn FnMut(&Received<'_>),

@@ -1,6 +1,6 @@
 //! The network of a test, and its guard.
 
-use std::{fs, net::UdpSocket, path::PathBuf, process::Command, time::Duration};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use sipward_shield::{
     Ban, BootTime, Error, GuardedInterface, Policy, Ports, Scope, Shield as _, Target, XdpMode,
@@ -105,22 +105,16 @@ impl Net {
     /// Whether a datagram from the neighbour reaches the PBX: it is followed by one to a port that
     /// nobody protects and that no ban of scope sip hits, so that its absence is known for sure.
     pub fn reaches(&self) -> bool {
-        let (sip, control) = self.pbx.enter(|| {
-            let sip = UdpSocket::bind(PBX).unwrap();
-            let control = UdpSocket::bind("192.0.2.1:9999").unwrap();
-            sip.set_nonblocking(true).unwrap();
-            control
-                .set_read_timeout(Some(Duration::from_secs(10)))
-                .unwrap();
-            (sip, control)
-        });
-        self.neighbour.enter(|| {
-            let socket = UdpSocket::bind("192.0.2.7:5060").unwrap();
-            socket
-                .send_to(b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\n\r\n", PBX)
-                .unwrap();
-            socket.send_to(b"after it", "192.0.2.1:9999").unwrap();
-        });
+        let sip = self.pbx.udp_socket(PBX).unwrap();
+        let control = self.pbx.udp_socket("192.0.2.1:9999").unwrap();
+        sip.set_nonblocking(true).unwrap();
+        let wait = Some(Duration::from_secs(10));
+        control.set_read_timeout(wait).unwrap();
+        let phone = self.neighbour.udp_socket("192.0.2.7:5060").unwrap();
+        phone
+            .send_to(b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\n\r\n", PBX)
+            .unwrap();
+        phone.send_to(b"after it", "192.0.2.1:9999").unwrap();
         let mut buffer = [0; 64];
         control
             .recv(&mut buffer)

@@ -1,14 +1,15 @@
 //! A PBX's machine behind the table, and a neighbour who puts any frame on its link.
 
-use std::{net::UdpSocket, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use sipward_shield::{
-    Ban, BootTime, Count, Counters, Event, Reason, Scope, Shield as _, Target, nftables::Nftables,
+    Ban, BootTime, Count, Counters, Error, Event, Reason, Scope, Shield as _, Target,
+    nftables::Nftables,
 };
 use sipward_testkit::{
     link::PacketSocket,
-    namespace::Namespace,
+    namespace::{FREED, Namespace},
     packet::Packet,
     process::wait_until,
     require::{Need, require},
@@ -64,8 +65,16 @@ impl Net {
     }
 
     pub fn open(&mut self) {
-        let opened = self.pbx.enter(|| Nftables::open(&["wan".to_owned()]));
-        self.shield = Some(opened.unwrap());
+        let mut opened = None;
+        // What was killed, a child that another test is just starting may hold for a moment.
+        wait_until("the log group to be free", FREED, || {
+            let tried = self.pbx.enter(|| Nftables::open(&["wan".to_owned()]));
+            let is_held = matches!(tried, Err(Error::LogGroup(_)));
+            opened = Some(tried);
+            !is_held
+        })
+        .unwrap();
+        self.shield = Some(opened.expect("it was tried").unwrap());
     }
 
     /// As SIGKILL does: nothing of it is tidied up.
@@ -135,14 +144,11 @@ impl Net {
 
     /// Whether a datagram of this address reaches a program at port 5060.
     pub fn reaches(&self, source: &str) -> bool {
-        let (sip, control) = self.pbx.enter(|| {
-            let sip = UdpSocket::bind("192.0.2.1:5060").unwrap();
-            let control = UdpSocket::bind("192.0.2.1:9999").unwrap();
-            sip.set_nonblocking(true).unwrap();
-            let wait = Some(Duration::from_secs(10));
-            control.set_read_timeout(wait).unwrap();
-            (sip, control)
-        });
+        let sip = self.pbx.udp_socket(PBX).unwrap();
+        let control = self.pbx.udp_socket("192.0.2.1:9999").unwrap();
+        sip.set_nonblocking(true).unwrap();
+        let wait = Some(Duration::from_secs(10));
+        control.set_read_timeout(wait).unwrap();
         let datagram = |source: &str, port: u16| {
             let to = format!("192.0.2.1:{port}");
             Packet::udp(format!("{source}:5060"), to).payload(&phone())

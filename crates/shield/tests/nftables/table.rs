@@ -224,6 +224,32 @@ fn a_flushed_ruleset_is_missed_and_made_again_with_all_that_was_in_it() {
     );
 }
 
+/// The kernel enlarges a set's table behind what fills it, and reads out in two orders meanwhile.
+#[test]
+fn no_ban_is_left_out_while_the_kernel_enlarges_the_set() {
+    let Some(mut net) = Net::guarded() else {
+        return;
+    };
+    net.shield(|shield| {
+        let mut count = 0;
+        // From 64 places on, twice as many whenever three quarters are taken.
+        for places in (8..18).map(|power| 1_u32 << power) {
+            let taken = places / 4 * 3 + 1;
+            let more: Vec<Ban> = (count..taken)
+                .map(|number| {
+                    let address = std::net::Ipv4Addr::from(0x0b00_0000 + number * 7);
+                    ban(&address.to_string(), Scope::Sip, until(3_600))
+                })
+                .collect();
+            shield.ban_all(&more).unwrap();
+            count = taken;
+            for _ in 0..3 {
+                assert_eq!(shield.bans().unwrap().len(), count as usize);
+            }
+        }
+    });
+}
+
 #[test]
 fn a_hundred_thousand_bans_are_set_read_and_looked_up_within_seconds() {
     let Some(mut net) = Net::guarded() else {
