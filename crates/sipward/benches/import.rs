@@ -172,7 +172,7 @@ fn write_lists(list: &Path, count: usize) -> Result<()> {
         elements.push(prefix.to_string());
     }
     let nft = format!(
-        "table ip bench {{ set bans {{ type ipv4_addr; flags interval; elements = {{ {} }} }} }}",
+        "table ip bench {{\nset bans {{\ntype ipv4_addr\nflags interval\nelements = {{ {} }}\n}}\n}}\n",
         elements.join(", ")
     );
     fs::write(list, text)?;

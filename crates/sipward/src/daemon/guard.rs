@@ -30,6 +30,9 @@ use crate::{
     signatures::{self, Complaints},
 };
 
+/// For so long the parts of a long list go by the same look at the machine.
+const LOOK_LASTS: Duration = Duration::from_secs(1);
+
 /// How long an order took where.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OrderTime {
@@ -78,6 +81,8 @@ pub struct Guard {
     decided: VecDeque<Command>,
     pub(super) pending: Unwritten,
     pub(super) restoring: Restoring,
+    /// When the machine was looked at last.
+    looked: Option<Instant>,
 }
 
 impl Guard {
@@ -116,6 +121,7 @@ impl Guard {
             former: None,
             backend: Backend::xdp(),
             restoring: Restoring::after_start(&ledger),
+            looked: None,
             ledger,
             started: Instant::now(),
             events: KernelEvents::default(),
@@ -350,8 +356,18 @@ impl Guard {
         })
     }
 
+    /// As [`Self::look_at_machine`], unless that was done within the last second: a long list comes in
+    /// hundreds of orders, and the kernel takes 30 ms to list the machine's connections.
+    pub(super) fn look_at_machine_lately(&mut self) {
+        let is_fresh = |looked: Instant| looked.elapsed() < LOOK_LASTS;
+        if !self.looked.is_some_and(is_fresh) {
+            self.look_at_machine();
+        }
+    }
+
     /// Looks again at what this machine is and lives on.
     pub fn look_at_machine(&mut self) {
+        self.looked = Some(Instant::now());
         let sessions = machine::ssh_sessions(&self.config.limits.ssh.ports);
         machine::protect(self.engine.protected_mut(), &sessions);
         self.spare_ssh_sessions(&sessions);

@@ -74,7 +74,7 @@ impl Guard {
     /// As [`Self::ban`]; or the lists together would ban too much.
     pub fn take_feed(&mut self, request: &FeedRequest) -> Result<FeedReply, Failure> {
         self.carry_out();
-        self.look_at_machine();
+        self.look_at_machine_lately();
         let now = clock::now();
         let until = now + Duration::from_secs(request.seconds);
         let guarded = guard(&request.prefixes, &self.never(now)?);

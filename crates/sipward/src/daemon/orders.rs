@@ -83,7 +83,7 @@ impl Guard {
     /// The ledger cannot be written; the kernel's table is full.
     pub fn import(&mut self, request: &ImportRequest) -> Result<ImportReply, Failure> {
         self.carry_out();
-        self.look_at_machine();
+        self.look_at_machine_lately();
         let now = clock::now();
         let prefixes: Vec<IpNet> = request.bans.iter().map(|ban| ban.prefix).collect();
         let guarded = sipward_feed::guard(&prefixes, &self.never(now)?);
