@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::fcntl::posix_fallocate;
 use rusqlite::{Connection, OpenFlags, Row, params};
 use sipward_engine::Time;
 
@@ -114,8 +115,9 @@ impl Ledger {
     /// Begins a new file with what stands in for the damaged one, which is kept. The new one is
     /// whole before the old one is touched: there may be no room for it.
     fn begin_anew(&mut self, why: &str, now: Time) -> Result<(), Unusable> {
-        let salvaged = salvage(&self.connection, now);
         let beside = beside(&self.path, NEW);
+        has_room(&beside, size(&self.connection)?)?;
+        let salvaged = salvage(&self.connection, now);
         let aside = write_new(&beside, &salvaged).and_then(|()| {
             let aside = set_aside(&self.path)?;
             fs::rename(&beside, &self.path)?;
@@ -157,6 +159,22 @@ fn what_can_be_read(path: &Path, now: Time) -> Result<(Connection, bool), Unusab
     let mut connection = in_memory()?;
     write_all(&mut connection, &salvaged)?;
     Ok((connection, true))
+}
+
+/// Bytes of a database.
+fn size(connection: &Connection) -> rusqlite::Result<i64> {
+    let sql = "select page_count * page_size from pragma_page_count, pragma_page_size";
+    connection.query_row(sql, [], |row| row.get(0))
+}
+
+/// Asks the disk for room for a ledger of so many bytes and for its journal, in which each page is once
+/// more. This costs nothing, where copying the ledger takes seconds, and nobody reads packets; it is
+/// tried again every few seconds, and with each order.
+fn has_room(path: &Path, bytes: i64) -> io::Result<()> {
+    remove(path);
+    let asked = posix_fallocate(fs::File::create(path)?, 0, 2 * bytes);
+    remove(path);
+    Ok(asked?)
 }
 
 /// Writes a ledger into one file that is on the disk, without a journal.

@@ -305,6 +305,42 @@ fn a_damaged_ledger_is_kept_aside_and_what_the_kernel_holds_stays_in_force() {
 }
 
 #[test]
+fn a_damaged_ledger_on_a_full_disk_is_copied_once_there_is_room() {
+    if !require(&[Need::Root]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let place = Place::new(XDP);
+    let disk = Disk::mount(&place.state());
+    let daemon = place.start(&lab.pbx);
+    assert_eq!(place.sipward(BEFORE).code, 0);
+    kill(daemon);
+    let ledger = place.state().join("ledger.db");
+    let [_, _, (_, break_page), _] = damages();
+    break_page(&ledger);
+    let damaged = fs::read(&ledger).unwrap();
+    disk.fill();
+    // Room enough to see that it is damaged: SQLite makes an index of 32 kB beside it.
+    let filler = File::options().write(true).open(disk.filler()).unwrap();
+    let filled = filler.metadata().unwrap().len();
+    filler.set_len(filled - 65_536).unwrap();
+    drop(filler);
+    let daemon = place.start(&lab.pbx);
+    // What the disk says before anything is copied; SQLite calls it full.
+    let said = place.sipward("ban 203.0.113.50");
+    let is_told = said.stderr.contains("No space left on device");
+    assert_eq!((said.code, is_told), (2, true), "{said:?}");
+    assert!(fs::read(&ledger).unwrap() == damaged, "it was changed");
+
+    disk.free();
+    wait_for_ledger(&place, "ok");
+    assert_eq!(place.bans().len(), 4);
+    let aside = place.state().join("ledger.db.damaged-1");
+    assert!(fs::read(aside).unwrap() == damaged, "it was changed");
+    stop(daemon);
+}
+
+#[test]
 fn the_ledger_of_a_newer_version_is_refused_and_protection_stays() {
     if !require(&[Need::Root, Need::Program("iptables")]) {
         return;
