@@ -33,6 +33,8 @@ pub struct Guard<'a> {
     pin_dir: PathBuf,
     /// Whether its configuration names them.
     has_interfaces: bool,
+    /// Whether its configuration has nftables guard, and not XDP.
+    is_nftables: bool,
     process: Option<Process>,
 }
 
@@ -58,6 +60,7 @@ impl<'a> Guard<'a> {
             folder: TempDir::new()?,
             pin_dir: Path::new("/sys/fs/bpf").join(namespace.name()),
             has_interfaces: more.contains("interfaces = "),
+            is_nftables: more.contains("backend = \"nftables\""),
             process: None,
         };
         guard.configure(more)?;
@@ -132,11 +135,15 @@ impl<'a> Guard<'a> {
         self.folder.path().join("control.sock")
     }
 
-    /// The prefixes that the kernel drops packets of, by its maps, the ends of the bans aside.
+    /// The prefixes that the kernel drops packets of: by its maps, the ends of the bans aside, or
+    /// as `nft` lists them.
     ///
     /// # Errors
-    /// If a pin is missing, or what the kernel says.
+    /// If a pin is missing, or what the kernel or `nft` says.
     pub fn enforced(&self) -> Result<BTreeSet<IpNet>> {
+        if self.is_nftables {
+            return banned_in(&self.namespace.run("nft -j list table inet sipward")?);
+        }
         let mut banned = BTreeSet::new();
         for key in bpf::keys::<24>(&self.pin("bans")?)? {
             let address = Ipv6Addr::from_bits(u128::from_be_bytes(*head(&key)));
@@ -296,6 +303,41 @@ impl Drop for Guard<'_> {
         // Gone already after a clean stop.
         let _ = fs::remove_dir_all(&self.pin_dir);
     }
+}
+
+/// The elements of the sets of bans; each set's name ends with the length of its prefixes, or with
+/// `port`.
+fn banned_in(listing: &str) -> Result<BTreeSet<IpNet>> {
+    let listing: Value = serde_json::from_str(listing)?;
+    let objects = listing["nftables"]
+        .as_array()
+        .context("a list of objects")?;
+    let mut banned = BTreeSet::new();
+    for set in objects.iter().filter_map(|object| object.get("set")) {
+        let name = set["name"].as_str().context("a set has a name")?;
+        let Some((_, shape)) = name
+            .strip_prefix("banned-")
+            .and_then(|rest| rest.rsplit_once('-'))
+        else {
+            continue;
+        };
+        for element in set["elem"].as_array().into_iter().flatten() {
+            let value = match &element["elem"]["val"] {
+                Value::Null => element,
+                value => value,
+            };
+            let address = match value["concat"].get(0) {
+                Some(address) => address,
+                None => value,
+            };
+            let address: IpAddr = address.as_str().context("an address")?.parse()?;
+            banned.insert(match shape {
+                "port" => address.into(),
+                length => IpNet::new(address, length.parse()?)?,
+            });
+        }
+    }
+    Ok(banned)
 }
 
 /// The prefix of a trie's key, which begins with the length.

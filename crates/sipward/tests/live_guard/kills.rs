@@ -25,10 +25,8 @@ use sipward_testkit::{
     process::wait_until,
     require::{Need, require},
 };
+use test_case::test_case;
 
-use crate::guard;
-
-const KILLS: usize = 200;
 /// A start is killed, too, after one in so many of the other kills.
 const OF_STARTS: u64 = 2;
 /// So many orders have an answer before a kill, at most; on a busy machine, too.
@@ -175,19 +173,22 @@ pub fn check(guard: &Guard<'_>, acknowledged: &mut Acknowledged, kill: usize) {
     );
 }
 
-#[test]
-fn kernel_and_ledger_agree_after_two_hundred_kills() {
-    if !require(&[Need::Root]) {
+/// Two hundred together.
+#[test_case("", 110; "xdp")]
+#[test_case("backend = \"nftables\"", 90; "nftables")]
+fn kernel_and_ledger_agree_after_each_of_two_hundred_kills(backend: &str, wanted: usize) {
+    if !require(&[Need::Root, Need::Program("nft")]) {
         return;
     }
     let lab = Lab::new().unwrap();
-    let mut guard = guard(&lab.pbx);
+    let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
+    let mut guard = Guard::start_with(program, &lab.pbx, backend).unwrap();
     let mut random = Random(0x5349_5057_4152_4421);
     let mut acknowledged = Acknowledged::new();
     let (mut orders, mut of_starts, mut kills) = (0, 0, 0);
     let begun = Instant::now();
     let mut longest_start = Duration::from_millis(1);
-    while kills < KILLS {
+    while kills < wanted {
         let stop = AtomicBool::new(false);
         let socket = guard.socket();
         let answers = AtomicU64::new(0);
@@ -227,7 +228,7 @@ fn kernel_and_ledger_agree_after_two_hundred_kills() {
         kills += 1;
         acknowledged = results.into_iter().flatten().collect();
         orders += answers.into_inner();
-        if kills < KILLS && random.below(OF_STARTS) == 0 {
+        if kills < wanted && random.below(OF_STARTS) == 0 {
             guard.launch().unwrap();
             thread::sleep(random.within(longest_start));
             guard.kill();
