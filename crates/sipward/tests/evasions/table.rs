@@ -50,6 +50,13 @@ impl Table {
         self.rows.entry(signature.to_owned()).or_default()
     }
 
+    /// Takes the rows of other signatures.
+    pub fn extend(&mut self, other: Self) {
+        for (signature, row) in other.rows {
+            *self.row(&signature) += row;
+        }
+    }
+
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
         self.rows.values()
     }
