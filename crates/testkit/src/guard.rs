@@ -322,14 +322,8 @@ fn banned_in(listing: &str) -> Result<BTreeSet<IpNet>> {
             continue;
         };
         for element in set["elem"].as_array().into_iter().flatten() {
-            let value = match &element["elem"]["val"] {
-                Value::Null => element,
-                value => value,
-            };
-            let address = match value["concat"].get(0) {
-                Some(address) => address,
-                None => value,
-            };
+            let value = element["elem"].get("val").unwrap_or(element);
+            let address = value["concat"].get(0).unwrap_or(value);
             let address: IpAddr = address.as_str().context("an address")?.parse()?;
             banned.insert(match shape {
                 "port" => address.into(),

@@ -1,4 +1,5 @@
 //! Death at any moment, over and over: under load, and in the middle of a start.
+#![allow(clippy::print_stdout, reason = "it says how much was tested")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
