@@ -27,7 +27,7 @@ pub use error::Error;
 pub use interfaces::LinkWatch;
 pub use raw::RawSender;
 pub use simulator::{Judgement, Simulator};
-pub use sys::{clock_is_kept, probe};
+pub use sys::{clock_is_kept, give_up_capabilities, probe};
 pub use tap::{Direction, Frames, Tap, TapFrame, TapPorts, TapStatistics};
 pub use types::*;
 

@@ -1,7 +1,8 @@
 //! The few system calls that no library offers: what a link is attached to, whether bpf(2) works
-//! at all, which driver an interface has, and whether the clock is kept right.
+//! at all, which driver an interface has, whether the clock is kept right, and a thread's rights.
 
 mod batch;
+mod capabilities;
 
 use std::{
     ffi::{CStr, CString},
@@ -14,6 +15,7 @@ use std::{
 };
 
 pub use batch::{Reader, update_batch};
+pub use capabilities::give_up_capabilities;
 
 use crate::{BootTime, Error};
 

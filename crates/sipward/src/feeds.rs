@@ -148,7 +148,7 @@ pub fn is_open(from: &str, terms: &Terms) -> bool {
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse().is_ok_and(|at: IpAddr| at.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|at: IpAddr| at.is_loopback())
 }
 
 /// A list that was confirmed in the future, when the clock was wrong, ages from `now` on.

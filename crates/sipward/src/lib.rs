@@ -25,6 +25,7 @@ pub mod http;
 pub mod import;
 pub mod ledger;
 pub mod packed;
+mod panics;
 pub mod pcap;
 pub mod replay;
 pub mod rules;

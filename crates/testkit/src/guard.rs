@@ -262,7 +262,8 @@ impl<'a> Guard<'a> {
             .with_context(|| format!("{arguments:?}: {}{}", finished.stdout, finished.stderr))
     }
 
-    /// What it shows to Prometheus, as text: the figures of this second.
+    /// What it shows to Prometheus, as text: the figures of this second; of the last 15 where they cost
+    /// it much.
     ///
     /// # Errors
     /// If it does not.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
@@ -10,6 +11,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+
+use tempfile::TempDir;
 
 use crate::{namespace::Namespace, require::prometheus};
 
@@ -99,6 +102,31 @@ pub fn get(namespace: &Namespace, at: SocketAddr, path: &str, format: Format) ->
     exchange(namespace, at, request.as_bytes())
 }
 
+/// Scrapes both formats, has Prometheus judge both, and returns the samples, of which both formats must
+/// have the same.
+///
+/// # Errors
+/// As [`exchange`], [`lint`] and [`read`].
+pub fn scrape(namespace: &Namespace, at: SocketAddr) -> Result<Samples> {
+    let mut both = Vec::new();
+    for format in [Format::Text, Format::OpenMetrics] {
+        let answer = get(namespace, at, "/metrics", format)?;
+        ensure!(answer.status == 200, "{}{}", answer.head, answer.body);
+        let is_typed = |line: &str| {
+            line.split_once(": ").is_some_and(|(name, value)| {
+                name.eq_ignore_ascii_case("content-type") && value == format.content_type()
+            })
+        };
+        ensure!(answer.head.lines().any(is_typed), "{}", answer.head);
+        lint(&answer.body, format).with_context(|| answer.body.clone())?;
+        both.push(read(&answer.body, format).with_context(|| answer.body.clone())?);
+    }
+    let other = both.pop().context("two formats")?;
+    let samples = both.pop().context("two formats")?;
+    ensure!(samples.keys().eq(other.keys()), "{samples:#?}, {other:#?}");
+    Ok(samples)
+}
+
 /// Reads the samples of a format.
 ///
 /// # Errors
@@ -130,13 +158,34 @@ pub fn read(text: &str, format: Format) -> Result<Samples> {
     Ok(read)
 }
 
-/// Has `promtool` look at the text format.
+/// Has `promtool` look at it. Its lint knows the text format only; OpenMetrics it imports, as samples of
+/// one moment.
 ///
 /// # Errors
 /// What it does not understand, or would do otherwise.
-pub fn lint(text: &str) -> Result<()> {
+pub fn lint(text: &str, format: Format) -> Result<()> {
     let mut promtool = Command::new(prometheus().join("bin/promtool"));
-    feed(promtool.args(["check", "metrics"]), text).map(drop)
+    match format {
+        Format::Text => feed(promtool.args(["check", "metrics"]), text).map(drop),
+        Format::OpenMetrics => {
+            let folder = TempDir::new()?;
+            let [samples, blocks] = ["samples", "blocks"].map(|name| folder.path().join(name));
+            let at_one_moment = |line: &str| {
+                let moment = if line.starts_with('#') {
+                    ""
+                } else {
+                    " 1700000000"
+                };
+                format!("{line}{moment}\n")
+            };
+            fs::write(
+                &samples,
+                text.lines().map(at_one_moment).collect::<String>(),
+            )?;
+            promtool.args(["tsdb", "create-blocks-from", "openmetrics"]);
+            feed(promtool.args([samples, blocks]), "").map(drop)
+        }
+    }
 }
 
 /// Gives a program its standard input, and returns what it printed.

@@ -7,20 +7,27 @@ use sipward_engine::{Detector, Origin};
 use sipward_shield::{Counters, Fill};
 
 use super::Guard;
-use crate::{clock, control::api::Status, exit::Failure};
+use crate::{
+    clock::{self, Offset},
+    control::api::Status,
+    exit::Failure,
+};
 
 /// What the metrics show: nothing of it grows with the number of sources.
 #[derive(Clone, Debug)]
 pub struct Figures {
     /// When they were taken.
     pub taken: Timestamp,
+    /// When the daemon started.
+    pub started: Timestamp,
     /// As `status` tells it.
     pub status: Status,
     /// Packets by reason.
     pub counters: Counters,
     /// Bans in force by origin and detector; none where no detector asked for them.
     pub bans: BTreeMap<(&'static str, Option<&'static str>), usize>,
-    /// What each signature that is looked for has hit, ever, as far as the kernel told of it.
+    /// What the signatures that are looked for have hit since the start, as far as the kernel told of
+    /// it: those that are built in, and what else was ever hit.
     pub signatures: BTreeMap<String, u64>,
     /// How full the kernel's tables are.
     pub tables: Vec<Fill>,
@@ -43,15 +50,15 @@ impl Guard {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn figures(&self) -> Result<Figures, Failure> {
-        let looked_for = self.tables().into_iter().flat_map(|it| &it.signatures);
+        let offset = clock::kept().unwrap_or_else(Offset::now);
+        let hits = self.tables().map(|tables| self.hits.since_start(tables));
         Ok(Figures {
             taken: clock::timestamp(clock::now()),
+            started: clock::timestamp(offset.unix(self.started)),
             status: self.status()?,
             counters: self.shield.counters()?,
             bans: self.ban_counts(),
-            signatures: looked_for
-                .map(|signature| (signature.name.clone(), self.hits.of(&signature.name)))
-                .collect(),
+            signatures: hits.unwrap_or_default(),
             tables: self.shield.fill(),
             sent: self.sent,
         })
@@ -60,7 +67,8 @@ impl Guard {
     /// With zeros, so that a rise from none is seen to be one.
     fn ban_counts(&self) -> BTreeMap<(&'static str, Option<&'static str>), usize> {
         let by_detectors = Detector::ALL.iter().map(|it| (Origin::Local, Some(*it)));
-        let by_others = [Origin::Manual, Origin::Feed, Origin::Import].map(|it| (it, None));
+        let by_others =
+            [Origin::Manual, Origin::Feed, Origin::Fleet, Origin::Import].map(|it| (it, None));
         let now = clock::now();
         let in_force = self.engine.bans().filter(|ban| ban.is_in_force(now));
         let key = |(origin, detector): (Origin, Option<Detector>)| {

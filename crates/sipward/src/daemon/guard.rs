@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 use sipward_engine::{Ban, Command, Engine, Observation, Origin, Protection, Time};
 use sipward_feed::Extent;
-use sipward_shield::{self as shield, EnforcedBan, RawSender, ReadBans, Scope, Shield};
+use sipward_shield::{self as shield, BootTime, EnforcedBan, RawSender, ReadBans, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
 use super::{
@@ -49,7 +49,7 @@ pub struct Guard {
     pub(super) former: Option<Box<dyn Shield>>,
     pub(super) backend: Backend,
     pub(super) ledger: Ledger,
-    pub(super) started: Instant,
+    pub(super) started: BootTime,
     pub(super) events: KernelEvents,
     pub(super) packets: Packets,
     pub(super) watchers: Watchers,
@@ -123,7 +123,7 @@ impl Guard {
             restoring: Restoring::after_start(&ledger),
             looked: None,
             ledger,
-            started: Instant::now(),
+            started: BootTime::now(),
             events: KernelEvents::default(),
             decided: VecDeque::new(),
             pending: Unwritten::default(),

@@ -1,9 +1,13 @@
 //! What each signature has hit.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::LazyLock,
+};
 
 use sipward_engine::Time;
-use sipward_signature::Tables;
+use sipward_signature::{SignatureSet, Tables};
 
 use crate::{
     clock::timestamp,
@@ -12,10 +16,18 @@ use crate::{
     ledger::{Entry, Hits, Ledger},
 };
 
+/// The names of the built-in ones.
+static BUILT_IN: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let built_in = SignatureSet::builtin();
+    built_in.iter().map(|it| it.name.clone()).collect()
+});
+
 /// Counts of all time, and what of them the ledger does not have yet.
 #[derive(Default)]
 pub struct SignatureHits {
     ever: BTreeMap<String, Hits>,
+    /// What this daemon has counted, which never goes down: the ledger may have lost some.
+    since_start: BTreeMap<String, u64>,
     unwritten: BTreeMap<String, (u64, Time)>,
 }
 
@@ -28,8 +40,22 @@ impl SignatureHits {
         let hits = ledger.hits()?.into_iter();
         Ok(Self {
             ever: hits.map(|hits| (hits.name.clone(), hits)).collect(),
-            unwritten: BTreeMap::new(),
+            ..Self::default()
         })
+    }
+
+    /// What the ledger has by now; what was counted since the start stays.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_again(&mut self, ledger: &Ledger) -> Result<(), Failure> {
+        let read = Self::read(ledger)?;
+        let since_start = mem::take(&mut self.since_start);
+        *self = Self {
+            since_start,
+            ..read
+        };
+        Ok(())
     }
 
     /// These are looked for from now on; returns what the ledger should have of it.
@@ -53,19 +79,35 @@ impl SignatureHits {
             .or_insert_with(|| Hits::none(name.to_owned(), at));
         hits.packets += packets;
         hits.last = hits.last.max(Some(at));
+        *self.since_start.entry(name.to_owned()).or_default() += packets;
         let (unwritten, last) = self.unwritten.entry(name.to_owned()).or_default();
         *unwritten += packets;
         *last = at.max(*last);
     }
 
-    /// How many packets this one has hit.
+    /// What those of these signatures have hit since the start that are built in, or ever hit: lists
+    /// bring thousands that never do.
+    pub fn since_start(&self, tables: &Tables) -> BTreeMap<String, u64> {
+        let names = tables.signatures.iter().map(|it| &it.name);
+        let shown = names.filter(|name| BUILT_IN.contains(*name) || self.of(name) > 0);
+        shown
+            .map(|name| {
+                (
+                    name.clone(),
+                    self.since_start.get(name).copied().unwrap_or(0),
+                )
+            })
+            .collect()
+    }
+
+    /// How many packets this one has hit, ever.
     pub fn of(&self, name: &str) -> u64 {
         self.ever.get(name).map_or(0, |hits| hits.packets)
     }
 
     /// What the ledger does not have yet.
     pub fn take_unwritten(&mut self) -> impl Iterator<Item = Entry> {
-        std::mem::take(&mut self.unwritten)
+        mem::take(&mut self.unwritten)
             .into_iter()
             .map(|(name, (packets, last))| Entry::Hits(name, packets, last))
     }

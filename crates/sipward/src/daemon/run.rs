@@ -55,7 +55,7 @@ use crate::{
     feeds,
     http::Http,
     ledger::{self, Ledger},
-    signatures,
+    panics, signatures,
 };
 
 /// How often SSH sessions, gateways and interfaces are looked at.
@@ -117,6 +117,7 @@ impl Options {
 /// # Errors
 /// What keeps it from guarding, with the exit code that fits.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    panics::end_the_process();
     let config = options.configuration()?;
     signatures::compile(&config.signatures).map_err(of_configuration)?;
     let account = asterisk::account(&config)?;

@@ -12,7 +12,6 @@ use sipward_engine::Engine;
 use super::{
     answers::Answers,
     guard::{Guard, kernel_ban, seed},
-    hits::SignatureHits,
     packets::Packets,
     rejections::Rejections,
 };
@@ -152,7 +151,7 @@ impl Guard {
         self.rejections = Rejections::default();
         self.twins = Twins::default();
         self.named.clear();
-        self.hits = SignatureHits::read(&self.ledger)?;
+        self.hits.read_again(&self.ledger)?;
         self.lift_lapsed(before)?;
         self.restore()
     }

@@ -1,6 +1,7 @@
 //! The guard over a shield in memory: what the kernel, the ledger and the engine are each told.
 
 mod allowlist;
+mod figures;
 mod lists;
 mod peers;
 mod reconcile;

@@ -1,7 +1,7 @@
 //! What the daemon tells of itself and of what is in force.
 
 use sipward_engine::{Ban, Detector};
-use sipward_shield::{GuardedInterface, Reason, XdpMode};
+use sipward_shield::{BootTime, GuardedInterface, Reason, XdpMode};
 
 use super::guard::Guard;
 use crate::{
@@ -37,7 +37,7 @@ impl Guard {
             mode: self.config.mode,
             backend: self.backend.name.to_owned(),
             backend_reason: self.backend.reason.clone(),
-            uptime_seconds: self.started.elapsed().as_secs(),
+            uptime_seconds: (BootTime::now().0 - self.started.0) / 1_000_000_000,
             interfaces,
             enforcement: self.enforcement()?,
             packets: Packets {

@@ -239,6 +239,7 @@ fn a_plan_for_another_list_or_other_terms_is_none() {
 }
 
 #[test_case("localhost", true)]
+#[test_case("LocalHost", true)]
 #[test_case("127.0.0.53", true)]
 #[test_case("[::1]", true)]
 #[test_case("localhost.example.org", false)]

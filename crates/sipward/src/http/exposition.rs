@@ -13,11 +13,12 @@ pub enum Format {
 }
 
 impl Format {
-    /// The better one that a scraper with this `Accept` header reads. Which of them it would rather
+    /// The better one that a scraper with these `Accept` headers reads. Which of them it would rather
     /// have is not looked at: the figures are the same.
     #[must_use]
-    pub fn accepted(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") {
+    pub fn accepted<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut ranges = accept.into_iter().flat_map(|header| header.split(','));
+        if ranges.any(is_openmetrics) {
             Self::OpenMetrics
         } else {
             Self::Prometheus
@@ -115,6 +116,18 @@ impl Family<'_> {
     }
 }
 
+/// Whether a media range names it, and does not refuse it (RFC 9110 section 12.5.1).
+fn is_openmetrics(range: &str) -> bool {
+    let mut parts = range.split(';').map(str::trim);
+    let is_named = parts
+        .next()
+        .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
+    let refuses = |(name, value): (&str, &str)| {
+        name.trim().eq_ignore_ascii_case("q") && value.trim().parse::<f64>() == Ok(0.0)
+    };
+    is_named && !parts.filter_map(|part| part.split_once('=')).any(refuses)
+}
+
 fn push_escaped(text: &mut String, c: char) {
     match c {
         '\\' => text.push_str("\\\\"),
@@ -126,6 +139,8 @@ fn push_escaped(text: &mut String, c: char) {
 
 #[cfg(test)]
 mod tests {
+    use test_case::test_case;
+
     use super::*;
 
     fn written(format: Format) -> String {
@@ -165,13 +180,16 @@ mod tests {
         assert_eq!(written(Format::OpenMetrics), plain + "# EOF\n");
     }
 
-    #[test]
-    fn openmetrics_is_for_those_who_ask_for_it() {
-        let of_prometheus =
-            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.1";
-        assert_eq!(Format::accepted(of_prometheus), Format::OpenMetrics);
-        for other in ["", "*/*", "text/plain; version=0.0.4", "text/html"] {
-            assert_eq!(Format::accepted(other), Format::Prometheus, "{other}");
-        }
+    #[test_case(&["application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.1"] => Format::OpenMetrics; "Prometheus")]
+    #[test_case(&["text/plain", "application/openmetrics-text"] => Format::OpenMetrics; "who asks in two headers")]
+    #[test_case(&["Application/OpenMetrics-Text; Q=0.1"] => Format::OpenMetrics; "who writes it otherwise")]
+    #[test_case(&["application/openmetrics-text;q=0, text/plain"] => Format::Prometheus; "who refuses it")]
+    #[test_case(&["application/openmetrics-text; q=0.000"] => Format::Prometheus; "who refuses it at length")]
+    #[test_case(&["application/openmetrics-text-2"] => Format::Prometheus; "who asks for another one")]
+    #[test_case(&["text/plain; version=0.0.4"] => Format::Prometheus; "who asks for the older one")]
+    #[test_case(&["*/*"] => Format::Prometheus; "who reads anything")]
+    #[test_case(&[] => Format::Prometheus; "who says nothing")]
+    fn the_format_is_for(accept: &[&str]) -> Format {
+        Format::accepted(accept.iter().copied())
     }
 }

@@ -2,10 +2,15 @@
 
 use jiff::Timestamp;
 
-use super::exposition::{Exposition, Format};
+use super::{
+    exposition::{Exposition, Format},
+    process::Process,
+};
 use crate::{
     config::GuardMode,
-    control::api::{EnforcementState, FeedView, LedgerState, Sensor, SensorState, Status},
+    control::api::{
+        EnforcementState, FeedView, Interface, LedgerState, Sensor, SensorState, Status,
+    },
     daemon::Figures,
 };
 
@@ -14,9 +19,10 @@ type Shown<T, V> = (&'static str, &'static str, fn(&T) -> V);
 
 /// All of them.
 #[must_use]
-pub fn write(figures: &Figures, format: Format) -> String {
+pub fn write(figures: &Figures, of: &Process, format: Format) -> String {
     let mut out = Exposition::new(format);
     guard(&mut out, figures);
+    process(&mut out, figures, of);
     packets(&mut out, figures);
     bans(&mut out, figures);
     sensors(&mut out, &figures.status);
@@ -46,20 +52,7 @@ fn guard(out: &mut Exposition, figures: &Figures) {
         "When these figures were taken: some seconds ago at most.",
     )
     .sample(&[], figures.taken.as_second());
-    out.gauge(
-        "sipward_uptime_seconds",
-        "Seconds since the daemon started.",
-    )
-    .sample(&[], status.uptime_seconds);
-    let mut interfaces = out.gauge(
-        "sipward_interface_guarded",
-        "1 where what comes in at the interface is judged, 0 where it is not.",
-    );
-    for interface in &status.interfaces {
-        let mode = interface.xdp_mode.as_deref().unwrap_or("none");
-        let labels = [("interface", interface.name.as_str()), ("xdp_mode", mode)];
-        interfaces.sample(&labels, u8::from(interface.attached));
-    }
+    interfaces(out, &status.interfaces);
     let enforcement = &status.enforcement;
     out.gauge(
         "sipward_enforcement_state",
@@ -92,6 +85,57 @@ fn guard(out: &mut Exposition, figures: &Figures) {
     .sample(&[], status.warnings.len());
 }
 
+fn interfaces(out: &mut Exposition, interfaces: &[Interface]) {
+    let mut guarded = out.gauge(
+        "sipward_interface_guarded",
+        "1 where what comes in at the interface is judged, 0 where it is not.",
+    );
+    for interface in interfaces {
+        let labels = [("interface", interface.name.as_str())];
+        guarded.sample(&labels, u8::from(interface.attached));
+    }
+    let mut modes = out.gauge(
+        "sipward_interface_xdp_info",
+        "How the program is on the interface, where it is: native or generic.",
+    );
+    for interface in interfaces {
+        if let Some(mode) = &interface.xdp_mode {
+            modes.sample(&[("interface", &interface.name), ("mode", mode)], 1);
+        }
+    }
+}
+
+/// Under the names that Prometheus' own libraries use, for which there are dashboards.
+fn process(out: &mut Exposition, figures: &Figures, process: &Process) {
+    out.gauge(
+        "process_start_time_seconds",
+        "When the daemon started, in seconds of UNIX time.",
+    )
+    .sample(&[], figures.started.as_second());
+    let gauges: [Shown<Process, Option<u64>>; 3] = [
+        (
+            "process_resident_memory_bytes",
+            "Memory of the daemon, without what is swapped out and without the kernel's tables.",
+            |process| process.resident,
+        ),
+        (
+            "process_open_fds",
+            "Files and sockets that the daemon has open.",
+            |process| process.open_files,
+        ),
+        (
+            "process_max_fds",
+            "Files and sockets that the daemon may have open.",
+            |process| process.most_files,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        if let Some(value) = value(process) {
+            out.gauge(name, help).sample(&[], value);
+        }
+    }
+}
+
 fn packets(out: &mut Exposition, figures: &Figures) {
     let mut packets = out.counter(
         "sipward_packets",
@@ -105,8 +149,9 @@ fn packets(out: &mut Exposition, figures: &Figures) {
     }
     let mut hits = out.counter(
         "sipward_signature_hits",
-        "Packets that a signature has hit, ever, as far as they were told: of more than 1000 in a second \
-         the rest is in sipward_packets_total only, as is what the ban that followed dropped.",
+        "Packets that a signature has hit since the daemon started, as far as they were told: of more than \
+         1000 in a second the rest is in sipward_packets_total only, as is what the ban that followed \
+         dropped. Those built in, and what else was ever hit.",
     );
     for (name, packets) in &figures.signatures {
         hits.sample(&[("signature", name)], packets);

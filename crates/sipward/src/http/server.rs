@@ -1,13 +1,9 @@
-//! Who is answered: whoever asks in one request, of some kilobytes, within ten seconds.
+//! Where is listened, what is there, and by which name it has to be called.
 //!
-//! A connection more than there may be ends the oldest one, so that those who keep theirs open keep
-//! nobody out. At a loopback address only those are answered who call it so: a page in a browser of
-//! this machine, whose name somebody lets stand for 127.0.0.1, reads nothing.
+//! At a loopback address only those are answered who call it so: a page in a browser of this machine,
+//! whose name somebody lets stand for 127.0.0.1, reads nothing.
 
-use std::{
-    collections::VecDeque, convert::Infallible, future::pending, io, net::SocketAddr, thread,
-    time::Duration,
-};
+use std::{convert::Infallible, future::pending, io, net::SocketAddr, thread, time::Duration};
 
 use axum::{
     Router,
@@ -17,30 +13,18 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::{
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS},
-    server::conn::http1,
-};
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
+use sipward_shield::give_up_capabilities;
 use tokio::{
-    net::{TcpListener, TcpStream},
-    runtime::Builder,
+    net::TcpListener,
+    runtime::{Builder, Runtime},
     sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet},
-    time::{sleep, timeout},
+    time::sleep,
 };
 
-use super::{exposition::Format, metrics, snapshots::Snapshots};
-use crate::{config::Listen, control::server::Task, feeds::is_loopback};
+use super::{connections, exposition::Format, snapshots::Snapshots};
+use crate::{config::Listen, control::server::Task, feeds::is_loopback, panics};
 
-/// Connections at once.
-const MOST: usize = 64;
-/// How long a connection may last.
-const LONGEST: Duration = Duration::from_secs(10);
-/// Bytes of a request's headers.
-const LARGEST: usize = 8 << 10;
-/// Headers of a request.
-const HEADERS: usize = 64;
 /// How often an address is tried that cannot be had.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -57,7 +41,7 @@ impl Http {
         let (listen, settings) = watch::channel(listen);
         let serving = Builder::new_current_thread().enable_all().build();
         let serving = serving.and_then(|runtime| {
-            let serve = move || runtime.block_on(serve(settings, Snapshots::new(tasks)));
+            let serve = move || serve_alone(&runtime, settings, Snapshots::new(tasks));
             thread::Builder::new().name("http".to_owned()).spawn(serve)
         });
         if let Err(error) = serving {
@@ -73,6 +57,15 @@ impl Http {
             *before = listen;
             other
         });
+    }
+}
+
+/// Strangers are heard by a thread without any capability, in which a panic ends their connection only.
+fn serve_alone(runtime: &Runtime, settings: watch::Receiver<Listen>, snapshots: Snapshots) {
+    panics::end_the_task_here();
+    match give_up_capabilities() {
+        Ok(()) => runtime.block_on(serve(settings, snapshots)),
+        Err(error) => tracing::error!("no metrics: cannot give up capabilities: {error}"),
     }
 }
 
@@ -92,25 +85,10 @@ async fn serve_at(listen: Listen, snapshots: &Snapshots) -> Infallible {
     let Listen::At(address) = listen else {
         return pending().await;
     };
-    let mut listener = bind(address, listen == Listen::default()).await;
+    let listener = bind(address, listen == Listen::default()).await;
     let address = listener.local_addr().unwrap_or(address);
     tell(address);
-    let service = TowerToHyperService::new(router(address, snapshots.clone()));
-    // They end with the listener.
-    let mut connections = JoinSet::new();
-    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
-    loop {
-        // Axum's own, which waits where no more files may be open.
-        let (stream, _) = axum::serve::Listener::accept(&mut listener).await;
-        while connections.try_join_next().is_some() {}
-        oldest_first.retain(|connection| !connection.is_finished());
-        if oldest_first.len() >= MOST
-            && let Some(oldest) = oldest_first.pop_front()
-        {
-            oldest.abort();
-        }
-        oldest_first.push_back(connections.spawn(answer(stream, service.clone())));
-    }
+    connections::serve(listener, router(address, snapshots.clone())).await
 }
 
 /// The address may be another program's at present, or one that this machine has yet to get. The
@@ -146,8 +124,7 @@ fn complaint(address: SocketAddr, error: &io::Error, is_left: bool) -> String {
         ),
         (
             io::ErrorKind::PermissionDenied,
-            "; ports below 1024 are for who has CAP_NET_BIND_SERVICE, which the service's unit does \
-             not give",
+            "; ports below 1024 need a capability, and what answers here has none",
         ),
     ];
     let hint = known.iter().find(|(kind, _)| *kind == error.kind());
@@ -177,16 +154,6 @@ fn is_loopback_address(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-async fn answer(stream: TcpStream, service: TowerToHyperService<Router>) {
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .max_header_size(LARGEST)
-        .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    // However it ends, that concerns the other end only.
-    let _ = timeout(LONGEST, connection).await;
-}
-
 fn router(address: SocketAddr, snapshots: Snapshots) -> Router {
     let router = Router::new()
         .route("/", get(index))
@@ -209,16 +176,16 @@ async fn index() -> &'static str {
 }
 
 async fn show(State(snapshots): State<Snapshots>, headers: HeaderMap) -> Response {
-    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    let format = Format::accepted(accept.unwrap_or_default());
+    let accepted = headers.get_all(ACCEPT).iter();
+    let format = Format::accepted(accepted.filter_map(|accept| accept.to_str().ok()));
     match snapshots.take().await {
-        Ok(figures) => (
+        Ok(page) => (
             [
                 (CONTENT_TYPE, format.content_type()),
                 (CACHE_CONTROL, "no-store"),
                 (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             ],
-            metrics::write(&figures, format),
+            page.text(format),
         )
             .into_response(),
         Err(failure) => (StatusCode::SERVICE_UNAVAILABLE, failure.text + "\n").into_response(),
@@ -249,6 +216,7 @@ mod tests {
     use std::pin::pin;
 
     use test_case::test_case;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -266,9 +234,9 @@ mod tests {
 
     #[test_case("192.0.2.1:80", io::ErrorKind::AddrInUse, "`ss -ltnp` says which"; "in use")]
     #[test_case("192.0.2.1:80", io::ErrorKind::AddrNotAvailable, "no interface has"; "not ours")]
-    #[test_case("192.0.2.1:80", io::ErrorKind::PermissionDenied, "CAP_NET_BIND"; "not allowed")]
+    #[test_case("192.0.2.1:80", io::ErrorKind::PermissionDenied, "a capability"; "not allowed")]
     fn why_there_are_no_metrics(address: &str, kind: io::ErrorKind, hint: &str) {
-        let hints = ["`ss -ltnp` says which", "no interface has", "CAP_NET_BIND"];
+        let hints = ["`ss -ltnp` says which", "no interface has", "a capability"];
         let said = complaint(address.parse().unwrap(), &kind.into(), false);
         for other in hints {
             assert_eq!(said.contains(other), other == hint, "{said}");
@@ -278,6 +246,7 @@ mod tests {
 
     #[test_case("/metrics", &["127.0.0.1:8060"] => true; "the address")]
     #[test_case("/metrics", &["localhost"] => true; "the name")]
+    #[test_case("/metrics", &["LOCALHOST:8060"] => true; "the name in another case")]
     #[test_case("/metrics", &["[::1]:8060"] => true; "the address of IPv6")]
     #[test_case("http://localhost:8060/metrics", &["localhost:8060"] => true; "a whole URI")]
     #[test_case("/metrics", &["evil.example:8060"] => false; "another name")]

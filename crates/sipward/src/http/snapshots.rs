@@ -1,12 +1,17 @@
 //! The figures of the guard, as fresh as it can be asked for them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use hyper::body::Bytes;
 use tokio::{
     sync::{Mutex, mpsc},
     time::{Instant, timeout},
 };
 
+use super::{exposition::Format, metrics, process::Process};
 use crate::{
     control::server::{Task, call},
     daemon::Figures,
@@ -25,9 +30,41 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// together, 15 s.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What is shown of the figures, written once for all who ask.
+#[derive(Debug)]
+pub struct Page {
+    figures: Figures,
+    process: Process,
+    prometheus: OnceLock<Bytes>,
+    openmetrics: OnceLock<Bytes>,
+}
+
+impl Page {
+    /// Of figures that were just taken.
+    fn new(figures: Figures) -> Arc<Self> {
+        Arc::new(Self {
+            figures,
+            process: Process::now(),
+            prometheus: OnceLock::new(),
+            openmetrics: OnceLock::new(),
+        })
+    }
+
+    /// In this format.
+    #[must_use]
+    pub fn text(&self, format: Format) -> Bytes {
+        let written = match format {
+            Format::Prometheus => &self.prometheus,
+            Format::OpenMetrics => &self.openmetrics,
+        };
+        let write = || metrics::write(&self.figures, &self.process, format);
+        written.get_or_init(|| write().into()).clone()
+    }
+}
+
 /// What the guard answered, good or bad, and until when nobody gets another answer.
 struct Snapshot {
-    answer: Result<Arc<Figures>, Failure>,
+    answer: Result<Arc<Page>, Failure>,
     until: Instant,
 }
 
@@ -36,7 +73,7 @@ impl Snapshot {
     fn new(answer: Result<Figures, Failure>, took: Duration) -> Self {
         let answer = match answer {
             Ok(_) if took > PATIENCE => Err(late()),
-            answer => answer.map(Arc::new),
+            answer => answer.map(Page::new),
         };
         let rests = took.saturating_mul(SHARE).clamp(FRESH, LONGEST);
         let until = Instant::now() + rests;
@@ -63,12 +100,12 @@ impl Snapshots {
     ///
     /// # Errors
     /// The kernel cannot be asked; the loop does not answer in time.
-    pub async fn take(&self) -> Result<Arc<Figures>, Failure> {
+    pub async fn take(&self) -> Result<Arc<Page>, Failure> {
         let taken = timeout(PATIENCE, self.fresh()).await;
         taken.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn fresh(&self) -> Result<Arc<Figures>, Failure> {
+    async fn fresh(&self) -> Result<Arc<Page>, Failure> {
         let mut last = self.last.clone().lock_owned().await;
         if let Some(snapshot) = last.as_ref().filter(|last| Instant::now() < last.until) {
             return snapshot.answer.clone();
@@ -110,7 +147,7 @@ mod tests {
         (Snapshots::new(tasks), asked)
     }
 
-    fn scrape(snapshots: &Snapshots) -> JoinHandle<Result<Arc<Figures>, Failure>> {
+    fn scrape(snapshots: &Snapshots) -> JoinHandle<Result<Arc<Page>, Failure>> {
         let snapshots = snapshots.clone();
         tokio::spawn(async move { snapshots.take().await })
     }
@@ -121,9 +158,12 @@ mod tests {
         let (snapshots, mut asked) = snapshots();
         let scrapes = [(); 9].map(|()| scrape(&snapshots));
         asked.recv().await.unwrap()(&mut guard);
+        let mut texts = Vec::new();
         for scrape in scrapes {
-            scrape.await.unwrap().unwrap();
+            texts.push(scrape.await.unwrap().unwrap().text(Format::Prometheus));
         }
+        assert!(texts[0].starts_with(b"# HELP "));
+        assert!(texts.iter().all(|text| text.as_ptr() == texts[0].as_ptr()));
         assert!(asked.try_recv().is_err());
         advance(FRESH).await;
         let next = scrape(&snapshots);

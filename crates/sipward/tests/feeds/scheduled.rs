@@ -18,6 +18,7 @@ use sipward_testkit::{
     guard::Guard,
     lab::{ATTACKER, Lab, PBX},
     process::wait_until,
+    prometheus,
     require::{Need, require},
 };
 
@@ -132,7 +133,7 @@ fn listen(lab: &Lab) -> UdpSocket {
 
 #[test]
 fn a_list_is_had_in_its_time_lapses_when_it_is_not_and_comes_back() {
-    if !require(&[Need::Root]) {
+    if !require(&[Need::Root, Need::Prometheus]) {
         return;
     }
     let lab = Lab::new().unwrap();
@@ -179,18 +180,23 @@ fn a_list_is_had_in_its_time_lapses_when_it_is_not_and_comes_back() {
         "{names}"
     );
     let confirmed: jiff::Timestamp = addresses["last_success"].as_str().unwrap().parse().unwrap();
-    let metrics = guard.metrics().unwrap();
-    for line in [
-        "sipward_feed_failing{feed=\"names\"} 1".to_owned(),
-        "sipward_feed_failing{feed=\"addresses\"} 0".to_owned(),
-        "sipward_feed_entries{feed=\"addresses\"} 3".to_owned(),
-        "sipward_bans{origin=\"feed\",detector=\"none\"} 1".to_owned(),
-        format!(
-            "sipward_feed_last_success_timestamp_seconds{{feed=\"addresses\"}} {}",
-            confirmed.as_second()
+    let at = prometheus::DEFAULT.parse().unwrap();
+    let metrics = prometheus::scrape(&lab.pbx, at).unwrap();
+    for (key, value) in [
+        ("sipward_feed_failing{feed=\"names\"}", 1),
+        ("sipward_feed_failing{feed=\"addresses\"}", 0),
+        ("sipward_feed_entries{feed=\"addresses\"}", 3),
+        ("sipward_bans{detector=\"none\",origin=\"feed\"}", 1),
+        (
+            "sipward_feed_last_success_timestamp_seconds{feed=\"addresses\"}",
+            confirmed.as_second(),
         ),
     ] {
-        assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
+        assert_eq!(
+            metrics.get(key),
+            Some(&(value as f64)),
+            "{key}: {metrics:#?}"
+        );
     }
     // The end may overtake it where one CPU has more to do than the other.
     until("the scanner's message", || {
