@@ -90,14 +90,20 @@ impl Wanted {
         }
     }
 
-    /// Remembers who bears the name now. Who bore it is forgotten once he is gone: his index may
-    /// come back with another interface.
-    pub fn look(&mut self) -> io::Result<()> {
-        self.bearer = match (sys::interface_index(&self.name)?, self.bearer) {
-            (Some(index), _) => Some(index),
-            (None, Some(before)) => sys::interface_name(before)?.map(|_| before),
-            (None, None) => None,
-        };
+    /// Remembers of each who bears the name now. Who bore it is forgotten once he is gone, because his
+    /// index may come back with another interface, and once he bears another one's name: from then on
+    /// he is that one, whatever he is called later.
+    pub fn look(all: &mut [Self]) -> io::Result<()> {
+        let names: Vec<String> = all.iter().map(|wanted| wanted.name.clone()).collect();
+        for wanted in all {
+            wanted.bearer = match (sys::interface_index(&wanted.name)?, wanted.bearer) {
+                (Some(index), _) => Some(index),
+                (None, Some(before)) => sys::interface_name(before)?
+                    .filter(|name| !names.contains(name))
+                    .map(|_| before),
+                (None, None) => None,
+            };
+        }
         Ok(())
     }
 

@@ -175,9 +175,7 @@ impl Xdp {
 
     /// The interfaces that are wanted and there.
     fn present(&mut self) -> io::Result<Vec<Meant>> {
-        for wanted in &mut self.wanted {
-            wanted.look()?;
-        }
+        Wanted::look(&mut self.wanted)?;
         let mut meant = Vec::new();
         for (wanted, mode) in self.wanted.iter().zip(&self.modes) {
             let present = wanted.present(&self.wanted)?;
@@ -206,8 +204,8 @@ impl Xdp {
 
     /// Learns which interfaces an earlier start has guarded under another name than they have now.
     fn recall(&mut self, earlier: &[Earlier]) -> io::Result<()> {
+        Wanted::look(&mut self.wanted)?;
         for wanted in &mut self.wanted {
-            wanted.look()?;
             let guarded_for_it = |link: &&Earlier| {
                 link.pinned.wanted.as_ref() == Some(&wanted.name) && link.state.ifindex != 0
             };

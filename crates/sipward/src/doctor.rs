@@ -146,38 +146,76 @@ pub fn examine(config: Result<Config, Problems>, client: &Client) -> Report {
     let daemon = guard::Facts::look(client);
     let interfaces = network::look(&config.interfaces);
     checks.extend(network::judge(&interfaces, &daemon.guarded(), has_fallback));
-    checks.extend(stacked::judge(
-        &stacked::look(),
-        &guards(&interfaces, &daemon.guarded(), config.backend),
-    ));
+    let links = stacked::look();
+    let before = expected(config.backend, has_fallback, kernel.bpf.is_none());
+    let guards = guards(&interfaces, &daemon.guarded(), before);
+    checks.extend(stacked::judge(&links, &guards));
     checks.extend(guard::judge(&daemon));
-    let outer = interfaces.iter().map(|interface| interface.name.clone());
+    let ports = &config.ports;
     let translation = translation::Facts::look(
-        outer.collect(),
-        [config.ports.sip_udp.as_slice(), &config.ports.sip_tcp].concat(),
+        is_root,
+        &interfaces,
+        &links,
+        [ports.sip_udp.as_slice(), &ports.sip_tcp, &ports.sip_tls].concat(),
         daemon.gateway_of_strangers(),
     );
     checks.extend(translation::judge(&translation));
-    checks.extend(ports::judge(&ports::look(), &config.ports));
-    checks.extend(asterisk::examine(&config, is_root));
+    let listeners = ports::look();
+    let forwarded = translation::forwarded_to(&translation);
+    checks.extend(ports::judge(&listeners, ports, &forwarded));
+    let runs = ports::have_asterisk(&listeners);
+    checks.extend(asterisk::examine(&config, is_root, runs));
     checks.push(manager::judge(&manager::look(&config.asterisk.ami)));
     checks.extend(blockers::judge(&blockers::Facts::look(is_root)));
     Report::of(checks)
 }
 
-/// With what each interface is guarded, or is to be.
+/// What will guard what nobody guards yet, where that is sure: `auto` takes nftables where XDP cannot be.
+fn expected(backend: BackendChoice, has_fallback: bool, has_bpf: bool) -> network::Guard {
+    match backend {
+        BackendChoice::Nftables => network::Guard::Nftables,
+        BackendChoice::Xdp => network::Guard::Xdp,
+        BackendChoice::Auto if !has_fallback => network::Guard::Xdp,
+        BackendChoice::Auto if !has_bpf => network::Guard::Nftables,
+        BackendChoice::Auto => network::Guard::Nobody,
+    }
+}
+
+/// With what each interface is guarded, or is to be, if that is known; `before`: where nobody guards it
+/// yet.
 fn guards<'a>(
     interfaces: &'a [network::Interface],
     guarded: &[&Interface],
-    backend: BackendChoice,
+    before: network::Guard,
 ) -> Vec<(&'a str, network::Guard)> {
-    let guard = |name| {
-        let guard = network::Guard::of(name, guarded);
-        if guard == network::Guard::Nobody && backend == BackendChoice::Nftables {
-            return network::Guard::Nftables;
-        }
-        guard
-    };
     let names = interfaces.iter().map(|interface| interface.name.as_str());
-    names.map(|name| (name, guard(name))).collect()
+    names
+        .map(|name| match network::Guard::of(name, guarded) {
+            network::Guard::Nobody => (name, before),
+            guard @ (network::Guard::Xdp | network::Guard::Nftables) => (name, guard),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_case::test_case;
+
+    use BackendChoice::{Auto, Nftables, Xdp};
+    use network::Guard;
+
+    #[test_case(Auto, true, true, Guard::Nobody; "either")]
+    #[test_case(Auto, false, true, Guard::Xdp; "without nftables")]
+    #[test_case(Auto, true, false, Guard::Nftables; "without XDP")]
+    #[test_case(Xdp, true, true, Guard::Xdp; "XDP that was asked for")]
+    #[test_case(Nftables, true, true, Guard::Nftables; "nftables that was asked for")]
+    fn before_the_start_what_will_guard_is(
+        backend: BackendChoice,
+        has_fallback: bool,
+        has_bpf: bool,
+        guard: Guard,
+    ) {
+        assert_eq!(expected(backend, has_fallback, has_bpf), guard);
+    }
 }

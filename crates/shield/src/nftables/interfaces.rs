@@ -195,9 +195,7 @@ impl Interfaces {
     }
 
     fn bearers(&mut self) -> Result<Vec<Bearer>, Error> {
-        for wanted in &mut self.wanted {
-            wanted.look().map_err(Error::Interfaces)?;
-        }
+        Wanted::look(&mut self.wanted).map_err(Error::Interfaces)?;
         let mut bearers = Vec::new();
         for wanted in &self.wanted {
             let present = wanted.present(&self.wanted).map_err(Error::Interfaces)?;

@@ -88,6 +88,25 @@ fn a_renamed_interface_is_guarded_on_until_another_one_has_its_name() {
 }
 
 #[test]
+fn an_interface_that_took_anothers_name_is_that_one_whatever_it_is_called_then() {
+    let Some(net) = Net::new() else { return };
+    let options = options(net.pin_dir.clone(), &["wan", "other"]);
+    let (mut xdp, _) = net.pbx.enter(|| guard(options)).unwrap();
+    let mut rename = |from: &str, to: &str| {
+        net.rename(from, to);
+        net.reattach(&mut xdp);
+        let all = net.interfaces(&mut xdp).into_iter();
+        let guarded = all.filter(|it| it.attached);
+        guarded.map(|it| (it.wanted, it.name)).collect::<Vec<_>>()
+    };
+    let called = |wanted: &str, name: &str| vec![(wanted.to_owned(), name.to_owned())];
+    assert_eq!(rename("wan", "other"), called("other", "other"));
+    assert_eq!(rename("other", "outside"), called("other", "outside"));
+    assert_eq!(rename("outside", "wan"), called("wan", "wan"));
+    assert_eq!(rename("wan", "outside"), called("wan", "outside"));
+}
+
+#[test]
 fn a_renamed_interface_is_guarded_on_over_a_restart_under_the_old_name() {
     let Some(net) = Net::new() else { return };
     let mut xdp = net.open(None).unwrap();

@@ -16,6 +16,7 @@
 //! 8. one line says that sipward is ready, and the service manager hears it.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -92,6 +93,11 @@ impl Options {
     pub(super) fn configuration(&self) -> Result<Config, Failure> {
         let mut config = Config::load_or_default(self.config.as_deref())?;
         if !self.interfaces.is_empty() {
+            let mut names = BTreeSet::new();
+            if let Some(name) = self.interfaces.iter().find(|name| !names.insert(*name)) {
+                let text = format!("--interface {name} is there twice: name each interface once");
+                return Err(Failure::input(text));
+            }
             config.interfaces.clone_from(&self.interfaces);
         }
         if self.observe {

@@ -21,7 +21,8 @@ const SHOWN: usize = 3;
 const SECURITY: &str = "logger.conf, [logfiles]: security => security; then: asterisk -rx 'logger \
                         reload'";
 
-pub(super) fn examine(config: &Config, is_root: bool) -> Vec<Check> {
+/// `runs`: whether an Asterisk is seen on this machine.
+pub(super) fn examine(config: &Config, is_root: bool, runs: bool) -> Vec<Check> {
     let folder = std::path::absolute(&config.asterisk.config_dir)
         .unwrap_or_else(|_| config.asterisk.config_dir.clone());
     let is_default = config.asterisk == config::Asterisk::default();
@@ -42,7 +43,7 @@ pub(super) fn examine(config: &Config, is_root: bool) -> Vec<Check> {
             };
             checks.push(trunks(peers.as_ref(), &place));
         }
-        Err(error) => checks.push(no_folder(&folder, &error, is_default, is_root)),
+        Err(error) => checks.push(no_folder(&folder, &error, is_default && !runs, is_root)),
     }
     for path in paths {
         checks.extend(logs::judge(&logs::look(&path), is_root));
@@ -64,16 +65,18 @@ fn readable(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn no_folder(folder: &Path, error: &io::Error, is_default: bool, is_root: bool) -> Check {
+/// `is_optional`: nobody has named it, and no Asterisk is seen.
+fn no_folder(folder: &Path, error: &io::Error, is_optional: bool, is_root: bool) -> Check {
     let found = format!("{}: {error}", folder.display());
     if error.kind() == io::ErrorKind::PermissionDenied && !is_root {
         return Check::needs_root("asterisk", &found);
     }
-    if error.kind() == io::ErrorKind::NotFound && is_default {
+    if error.kind() == io::ErrorKind::NotFound && is_optional {
         let found = format!("no Asterisk here, as it seems ({found})");
         return Check::ok("asterisk", found);
     }
-    let advice = "[asterisk] config-dir = \"/etc/asterisk\"";
+    let found = format!("{found}: whom Asterisk calls, and where it logs, is not known");
+    let advice = "name the folder of its configuration: [asterisk] config-dir = \"/etc/asterisk\"";
     Check::new("asterisk", State::Failed, found, advice)
 }
 
@@ -195,10 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_fails_only_where_somebody_named_it() {
+    fn a_missing_folder_fails_only_where_somebody_named_it_or_asterisk_runs() {
         let missing = io::Error::from(io::ErrorKind::NotFound);
-        let state = |error: &io::Error, default, root| {
-            no_folder(Path::new("/x"), error, default, root).state
+        let state = |error: &io::Error, optional, root| {
+            no_folder(Path::new("/x"), error, optional, root).state
         };
         assert_eq!(state(&missing, true, true), State::Ok);
         assert_eq!(state(&missing, false, true), State::Failed);

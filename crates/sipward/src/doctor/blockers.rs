@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -65,9 +64,11 @@ impl Facts {
     fn absent(&self, name: &'static str, found: &str) -> Check {
         match (self.is_blind(), self.is_root) {
             (false, _) => Check::ok(name, found),
-            (true, false) => Check::needs_root(name, "no process of it; its rules"),
+            (true, false) => {
+                Check::needs_root(name, "no process of it; whether rules of it are left")
+            }
             (true, true) => {
-                let found = "no process of it; its rules cannot be read";
+                let found = "no process of it; whether rules of it are left cannot be read";
                 Check::new(name, State::Unknown, found, "nft list ruleset")
             }
         }
@@ -91,26 +92,16 @@ fn is_fail2ban(process: &str) -> bool {
 
 /// Fail2Ban is a program of Python's, which gives its process another name at times.
 fn processes(proc: &Path) -> Vec<String> {
-    let namespace = |process: PathBuf| Some(fs::metadata(process.join("ns/net")).ok()?.ino());
-    let own = namespace(proc.join("self"));
-    let processes = fs::read_dir(proc).into_iter().flatten().flatten();
-    processes
-        .map(|process| process.path())
-        .filter(|path| {
-            // Whose namespace cannot be read may be in this one.
-            let theirs = namespace(path.clone());
-            theirs.is_none() || theirs == own
-        })
-        .filter_map(|path| {
-            let line = fs::read(path.join("cmdline")).ok()?;
-            let is_server = |word: &[u8]| word.ends_with(b"/fail2ban-server");
-            if line.split(|byte| *byte == 0).take(3).any(is_server) {
-                return Some("fail2ban-server".to_owned());
-            }
-            let name = fs::read_to_string(path.join("comm")).ok()?;
-            Some(name.trim_end().to_owned())
-        })
-        .collect()
+    let name = |process: PathBuf| {
+        let line = fs::read(process.join("cmdline")).ok()?;
+        let is_server = |word: &[u8]| word.ends_with(b"/fail2ban-server");
+        if line.split(|byte| *byte == 0).take(3).any(is_server) {
+            return Some("fail2ban-server".to_owned());
+        }
+        let name = fs::read_to_string(process.join("comm")).ok()?;
+        Some(name.trim_end().to_owned())
+    };
+    programs::processes(proc).filter_map(name).collect()
 }
 
 pub(super) fn judge(facts: &Facts) -> Vec<Check> {
@@ -234,18 +225,18 @@ fn unread(facts: &Facts) -> Option<Check> {
         ("nft", &facts.nftables),
         ("ipset", &facts.sets),
     ];
-    let refused: Vec<String> = all
-        .iter()
-        .filter_map(|(name, said)| match said {
-            Err(Trouble::Refused(why)) => Some(format!("{name} ({why})")),
-            Ok(_) | Err(Trouble::Missing) => None,
-        })
-        .collect();
-    if refused.is_empty() {
+    let refused = all.iter().filter_map(|(name, said)| match said {
+        Err(Trouble::Refused(why)) => Some((*name, why)),
+        Ok(_) | Err(Trouble::Missing) => None,
+    });
+    let (names, whys): (Vec<&str>, Vec<String>) = refused
+        .map(|(name, why)| (name, format!("{name} ({why})")))
+        .unzip();
+    if names.is_empty() {
         return None;
     }
-    let found = format!("cannot be read: {}", refused.join(", "));
     Some(if facts.is_root {
+        let found = format!("cannot be read: {}", whys.join(", "));
         Check::new(
             "firewall",
             State::Unknown,
@@ -253,7 +244,7 @@ fn unread(facts: &Facts) -> Option<Check> {
             "iptables-save; nft list ruleset",
         )
     } else {
-        Check::needs_root("firewall", &found)
+        Check::needs_root("firewall", &format!("rules of {}", names.join(", ")))
     })
 }
 
@@ -372,10 +363,10 @@ mod tests {
         assert_eq!(findings(&facts(true)), unknown);
         assert_eq!(findings(&facts(false)), unknown);
         let check = unread(&facts(false)).unwrap();
+        assert_eq!(check.found, "rules of nft: needs root");
+        let check = unread(&facts(true)).unwrap();
         assert!(
-            check
-                .found
-                .ends_with("(Operation not permitted): needs root"),
+            check.found.ends_with("nft (Operation not permitted)"),
             "{check:?}"
         );
     }

@@ -40,7 +40,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
             return vec![Check::needs_root("daemon", "its socket cannot be opened")];
         }
         Err(failure) => {
-            let found = format!("nobody guards: {failure}");
+            let found = format!("no daemon guards: {failure}");
             return vec![Check::new("daemon", State::Warning, found, "sipward run")];
         }
     };

@@ -93,7 +93,7 @@ fn release(facts: &Facts) -> Check {
 
 fn bpf(facts: &Facts) -> Check {
     match &facts.bpf {
-        None => Check::ok("bpf", "the kernel offers it, and to this user"),
+        None => Check::ok("bpf", "the kernel offers bpf(2) to this user"),
         Some(shield::Error::NotPermitted) if !facts.is_root => {
             Check::needs_root("bpf", "not offered to this user")
         }

@@ -58,6 +58,8 @@ pub(super) struct Interface {
     pub exists: bool,
     /// Whether a cable or its like is there (`IFF_LOWER_UP`).
     pub carrier: bool,
+    /// Whether its packets begin with an Ethernet header, without which XDP has nothing to judge.
+    pub is_ethernet: bool,
     /// The driver, else the kind of the device (`veth`, `bridge`).
     pub driver: Option<String>,
     pub program: Program,
@@ -94,6 +96,7 @@ fn one(name: String) -> Interface {
     Interface {
         exists: link.is_some() || nix::net::if_::if_nametoindex(name.as_str()).is_ok(),
         carrier: link.is_none_or(has_carrier),
+        is_ethernet: link.is_none_or(is_ethernet),
         // What is no hardware has a kind, and what /sys shows may be of another namespace.
         driver: link
             .and_then(|link| Some(link["linkinfo"]["info_kind"].as_str()?.to_owned()))
@@ -106,6 +109,12 @@ fn one(name: String) -> Interface {
 fn has_carrier(link: &Value) -> bool {
     let flags = link["flags"].as_array();
     flags.is_none_or(|flags| flags.iter().any(|flag| flag == "LOWER_UP"))
+}
+
+/// `none` for tun and WireGuard, `ppp`, and others.
+fn is_ethernet(link: &Value) -> bool {
+    let kind = link["link_type"].as_str();
+    kind.is_none_or(|kind| ["ether", "loopback"].contains(&kind))
 }
 
 /// `xdp` of `ip -json link show`: one program, or a list where native and generic are both there.
@@ -134,7 +143,7 @@ pub(super) fn judge(
     }
     let mut checks = Vec::new();
     for interface in interfaces {
-        checks.push(presence(interface));
+        checks.push(presence(interface, has_fallback));
         if interface.exists {
             let guard = Guard::of(&interface.name, guarded);
             checks.push(occupation(interface, guard, has_fallback));
@@ -163,7 +172,7 @@ impl Guard {
     }
 }
 
-fn presence(interface: &Interface) -> Check {
+fn presence(interface: &Interface, has_fallback: bool) -> Check {
     let name = &interface.name;
     if !interface.exists {
         let found = format!("no interface {name:?} here");
@@ -178,12 +187,20 @@ fn presence(interface: &Interface) -> Check {
             format!("ip link set {name} up"),
         );
     }
+    if !interface.is_ethernet {
+        let found = format!("{name} is a tunnel or the like, which XDP cannot judge");
+        if has_fallback {
+            let advice = "nothing, if it is to be this one: of a scanner the first message passes, and bans it";
+            return Check::new("interface", State::Warning, found + INSTEAD, advice);
+        }
+        return Check::new("interface", State::Failed, found, "backend = \"auto\"");
+    }
     let found = match interface.driver.as_deref() {
         Some(driver) if NATIVE.contains(&driver) => {
-            format!("{name}, driver {driver}: native XDP")
+            format!("{name}, driver {driver}: takes native XDP")
         }
-        Some(driver) => format!("{name}, driver {driver}: generic XDP"),
-        None => format!("{name}: generic XDP at least"),
+        Some(driver) => format!("{name}, driver {driver}: takes generic XDP"),
+        None => format!("{name}: takes generic XDP at least"),
     };
     Check::ok("interface", found)
 }
@@ -197,10 +214,13 @@ fn occupation(interface: &Interface, guard: Guard, has_fallback: bool) -> Check 
                 format!("{name}: the daemon says that it guards it, and no program is there");
             check(State::Failed, found, "restart the daemon".to_owned())
         }
-        (Program::Nobodys, Guard::Nftables) => {
-            Check::ok("xdp", format!("{name}: free; nftables guards"))
+        (Program::Nobodys, Guard::Nftables) => Check::ok(
+            "xdp",
+            format!("{name}: no XDP program on it; nftables guards"),
+        ),
+        (Program::Nobodys, Guard::Nobody) => {
+            Check::ok("xdp", format!("{name}: no XDP program on it yet"))
         }
-        (Program::Nobodys, Guard::Nobody) => Check::ok("xdp", format!("{name}: free")),
         (Program::Unknown, _) => {
             let found = format!("{name}: `ip` does not say whether an XDP program is there");
             check(
@@ -256,6 +276,7 @@ mod tests {
             name: "eth0".to_owned(),
             exists: true,
             carrier: true,
+            is_ethernet: true,
             driver: Some("virtio_net".to_owned()),
             program,
         }
@@ -308,6 +329,18 @@ mod tests {
             ..interface(Program::Nobodys)
         };
         assert_eq!(judge(&[unplugged], &[], false)[0].state, State::Warning);
+    }
+
+    #[test_case(json!({"link_type": "ether"}), true, State::Ok; "ethernet")]
+    #[test_case(json!({}), true, State::Ok; "what ip does not tell")]
+    #[test_case(json!({"link_type": "none"}), true, State::Warning; "a tunnel that nftables guards")]
+    #[test_case(json!({"link_type": "ppp"}), false, State::Failed; "a tunnel that nobody guards")]
+    fn xdp_on_an_interface_is(link: Value, has_fallback: bool, expected: State) {
+        let interface = Interface {
+            is_ethernet: is_ethernet(&link),
+            ..interface(Program::Nobodys)
+        };
+        assert_eq!(judge(&[interface], &[], has_fallback)[0].state, expected);
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Who listens on the protected ports, and where SIP is spoken that is not protected.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::IpAddr,
+    path::Path,
+};
 
 use super::{Check, State};
 use crate::config::PortLists;
@@ -138,7 +143,18 @@ fn servers_by_inode(proc: &Path) -> BTreeMap<u64, String> {
     found
 }
 
-pub(super) fn judge(listeners: &[Listener], ports: &PortLists) -> Vec<Check> {
+/// Whether an Asterisk is among them.
+pub(super) fn have_asterisk(listeners: &[Listener]) -> bool {
+    let mut servers = listeners.iter().filter_map(|it| it.server.as_deref());
+    servers.any(|server| server == "asterisk")
+}
+
+/// `forwarded`: where rules send what comes for SIP.
+pub(super) fn judge(
+    listeners: &[Listener],
+    ports: &PortLists,
+    forwarded: &BTreeSet<IpAddr>,
+) -> Vec<Check> {
     let open: Vec<&Listener> = listeners.iter().filter(|it| !it.loopback).collect();
     let is_protected = |it: &Listener| {
         let lists: &[&[u16]] = match it.protocol {
@@ -149,7 +165,7 @@ pub(super) fn judge(listeners: &[Listener], ports: &PortLists) -> Vec<Check> {
     };
     let (protected, others): (Vec<&Listener>, Vec<&Listener>) =
         open.into_iter().partition(|it| is_protected(it));
-    let mut checks = vec![served(&protected)];
+    let mut checks = vec![served(&protected, forwarded)];
     let mut unprotected: Vec<&Listener> = others.into_iter().filter(|it| is_sip(it)).collect();
     unprotected.dedup_by_key(|it| (it.protocol, it.port));
     if !unprotected.is_empty() {
@@ -163,10 +179,19 @@ pub(super) fn judge(listeners: &[Listener], ports: &PortLists) -> Vec<Check> {
     checks
 }
 
-fn served(protected: &[&Listener]) -> Check {
+fn served(protected: &[&Listener], forwarded: &BTreeSet<IpAddr>) -> Check {
+    if protected.is_empty() && !forwarded.is_empty() {
+        let to: Vec<String> = forwarded.iter().map(IpAddr::to_string).collect();
+        let found = format!(
+            "SIP is forwarded to {}; nobody here listens at a protected port",
+            to.join(", ")
+        );
+        return Check::ok("ports", found);
+    }
     if protected.is_empty() {
-        let found = "nobody listens at a protected port";
-        let advice = "start the SIP server, or name its ports: [ports] sip-udp = [5060]";
+        let found = "nobody on this machine listens at a protected port";
+        let advice = "start the SIP server, or name its ports: [ports] sip-udp = [5060]; where it is on \
+                      another machine behind this one, all is well";
         return Check::new("ports", State::Warning, found, advice);
     }
     Check::ok("ports", format!("protected: {}", list(protected)))
@@ -274,7 +299,7 @@ mod tests {
                 ..at(Protocol::Tcp, 5090, asterisk)
             },
         ];
-        let checks = judge(&listeners, &PortLists::default());
+        let checks = judge(&listeners, &PortLists::default(), &BTreeSet::new());
         assert_eq!(
             checks[0].found,
             "protected: udp 5060 (asterisk), tcp 8088 (asterisk)"
@@ -288,8 +313,17 @@ mod tests {
     }
 
     #[test]
-    fn protected_ports_without_a_server_are_told() {
-        let checks = judge(&[at(Protocol::Tcp, 22, None)], &PortLists::default());
-        assert_eq!((checks.len(), checks[0].state), (1, State::Warning));
+    fn protected_ports_without_a_server_are_told_where_nothing_is_forwarded() {
+        let state = |forwarded: &BTreeSet<IpAddr>| {
+            let checks = judge(
+                &[at(Protocol::Tcp, 22, None)],
+                &PortLists::default(),
+                forwarded,
+            );
+            assert_eq!(checks.len(), 1);
+            checks[0].state
+        };
+        assert_eq!(state(&BTreeSet::new()), State::Warning);
+        assert_eq!(state(&["172.17.0.2".parse().unwrap()].into()), State::Ok);
     }
 }

@@ -1,7 +1,10 @@
 //! Programs of others: run without a shell, for a bounded time, and read to a bounded length.
 
 use std::{
+    fs,
     io::{self, Read},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
@@ -71,6 +74,20 @@ pub(super) fn run(name: &str, arguments: &[&str]) -> Said {
     Err(Trouble::Refused(text))
 }
 
+/// The folders of the processes of this network namespace. Whose namespace cannot be read, as those of
+/// others without root, may be in it.
+pub(super) fn processes(proc: &Path) -> impl Iterator<Item = PathBuf> {
+    let namespace = |process: &Path| Some(fs::metadata(process.join("ns/net")).ok()?.ino());
+    let own = namespace(&proc.join("self"));
+    let processes = fs::read_dir(proc).into_iter().flatten().flatten();
+    processes
+        .map(|process| process.path())
+        .filter(move |process| {
+            let theirs = namespace(process);
+            theirs.is_none() || own.is_none() || theirs == own
+        })
+}
+
 fn read(from: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -99,6 +116,23 @@ fn wait(child: &mut Child, end: Instant) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_processes_that_are_known_to_be_elsewhere_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let proc = folder.path();
+        for (process, namespace) in [("self", "here"), ("1", "here"), ("2", "there")] {
+            fs::write(proc.join(namespace), "").unwrap();
+            fs::create_dir_all(proc.join(process).join("ns")).unwrap();
+            std::os::unix::fs::symlink(proc.join(namespace), proc.join(process).join("ns/net"))
+                .unwrap();
+        }
+        // Of root's, nobody else may read it.
+        fs::create_dir(proc.join("3")).unwrap();
+        let found = |name: &str| processes(proc).any(|process| process.ends_with(name));
+        let found = ["1", "2", "3"].map(found);
+        assert_eq!(found, [true, false, true]);
+    }
 
     #[test]
     fn output_complaints_and_absence_are_told_apart() {

@@ -8,11 +8,14 @@ use serde_json::Value;
 use super::{Check, State, network::Guard, programs};
 
 const NAME: &str = "stacked";
+/// Before it, nobody knows which of the two guards.
+const AFTER_THE_START: &str =
+    "sipward run, and then sipward doctor again: it says which of them guards";
 
 /// An interface, and what it stands on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Link {
-    name: String,
+    pub name: String,
     /// `vlan`, `bridge`, `macvlan` …; none for hardware.
     kind: Option<String>,
     /// The interface whose packets it takes some of.
@@ -53,7 +56,14 @@ fn links(text: &str) -> Vec<Link> {
     links.iter().filter_map(link).collect()
 }
 
-/// `guards`: the interfaces to guard, and with what they are.
+/// What some interfaces are ports of.
+pub(super) fn masters<'a>(links: &'a [Link], names: &[String]) -> impl Iterator<Item = &'a str> {
+    let ports = links.iter().filter(|link| names.contains(&link.name));
+    ports.filter_map(|link| link.master.as_deref())
+}
+
+/// `guards`: the interfaces to guard, and with what they are; nobody, where that is not known before the
+/// start.
 pub(super) fn judge(links: &[Link], guards: &[(&str, Guard)]) -> Vec<Check> {
     let find = |name: &str| links.iter().find(|link| link.name == name);
     let mut checks = Vec::new();
@@ -98,8 +108,8 @@ fn twice(link: &Link, guard: Guard, links: &[Link], guards: &[(&str, Guard)]) ->
     let lower = others.find(|name| under.contains(*name))?;
     let name = &link.name;
     let found = format!(
-        "{name} stands on {lower}, and both are to be guarded: a packet is judged on each of them, and \
-         counts twice for every limit"
+        "{name} stands on {lower}, and both are to be guarded: XDP judges a packet on each of them, and \
+         counts it twice for every limit"
     );
     let advice = format!("leave {name} or {lower} out of interfaces");
     Some(Check::new(NAME, State::Warning, found, advice))
@@ -130,13 +140,21 @@ fn above(link: &Link, guard: Guard, links: &[Link], guards: &[(&str, Guard)]) ->
     let is_left = |other: &&&str| !guards.iter().any(|(guarded, _)| guarded == *other);
     let left: Vec<&str> = names.iter().filter(is_left).copied().collect();
     match guard {
-        Guard::Xdp | Guard::Nobody => {
+        Guard::Xdp => {
             let names = names.join(", ");
             let found =
                 format!("{names} on {name}: XDP on {name} judges what comes in by them, too");
             Some(Check::ok(NAME, found))
         }
-        Guard::Nftables if left.is_empty() => None,
+        Guard::Nobody | Guard::Nftables if left.is_empty() => None,
+        Guard::Nobody => {
+            let left = left.join(", ");
+            let found = format!(
+                "{left} on {name}: XDP on {name} will judge what comes in by them, too; nftables, which \
+                 guards where XDP cannot be, will not"
+            );
+            Some(Check::new(NAME, State::Warning, found, AFTER_THE_START))
+        }
         Guard::Nftables => {
             let left = left.join(", ");
             let found = format!(
@@ -166,6 +184,18 @@ fn port(link: &Link, guard: Guard, links: &[Link], guards: &[(&str, Guard)]) -> 
         );
         let advice = format!("interfaces: {master} in the place of {name}; or --backend xdp");
         return Some(Check::new(NAME, State::Failed, found, advice));
+    }
+    if guard == Guard::Nobody {
+        let found = format!(
+            "{name} is a port of {kind} {master}: XDP guards it; nftables, which guards where XDP cannot \
+             be, refuses it, because to it these packets are those of {master}"
+        );
+        let instead = format!("interfaces: {master} in the place of {name}");
+        let advice = match kind {
+            "bridge" => AFTER_THE_START,
+            _ => instead.as_str(),
+        };
+        return Some(Check::new(NAME, State::Warning, found, advice));
     }
     let is_left = |other: &&Link| {
         other.master.as_ref() == Some(master)
@@ -231,7 +261,10 @@ mod tests {
 
     #[test_case(&["eth4"], Xdp, &[]; "nothing on it")]
     #[test_case(&["eth0"], Xdp, &[(State::Ok, "eth0.7, eth0.7.42 on eth0: XDP on eth0 judges")]; "under VLANs")]
-    #[test_case(&["eth0"], Nobody, &[(State::Ok, "eth0.7, eth0.7.42 on eth0: XDP")]; "before the start")]
+    #[test_case(&["eth0"], Nobody, &[(State::Warning, "eth0.7, eth0.7.42 on eth0: XDP on eth0 will judge what comes in by them, too; nftables")]; "before the start")]
+    #[test_case(&["eth0", "eth0.7", "eth0.7.42"], Nobody, &[(State::Warning, "eth0.7 stands on eth0"), (State::Ok, "is VLAN 42"), (State::Warning, "eth0.7.42 stands on eth0"), (State::Ok, "is VLAN 42")]; "all before the start")]
+    #[test_case(&["eth1"], Nobody, &[(State::Warning, "eth1 is a port of bridge br0: XDP guards it; nftables")]; "a port of a bridge before the start")]
+    #[test_case(&["eth2"], Nobody, &[(State::Warning, "mac0 on eth2: XDP on eth2 will judge"), (State::Warning, "eth2 is a port of bond bond0: XDP guards it; nftables")]; "a port of a bond before the start")]
     #[test_case(&["eth0"], Nftables, &[(State::Warning, "eth0.7, eth0.7.42 on eth0: to nftables")]; "under VLANs with nftables")]
     #[test_case(&["eth0", "eth0.7", "eth0.7.42"], Nftables, &[(State::Ok, "eth0.7 is VLAN 42"), (State::Ok, "eth0.7.42 is VLAN 42")]; "all with nftables")]
     #[test_case(&["eth0.7.42"], Xdp, &[(State::Ok, "eth0.7.42 is VLAN 42 of eth0.7: what comes in by eth0.7 without")]; "a VLAN")]

@@ -39,6 +39,18 @@ fn an_interface_that_is_named_on_the_command_line_and_does_not_exist_is_refused(
 }
 
 #[test]
+fn an_interface_that_is_named_twice_on_the_command_line_is_refused() {
+    let Some((inside, _peer)) = namespace() else {
+        return;
+    };
+    let place = Place::new("");
+    let said = place.refused(&inside, &["--interface", "eth0", "--interface", "eth0"]);
+    said.assert_one_line(2, &["eth0", "twice"]);
+    place.assert_untouched();
+    assert!(!has_xdp(&inside, "eth0"));
+}
+
+#[test]
 fn without_a_default_route_the_interface_must_be_named() {
     let Some((inside, _peer)) = namespace() else {
         return;

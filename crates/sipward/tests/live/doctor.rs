@@ -127,7 +127,7 @@ fn the_doctor_finds_what_is_wrong_and_nothing_else() {
     let (found, code) = doctor(&lab, &place, Some(&path));
     assert_eq!(code, 1, "{found:#?}");
     for (name, state, part) in [
-        ("daemon", "warning", "nobody guards"),
+        ("daemon", "warning", "no daemon guards"),
         ("xdp", "warning", "another XDP program"),
         ("other-ports", "warning", "sip-udp = [5060, 5080, 5062]"),
         ("log", "failed", "no-such-log"),
