@@ -144,7 +144,11 @@ pub fn examine(config: Result<Config, Problems>, client: &Client) -> Report {
     let kernel = kernel::Facts::look(&config.pin_dir, is_root, has_fallback);
     checks.extend(kernel::judge(&kernel));
     let daemon = guard::Facts::look(client);
-    let interfaces = network::look(&config.interfaces);
+    let running = daemon.interfaces();
+    let interfaces = network::look(match running.as_slice() {
+        [] => &config.interfaces,
+        running => running,
+    });
     checks.extend(network::judge(&interfaces, &daemon.guarded(), has_fallback));
     let links = stacked::look();
     let before = expected(config.backend, has_fallback, kernel.bpf.is_none());

@@ -76,7 +76,7 @@ fn no_folder(folder: &Path, error: &io::Error, is_optional: bool, is_root: bool)
         return Check::ok("asterisk", found);
     }
     let found = format!("{found}: whom Asterisk calls, and where it logs, is not known");
-    let advice = "name the folder of its configuration: [asterisk] config-dir = \"/etc/asterisk\"";
+    let advice = "name the folder of its asterisk.conf: [asterisk] config-dir";
     Check::new("asterisk", State::Failed, found, advice)
 }
 
@@ -123,8 +123,7 @@ fn trunks(peers: Option<&Peers>, place: &dyn Fn(Place) -> String) -> Check {
     };
     let (addresses, names) = (peers.prefixes.len(), peers.names.len());
     let found = format!(
-        "of Asterisk's configuration {addresses} addresses or prefixes and {names} names are never \
-         banned"
+        "never banned: {addresses} addresses or prefixes and {names} names of Asterisk's configuration"
     );
     if peers.refused.is_empty() {
         return Check::ok("peers", found);

@@ -20,6 +20,13 @@ impl Facts {
         Self(client.get("/v1/status"))
     }
 
+    /// The names of those that a running daemon guards or is to guard, by its command line too; none
+    /// where no daemon runs.
+    pub(super) fn interfaces(&self) -> Vec<String> {
+        let interfaces = self.0.iter().flat_map(|status| &status.interfaces);
+        interfaces.map(|it| it.name.clone()).collect()
+    }
+
     /// The interfaces that a running daemon guards.
     pub(super) fn guarded(&self) -> Vec<&Interface> {
         let interfaces = self.0.iter().flat_map(|status| &status.interfaces);
@@ -105,7 +112,13 @@ fn enforcement(status: &Status) -> Check {
     let leaked = status.enforcement.leaked_packets;
     let advice = "the daemon's log says which and why";
     match status.enforcement.state {
-        EnforcementState::Ok => Check::ok("enforcement", "what is banned is dropped"),
+        EnforcementState::Ok => Check::ok(
+            "enforcement",
+            match status.mode {
+                GuardMode::Protect => "what is banned is dropped",
+                GuardMode::Observe => "what is banned is counted, and passes",
+            },
+        ),
         EnforcementState::Leaking => {
             let found = format!("{leaked} packets of banned sources came through");
             Check::new("enforcement", State::Failed, found, advice)
@@ -128,11 +141,12 @@ mod tests {
     use super::*;
     use test_case::test_case;
 
-    fn states(mode: &str, enforcement: &str, log: &str, lost: u64) -> Vec<(&'static str, State)> {
+    fn facts(mode: &str, enforcement: &str, log: &str, lost: u64) -> Facts {
         let sensor = |state: &str, lost: u64| serde_json::json!({ "state": state, "events": 9, "unmatched": 0, "lost": lost });
         let status = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"), "mode": mode, "backend": "xdp",
-            "backend_reason": "", "uptime_seconds": 9, "interfaces": [],
+            "backend_reason": "", "uptime_seconds": 9,
+            "interfaces": [{ "name": "eth1", "xdp_mode": null, "attached": false }],
             "enforcement": { "state": enforcement, "leaked_packets": 3 },
             "packets": { "passed": 0, "dropped": { "banned": 0, "rate": 0, "signature": 0,
                 "tripwire": 0, "tiny_fragment": 0 } },
@@ -140,10 +154,34 @@ mod tests {
             "sensors": { "kernel": sensor("on", 0), "packets": sensor("on", lost),
                 "asterisk_log": sensor(log, 0), "ami": sensor("off", 0) },
         });
-        let facts = Facts(Ok(serde_json::from_value(status).unwrap()));
-        let checks = judge(&facts).into_iter();
+        Facts(Ok(serde_json::from_value(status).unwrap()))
+    }
+
+    fn states(mode: &str, enforcement: &str, log: &str, lost: u64) -> Vec<(&'static str, State)> {
+        let checks = judge(&facts(mode, enforcement, log, lost)).into_iter();
         let states = checks.map(|check| (check.name, check.state));
         states.filter(|(_, state)| *state != State::Ok).collect()
+    }
+
+    #[test_case("protect", "is dropped")]
+    #[test_case("observe", "passes")]
+    fn what_is_banned(mode: &str, part: &str) {
+        let checks = judge(&facts(mode, "ok", "on", 0));
+        let mut checks = checks.iter();
+        let enforcement = checks.find(|check| check.name == "enforcement").unwrap();
+        assert!(enforcement.found.contains(part), "{enforcement:?}");
+    }
+
+    #[test]
+    fn a_daemon_tells_its_interfaces_whether_it_guards_them_or_not() {
+        let facts = facts("protect", "detached", "on", 0);
+        assert_eq!(facts.interfaces(), ["eth1"]);
+        assert!(facts.guarded().is_empty());
+        assert!(
+            Facts(Err(Failure::unreachable("x")))
+                .interfaces()
+                .is_empty()
+        );
     }
 
     #[test_case("protect", "ok", "on", 0, &[]; "all is well")]

@@ -113,7 +113,7 @@ fn read_until(stream: &mut TcpStream, end: &str) -> String {
 pub(super) fn judge(facts: &Facts) -> Check {
     let failed = |found: String, advice: &str| Check::new("ami", State::Failed, found, advice);
     match facts {
-        Facts::NotUsed => Check::ok("ami", "not used"),
+        Facts::NotUsed => Check::ok("ami", "not used: [asterisk.ami] names no user"),
         Facts::NoSecret(why) => failed(why.clone(), "write the secret of manager.conf into it"),
         Facts::Unreachable(at, why) => failed(
             format!("nobody answers at {at}: {why}"),

@@ -75,9 +75,9 @@ pub(super) enum Program {
     Unknown,
 }
 
-/// Those of the configuration, else those of the default routes.
-pub(super) fn look(configured: &[String]) -> Vec<Interface> {
-    let names = match configured {
+/// Those of these names, or where there are none, those of the default routes.
+pub(super) fn look(names: &[String]) -> Vec<Interface> {
+    let names = match names {
         [] => default_interfaces(),
         names => names.to_vec(),
     };

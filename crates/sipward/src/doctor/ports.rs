@@ -170,7 +170,7 @@ pub(super) fn judge(
     unprotected.dedup_by_key(|it| (it.protocol, it.port));
     if !unprotected.is_empty() {
         let found = format!(
-            "SIP may be spoken at {}, which is not protected",
+            "SIP may be spoken at {}, which [ports] does not name",
             list(&unprotected)
         );
         let advice = lines(&unprotected, ports);
@@ -183,18 +183,18 @@ fn served(protected: &[&Listener], forwarded: &BTreeSet<IpAddr>) -> Check {
     if protected.is_empty() && !forwarded.is_empty() {
         let to: Vec<String> = forwarded.iter().map(IpAddr::to_string).collect();
         let found = format!(
-            "SIP is forwarded to {}; nobody here listens at a protected port",
+            "SIP is forwarded to {}; nobody here listens at a port of [ports]",
             to.join(", ")
         );
         return Check::ok("ports", found);
     }
     if protected.is_empty() {
-        let found = "nobody on this machine listens at a protected port";
+        let found = "nobody on this machine listens at a port of [ports]";
         let advice = "start the SIP server, or name its ports: [ports] sip-udp = [5060]; where it is on \
                       another machine behind this one, all is well";
         return Check::new("ports", State::Warning, found, advice);
     }
-    Check::ok("ports", format!("protected: {}", list(protected)))
+    Check::ok("ports", format!("[ports] names {}", list(protected)))
 }
 
 fn is_sip(listener: &Listener) -> bool {
@@ -302,11 +302,11 @@ mod tests {
         let checks = judge(&listeners, &PortLists::default(), &BTreeSet::new());
         assert_eq!(
             checks[0].found,
-            "protected: udp 5060 (asterisk), tcp 8088 (asterisk)"
+            "[ports] names udp 5060 (asterisk), tcp 8088 (asterisk)"
         );
         assert_eq!(
             checks[1].found,
-            "SIP may be spoken at udp 5062 (asterisk), udp 5070, which is not protected"
+            "SIP may be spoken at udp 5062 (asterisk), udp 5070, which [ports] does not name"
         );
         let advice = checks[1].advice.as_deref();
         assert_eq!(advice, Some("[ports] sip-udp = [5060, 5080, 5062, 5070]"));

@@ -106,6 +106,12 @@ fn the_doctor_finds_what_is_wrong_and_nothing_else() {
     assert!(lines.contains(", 0 not understood"), "{lines}");
     assert!(!lines.contains(" 0 events"), "{lines}");
 
+    // A daemon guards on what it was started for.
+    place.configure("interfaces = [\"eth9\"]");
+    let (found, _) = doctor(&lab, &place, None);
+    has(&found, "interface", "ok", "eth0, driver veth");
+    has(&found, "xdp", "ok", "eth0: sipward's program");
+
     kill(daemon);
     let pins = fs::read_dir(&place.pins).unwrap().flatten();
     let mut links = pins.flat_map(|layout| fs::read_dir(layout.path()).unwrap().flatten());
