@@ -14,6 +14,7 @@ mod manager;
 mod network;
 mod ports;
 mod programs;
+mod ssh;
 mod stacked;
 mod translation;
 
@@ -169,6 +170,9 @@ pub fn examine(config: Result<Config, Problems>, client: &Client) -> Report {
     checks.extend(ports::judge(&listeners, ports, &forwarded));
     let runs = ports::have_asterisk(&listeners);
     checks.extend(asterisk::examine(&config, is_root, runs));
+    let limit = &config.limits.ssh;
+    let has_ssh = ports::reachable(&listeners, &limit.ports);
+    checks.push(ssh::judge(&ssh::Grace::look(), limit, has_ssh, is_root));
     checks.push(manager::judge(&manager::look(&config.asterisk.ami)));
     checks.extend(blockers::judge(&blockers::Facts::look(is_root)));
     Report::of(checks)

@@ -80,6 +80,13 @@ pub(super) fn look() -> Vec<Listener> {
     found
 }
 
+/// Whether strangers reach somebody at one of these TCP ports.
+pub(super) fn reachable(listeners: &[Listener], ports: &[u16]) -> bool {
+    let is_one =
+        |it: &Listener| it.protocol == Protocol::Tcp && !it.loopback && ports.contains(&it.port);
+    listeners.iter().any(is_one)
+}
+
 /// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`.
 fn listener(line: &str, protocol: Protocol, servers: &BTreeMap<u64, String>) -> Option<Listener> {
     let words: Vec<&str> = line.split_whitespace().collect();
