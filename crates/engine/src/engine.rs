@@ -8,7 +8,7 @@ use crate::{
     Config, Time,
     accounts::Accounts,
     bans::{Bans, Key, without},
-    command::{Ban, Command, Trusted, Unban, UnbanCause},
+    command::{Ban, Command, Scope, Trusted, Unban, UnbanCause},
     delay::Delay,
     detect::{dictionary::Dictionary, prefix_campaign},
     hash::HashKey,
@@ -258,8 +258,9 @@ impl Engine {
         self.advance(now);
     }
 
-    /// Sets a ban that no detector asked for. Refused where it would hit a protected address,
-    /// unless forced. False where one of the same target is in force that lasts at least as long.
+    /// Sets a ban that no detector asked for. Refused where it would hit a protected address, and
+    /// narrowed as by [`Self::narrow`], unless forced. False where one of the same target is in force
+    /// that lasts at least as long.
     pub fn impose(
         &mut self,
         mut ban: Ban,
@@ -268,10 +269,30 @@ impl Engine {
     ) -> Result<bool, ProtectedPrefix> {
         self.handle_timeout(now);
         ban.prefix = ban.prefix.trunc();
-        match self.protected.conflict(&ban.prefix) {
-            Some(conflict) if !force => Err(conflict),
-            Some(_) | None => Ok(self.set_ban(ban)),
+        if force {
+            return Ok(self.set_ban(ban));
         }
+        match self.protected.conflict(&ban.prefix) {
+            Some(conflict) => Err(conflict),
+            None => Ok(self.set_narrowed(ban)),
+        }
+    }
+
+    /// Has a ban that would hit somebody who has just connected by SSH drop SIP only, and say so: the
+    /// administrator may have logged in that moment, and must not be cut off. A ban of a whole prefix
+    /// is narrowed as a whole: SIP is what sipward guards, and so a stranger's connection spares
+    /// neither him nor his neighbours that. True where the ban is another one now.
+    pub fn narrow(&self, ban: &mut Ban) -> bool {
+        if ban.scope == Scope::Sip {
+            return false;
+        }
+        let Some(address) = self.protected.ssh_connection(&ban.prefix) else {
+            return false;
+        };
+        ban.scope = Scope::Sip;
+        let why = format!("; SIP only, for {address} has just connected by SSH");
+        ban.reason.push_str(&why);
+        true
     }
 
     /// Lifts every ban within `prefix`, and makes a hole for it in each ban around it.
@@ -331,6 +352,11 @@ impl Engine {
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         self.statistics
+    }
+
+    pub(crate) fn set_narrowed(&mut self, mut ban: Ban) -> bool {
+        self.narrow(&mut ban);
+        self.set_ban(ban)
     }
 
     pub(crate) fn set_ban(&mut self, ban: Ban) -> bool {

@@ -10,6 +10,8 @@
 //!        ─► unproven ─────────────────────────────────────► alert, ban of the SIP ports
 //!        ─► proven ───────────────────────────────────────► alert, ban
 //! ```
+//!
+//! A ban that would hit somebody who has just connected by SSH is of the SIP ports only.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -216,7 +218,7 @@ impl Engine {
             evidence,
             spared: None,
         }));
-        self.set_ban(Ban {
+        self.set_narrowed(Ban {
             prefix,
             port: None,
             scope: if proven {
@@ -268,7 +270,7 @@ impl Engine {
     }
 
     fn ban_for(&mut self, firing: &Firing, sentence: &Sentence, now: Time) {
-        self.set_ban(Ban {
+        self.set_narrowed(Ban {
             prefix: sentence.prefix,
             port: sentence.port,
             scope: sentence.scope,

@@ -1,4 +1,5 @@
-//! Who is never banned: what this machine lives on, and whom its owner vouches for.
+//! Who is never banned: what this machine lives on, and whom its owner vouches for. And of whom a ban
+//! drops nothing but SIP: who has just connected by SSH, and may be logging in.
 
 use std::{fmt, net::IpAddr};
 
@@ -17,7 +18,8 @@ pub enum Protection {
     Resolver,
     /// A time server that this machine asks.
     TimeServer,
-    /// The remote end of an established SSH session.
+    /// The remote end of an SSH connection that lasts longer than sshd waits for a login: somebody
+    /// has logged in. That it is established proves an address only.
     SshSession,
     /// On the allowlist.
     Allowlist,
@@ -36,7 +38,9 @@ impl Protection {
             Self::Gateway => "a default gateway of this machine",
             Self::Resolver => "a name server of this machine",
             Self::TimeServer => "a time server of this machine",
-            Self::SshSession => "the other end of an established SSH session",
+            Self::SshSession => {
+                "the other end of an SSH session that lasts longer than a login may take"
+            }
             Self::Allowlist => "on the allowlist",
             Self::Peer => "a trunk or provider of the PBX",
             Self::Special => "a loopback, link-local, multicast, broadcast or unspecified address",
@@ -69,6 +73,8 @@ impl fmt::Display for ProtectedPrefix {
 #[derive(Clone, Debug)]
 pub struct Protected {
     entries: Vec<ProtectedPrefix>,
+    /// The remote ends of SSH connections that are too young to be an [`Protection::SshSession`].
+    ssh_connections: Vec<IpAddr>,
 }
 
 /// IPv4 0.0.0.0/8 (RFC 1122), loopback, link-local (RFC 3927), multicast and broadcast; IPv6
@@ -95,6 +101,7 @@ impl Default for Protected {
                     protection: Protection::Special,
                 })
                 .collect(),
+            ssh_connections: Vec::new(),
         }
     }
 }
@@ -110,6 +117,18 @@ impl Protected {
         for prefix in prefixes {
             self.add(protection, prefix);
         }
+    }
+
+    /// Replaces those who have an SSH connection that sshd has accepted lately. They are banned as
+    /// everybody is, but lose SIP only: see [`Engine::narrow`](crate::Engine::narrow).
+    pub fn set_ssh_connections(&mut self, remote_ends: impl IntoIterator<Item = IpAddr>) {
+        self.ssh_connections = remote_ends.into_iter().collect();
+    }
+
+    /// One of these addresses that has such a connection.
+    pub(crate) fn ssh_connection(&self, prefix: &IpNet) -> Option<IpAddr> {
+        let mut connections = self.ssh_connections.iter().copied();
+        connections.find(|address| prefix.contains(address))
     }
 
     /// Adds one prefix; one that is there already is no error.

@@ -291,6 +291,73 @@ fn who_is_protected_is_never_banned(address: &str, protection: Protection) {
     assert_eq!(commands(&mut engine), [Command::Ban(exact)]);
 }
 
+/// Who has just connected by SSH may be the administrator, or anybody.
+#[test_case("203.0.113.7", "203.0.113.7/32"; "of the same address")]
+#[test_case("2001:db8:1:2::7", "2001:db8:1:2::/64"; "of the same address over IPv6")]
+fn who_has_just_connected_by_ssh_is_banned_and_loses_sip_only(address: &str, prefix: &str) {
+    let mut engine = engine();
+    let protected = engine.protected_mut();
+    protected.set_ssh_connections([address.parse().unwrap()]);
+    let source = match address.contains(':') {
+        true => format!("[{address}]:5060"),
+        false => format!("{address}:5060"),
+    };
+    let seen = see(&mut engine, over_tcp(&source), START);
+    let [Command::Alert(alert), Command::Ban(ban)] = &seen[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(alert.spared, None);
+    assert_eq!((ban.scope, ban.proven), (Scope::Sip, true));
+    assert_eq!(ban.prefix.to_string(), prefix);
+    let why = format!("; SIP only, for {address} has just connected by SSH");
+    assert_eq!(ban.reason, format!("{}{why}", alert.summary));
+
+    // The next ban finds no connection.
+    engine.protected_mut().set_ssh_connections([]);
+    let next = bans(&see(&mut engine, over_tcp(&source), START + minutes(10)));
+    assert_eq!(next[0].scope, Scope::All);
+    assert_eq!(next[0].reason, alert.summary);
+}
+
+#[test]
+fn an_ssh_connection_keeps_no_neighbourhood_from_its_ban() {
+    let neighbour = |n: u32| format!("203.0.113.{n}:5060");
+    let campaign = |connected: Option<&str>| {
+        let mut engine = engine();
+        let connected = connected.map(|address| address.parse().unwrap());
+        engine.protected_mut().set_ssh_connections(connected);
+        let mut seen = (1..=5).flat_map(|n| {
+            let now = START + minutes(u64::from(n));
+            bans(&see(&mut engine, over_tcp(&neighbour(n)), now))
+        });
+        let ban = seen.find(|ban| ban.detector == Some(Detector::PrefixCampaign));
+        let ban = ban.unwrap();
+        (ban.prefix.to_string(), ban.scope)
+    };
+    let around = "203.0.113.0/24".to_owned();
+    assert_eq!(campaign(None), (around.clone(), Scope::All));
+    assert_eq!(
+        campaign(Some("203.0.113.200")),
+        (around.clone(), Scope::Sip)
+    );
+    assert_eq!(campaign(Some("203.0.114.200")), (around, Scope::All));
+}
+
+#[test]
+fn what_others_ban_spares_an_ssh_connection_unless_it_is_forced() {
+    let mut engine = engine();
+    let connected = "203.0.113.7".parse().unwrap();
+    engine.protected_mut().set_ssh_connections([connected]);
+    let asked = manual("203.0.113.0/24");
+    assert_eq!(engine.impose(asked.clone(), false, START), Ok(true));
+    let seen = bans(&commands(&mut engine));
+    assert_eq!(seen[0].scope, Scope::Sip);
+    let why = "by hand; SIP only, for 203.0.113.7 has just connected by SSH";
+    assert_eq!(seen[0].reason, why);
+    assert_eq!(engine.impose(asked.clone(), true, START), Ok(true));
+    assert_eq!(commands(&mut engine), [Command::Ban(asked)]);
+}
+
 #[test_case("127.0.0.1:5060"; "loopback")]
 #[test_case("169.254.7.7:5060"; "link local")]
 #[test_case("224.0.1.75:5060"; "multicast")]

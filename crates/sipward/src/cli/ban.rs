@@ -13,7 +13,8 @@ use crate::{
 ///
 /// A range is stored as the fewest prefixes that cover exactly it. Without --for the ban lasts
 /// until `sipward unban`. The addresses of this machine and what it lives on (gateways, name and
-/// time servers, open SSH sessions, the allowlist) are refused unless --force is given.
+/// time servers, who is logged in by SSH, the allowlist) are refused unless --force is given. Who has
+/// just connected by SSH, and may be you, loses SIP only, unless it is.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -69,6 +70,13 @@ impl Arguments {
                 address::show(net)
             )
         });
+        let sip_only = reply.sip_only.iter().map(|net| {
+            format!(
+                "{} loses only what goes to the SIP ports, for somebody there has just connected by \
+                 SSH and may be logging in: --force bans every packet",
+                address::show(net)
+            )
+        });
         let allowed = reply.allowed.iter().map(|net| {
             format!(
                 "{} is on the allowlist and passes all the same: `sipward disallow` it",
@@ -76,7 +84,11 @@ impl Arguments {
             )
         });
         Ok(Answer {
-            notes: banned.chain(already).chain(allowed).collect(),
+            notes: banned
+                .chain(already)
+                .chain(sip_only)
+                .chain(allowed)
+                .collect(),
             ..Answer::data("")
         })
     }

@@ -205,6 +205,10 @@ pub struct BanReply {
     pub banned: Vec<IpNet>,
     /// Banned already, at least as long.
     pub already: Vec<IpNet>,
+    /// Of both, what was to lose every packet and loses SIP only: somebody in there has just connected
+    /// by SSH, and `force` was not asked for.
+    #[serde(default)]
+    pub sip_only: Vec<IpNet>,
     /// Of those banned, what the allowlist lets through all the same.
     pub allowed: Vec<IpNet>,
 }

@@ -40,6 +40,8 @@ pub struct State {
     /// What the signatures in force decide, packed.
     pub signatures: Vec<u32>,
     pub is_attached: bool,
+    /// Whom the limit of SSH was lifted for, and until when.
+    pub free_of_ssh_limit: Vec<(Vec<IpAddr>, BootTime)>,
     /// How often the end of a ban was asked for.
     pub lookups: usize,
     /// Another program stands on the interface.
@@ -132,7 +134,9 @@ impl Shield for Double {
         Ok(self.state().trusted.iter().copied().collect())
     }
 
-    fn lift_ssh_limit(&mut self, _: &[IpAddr], _: BootTime) -> Result<(), Error> {
+    fn lift_ssh_limit(&mut self, sources: &[IpAddr], until: BootTime) -> Result<(), Error> {
+        let freed = (sources.to_vec(), until);
+        self.state().free_of_ssh_limit.push(freed);
         Ok(())
     }
 

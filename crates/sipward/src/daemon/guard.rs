@@ -368,9 +368,9 @@ impl Guard {
     /// Looks again at what this machine is and lives on.
     pub fn look_at_machine(&mut self) {
         self.looked = Some(Instant::now());
+        machine::protect(self.engine.protected_mut());
         let sessions = machine::ssh_sessions(&self.config.limits.ssh.ports);
-        machine::protect(self.engine.protected_mut(), &sessions);
-        self.spare_ssh_sessions(&sessions);
+        self.spare_ssh_sessions(&sessions, Instant::now());
         self.look_for_connections();
     }
 

@@ -102,6 +102,7 @@ impl Guard {
                 account: None,
                 origin: Origin::Feed,
             };
+            self.engine.narrow(&mut ban);
             let target = Target::of(&ban);
             let before = self
                 .engine

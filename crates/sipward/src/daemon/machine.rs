@@ -22,7 +22,7 @@ const ESTABLISHED: &str = "01";
 const ROUTE_UP: u32 = 1;
 
 /// Looks at the machine and replaces what is protected for its sake.
-pub fn protect(protected: &mut Protected, ssh_sessions: &[Session]) {
+pub fn protect(protected: &mut Protected) {
     let set = |addresses: Vec<IpAddr>| addresses.into_iter().map(IpNet::from).collect::<Vec<_>>();
     protected.set(Protection::Own, set(own_addresses()));
     let routes = default_routes(Path::new("/proc/net"));
@@ -33,8 +33,6 @@ pub fn protect(protected: &mut Protected, ssh_sessions: &[Session]) {
         set(resolvers(Path::new("/etc/resolv.conf"))),
     );
     protected.set(Protection::TimeServer, set(time_servers(Path::new("/"))));
-    let remote_ends = ssh_sessions.iter().map(|session| session.remote);
-    protected.set(Protection::SshSession, set(remote_ends.collect()));
 }
 
 /// The established connections to these ports of this machine.

@@ -19,7 +19,8 @@ use crate::{
 const LONGEST_REASON: usize = 500;
 
 impl Guard {
-    /// Bans by hand.
+    /// Bans by hand. Without `force`, who has just connected by SSH loses SIP only, whatever scope was
+    /// asked for: it may be he who orders this.
     ///
     /// # Errors
     /// A protected address without `force`, then nothing is banned; the ledger cannot be written;
@@ -38,9 +39,10 @@ impl Guard {
             )));
         }
         let scope = request.scope.unwrap_or(self.config.bans.scope).into();
+        let mut reply = BanReply::default();
         let mut asked = Vec::with_capacity(request.prefixes.len());
         for prefix in &request.prefixes {
-            let ban = Ban {
+            let mut ban = Ban {
                 prefix: *prefix,
                 port: None,
                 scope,
@@ -55,13 +57,15 @@ impl Guard {
                 account: None,
                 origin: Origin::Manual,
             };
+            if !request.force && self.engine.narrow(&mut ban) {
+                reply.sip_only.push(*prefix);
+            }
             // Protected addresses were looked for in all of the request before.
             self.engine
                 .impose(ban.clone(), true, now)
                 .map_err(|protected| Failure::input(protected.to_string()))?;
             asked.push(ban);
         }
-        let mut reply = BanReply::default();
         for ban in &asked {
             if self.engine.ban(ban.prefix, ban.port, ban.scope) == Some(ban) {
                 reply.banned.push(ban.prefix);

@@ -1,7 +1,15 @@
-//! Who has somebody logged in by SSH: the kernel does not limit how many connections it opens.
+//! Who has somebody logged in by SSH: nobody bans him, and the kernel does not limit how many
+//! connections he opens. And who has just connected, and may be logging in: he is left his SSH, and no
+//! more.
 //!
 //! That a connection is established proves an address, and no login. sshd closes one on which nobody
 //! has logged in after LoginGraceTime (sshd_config(5)), so behind one that lasts longer somebody has.
+//!
+//! How old those are that a daemon finds at its start, nobody tells it. They protect as old ones do,
+//! or each restart would have a moment in which an administrator can be banned who has been there for
+//! hours. What that costs: a stranger who is connected at the start is not banned until sshd closes
+//! that connection. The limit holds for him: from those whom a former daemon had known, the kernel
+//! keeps it off for long enough.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
+use sipward_engine::Protection;
 use sipward_shield::BootTime;
 
 use super::Guard;
@@ -29,33 +39,67 @@ pub struct Session {
     pub socket: u64,
 }
 
-/// The sessions, and when each was first seen.
+/// The sessions that sshd has accepted.
 #[derive(Debug, Default)]
 pub struct SshSessions {
+    /// When each was first seen.
     since: BTreeMap<Session, Instant>,
+    /// Of those, the ones that were there at the first look.
+    found: Option<BTreeSet<Session>>,
+}
+
+/// The other ends of sessions. One that has several may be in more than one of these.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct RemoteEnds {
+    /// Somebody is logged in.
+    pub lasting: BTreeSet<IpAddr>,
+    /// Connected before the daemon was there.
+    pub found: BTreeSet<IpAddr>,
+    /// Connected since, and not for long enough.
+    pub young: BTreeSet<IpAddr>,
 }
 
 impl SshSessions {
-    /// Takes the sessions that are open now, and tells whose have lasted for longer than `grace`,
-    /// sshd's LoginGraceTime. Time that a machine sleeps does not count, for it does not for sshd.
-    pub fn look(&mut self, open: &[Session], grace: Duration, now: Instant) -> Vec<IpAddr> {
+    /// Takes the sessions that are open now. Those count as lasting that have been for longer than
+    /// `grace`, sshd's LoginGraceTime. Time that a machine sleeps does not count, for it does not for
+    /// sshd.
+    pub fn look(&mut self, open: &[Session], grace: Duration, now: Instant) -> RemoteEnds {
         let accepted = open.iter().filter(|session| session.socket != 0);
         self.since = accepted
             .map(|session| (*session, self.since.get(session).copied().unwrap_or(now)))
             .collect();
-        let lasting = self.since.iter().filter(|(_, since)| {
-            now.saturating_duration_since(**since) > grace.saturating_add(JITTER)
-        });
-        let sources: BTreeSet<IpAddr> = lasting.map(|(session, _)| session.remote).collect();
-        sources.into_iter().collect()
+        let since = &self.since;
+        let found = self
+            .found
+            .get_or_insert_with(|| since.keys().copied().collect());
+        // Another connection may get the inode of one that is gone.
+        found.retain(|session| since.contains_key(session));
+        let mut ends = RemoteEnds::default();
+        for (session, since) in since {
+            let age = now.saturating_duration_since(*since);
+            let those = if age > grace.saturating_add(JITTER) {
+                &mut ends.lasting
+            } else if found.contains(session) {
+                &mut ends.found
+            } else {
+                &mut ends.young
+            };
+            those.insert(session.remote);
+        }
+        ends
     }
 }
 
 impl Guard {
-    /// Has the kernel spare who is logged in.
-    pub(super) fn spare_ssh_sessions(&mut self, open: &[Session]) {
+    /// Has nobody ban who is logged in, and the kernel not limit him.
+    pub(super) fn spare_ssh_sessions(&mut self, open: &[Session], now: Instant) {
         let grace = self.config.limits.ssh.login_grace.duration();
-        let sources = self.ssh_sessions.look(open, grace, Instant::now());
+        let ends = self.ssh_sessions.look(open, grace, now);
+        let protected = self.engine.protected_mut();
+        let logged_in = ends.lasting.union(&ends.found).copied().map(IpNet::from);
+        protected.set(Protection::SshSession, logged_in);
+        protected.set_ssh_connections(ends.young);
+        let sources: Vec<IpAddr> = ends.lasting.into_iter().collect();
         if sources.is_empty() {
             return;
         }
@@ -70,6 +114,9 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{clock, daemon::Bench};
+    use sipward_engine::{Ban, Origin, Scope};
+    use sipward_shield as shield;
 
     const GRACE: Duration = Duration::from_secs(120);
 
@@ -80,40 +127,128 @@ mod tests {
         }
     }
 
+    fn ends(lasting: &[Session], found: &[Session], young: &[Session]) -> RemoteEnds {
+        let set = |of: &[Session]| of.iter().map(|session| session.remote).collect();
+        RemoteEnds {
+            lasting: set(lasting),
+            found: set(found),
+            young: set(young),
+        }
+    }
+
+    /// Sessions of a daemon that found none, or these.
+    struct Watch {
+        sessions: SshSessions,
+        began: Instant,
+    }
+
+    impl Watch {
+        fn begin(found: &[Session]) -> Self {
+            let (mut sessions, began) = (SshSessions::default(), Instant::now());
+            assert_eq!(sessions.look(found, GRACE, began), ends(&[], found, &[]));
+            Self { sessions, began }
+        }
+
+        fn look(&mut self, open: &[Session], seconds: u64) -> RemoteEnds {
+            let now = self.began + Duration::from_secs(seconds);
+            self.sessions.look(open, GRACE, now)
+        }
+    }
+
     #[test]
     fn a_session_counts_once_it_has_lasted_longer_than_a_login_may_take() {
-        let (mut sessions, began) = (SshSessions::default(), Instant::now());
-        let (admin, silent) = (session("198.51.100.7", 1), session("203.0.113.7", 2));
-        let mut look = |open: &[Session], seconds| {
-            sessions.look(open, GRACE, began + Duration::from_secs(seconds))
-        };
-        assert_eq!(look(&[admin, silent], 0), [] as [IpAddr; 0]);
-        assert_eq!(look(&[admin, silent], 120), [] as [IpAddr; 0]);
+        let mut watch = Watch::begin(&[]);
+        let [admin, silent] = [session("198.51.100.7", 1), session("203.0.113.7", 2)];
+        let both = ends(&[], &[], &[admin, silent]);
+        assert_eq!(watch.look(&[admin, silent], 10), both);
+        assert_eq!(watch.look(&[admin, silent], 130), both);
         // sshd has closed the other.
-        assert_eq!(look(&[admin], 130), [admin.remote]);
-        assert_eq!(look(&[], 140), [] as [IpAddr; 0]);
+        assert_eq!(watch.look(&[admin], 140), ends(&[admin], &[], &[]));
+        assert_eq!(watch.look(&[], 150), RemoteEnds::default());
     }
 
     #[test]
     fn connections_that_follow_each_other_are_no_session() {
-        let (mut sessions, began) = (SshSessions::default(), Instant::now());
+        let mut watch = Watch::begin(&[]);
         for number in 1..40 {
             let open = [session("203.0.113.7", number)];
-            let at = began + Duration::from_secs(10 * number);
-            assert_eq!(sessions.look(&open, GRACE, at), [] as [IpAddr; 0]);
+            assert_eq!(watch.look(&open, 10 * number), ends(&[], &[], &open));
         }
     }
 
     #[test]
     fn what_sshd_has_not_accepted_does_not_count_however_long_it_waits() {
-        let (mut sessions, began) = (SshSessions::default(), Instant::now());
+        let mut watch = Watch::begin(&[]);
         let [waits, accepted] = [0, 7].map(|socket| session("203.0.113.7", socket));
-        let mut look = |session, seconds| {
-            sessions.look(&[session], GRACE, began + Duration::from_secs(seconds))
+        assert_eq!(watch.look(&[waits], 10), RemoteEnds::default());
+        assert_eq!(watch.look(&[waits], 1_000), RemoteEnds::default());
+        assert_eq!(watch.look(&[accepted], 1_010), ends(&[], &[], &[accepted]));
+        assert_eq!(watch.look(&[accepted], 1_140), ends(&[accepted], &[], &[]));
+    }
+
+    #[test]
+    fn what_a_daemon_finds_at_its_start_may_be_old_and_nothing_that_follows_it() {
+        let [old, next] = [session("198.51.100.7", 1), session("198.51.100.8", 2)];
+        let mut watch = Watch::begin(&[old]);
+        assert_eq!(watch.look(&[old, next], 10), ends(&[], &[old], &[next]));
+        assert_eq!(watch.look(&[old, next], 126), ends(&[old], &[], &[next]));
+        // With the same inode again.
+        assert_eq!(watch.look(&[next], 130), ends(&[], &[], &[next]));
+        assert_eq!(watch.look(&[old], 140), ends(&[], &[], &[old]));
+    }
+
+    fn ban(source: IpAddr) -> Ban {
+        Ban {
+            prefix: source.into(),
+            port: None,
+            scope: Scope::All,
+            since: clock::now(),
+            until: None,
+            detector: None,
+            reason: "for the test".to_owned(),
+            proven: true,
+            signature: None,
+            account: None,
+            origin: Origin::Local,
+        }
+    }
+
+    #[test]
+    fn who_is_logged_in_is_never_banned_and_who_has_just_connected_keeps_his_ssh() {
+        let bench = Bench::new();
+        let mut guard = bench.guard();
+        let [admin, young] = [session("198.51.100.7", 1), session("203.0.113.7", 2)];
+        let began = Instant::now();
+        guard.spare_ssh_sessions(&[admin], began);
+        assert!(bench.shield.state().free_of_ssh_limit.is_empty());
+        let before = BootTime::now();
+        guard.spare_ssh_sessions(&[admin, young], began + GRACE + Duration::from_secs(6));
+        let after = BootTime::now();
+
+        let freed = bench.shield.state().free_of_ssh_limit.clone();
+        let [(sources, until)] = &freed[..] else {
+            panic!("{freed:?}");
         };
-        assert_eq!(look(waits, 0), [] as [IpAddr; 0]);
-        assert_eq!(look(waits, 1_000), [] as [IpAddr; 0]);
-        assert_eq!(look(accepted, 1_010), [] as [IpAddr; 0]);
-        assert_eq!(look(accepted, 1_140), [accepted.remote]);
+        assert_eq!(*sources, [admin.remote]);
+        let lasts = u64::try_from((GRACE + JITTER + KEPT).as_nanos()).unwrap();
+        assert!((before.0 + lasts..=after.0 + lasts).contains(&until.0));
+
+        let now = clock::now();
+        let refused = guard.engine.impose(ban(admin.remote), false, now);
+        assert_eq!(refused.unwrap_err().protection, Protection::SshSession);
+        let other = "203.0.113.8".parse().unwrap();
+        for source in [young.remote, other] {
+            assert_eq!(guard.engine.impose(ban(source), false, now), Ok(true));
+        }
+        guard.carry_out();
+        let bans = bench.shield.state().bans.clone();
+        let enforced = bans.keys().map(|(target, scope)| (target.prefix, *scope));
+        assert_eq!(
+            enforced.collect::<Vec<_>>(),
+            [
+                (young.remote.into(), shield::Scope::Sip),
+                (other.into(), shield::Scope::All),
+            ]
+        );
     }
 }

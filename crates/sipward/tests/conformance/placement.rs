@@ -15,13 +15,12 @@ use sipward_testkit::{
     lab::{ATTACKER, ATTACKER_V6, Lab, PBX, PBX_V6, PHONES, PHONES_V6},
     namespace::Namespace,
     phone::{Phones, Task},
-    process::{Process, wait_until},
+    process::wait_until,
     require::{Need, require},
-    scanner::Scanner,
 };
 use test_case::test_case;
 
-use crate::stage::{Backend, request};
+use crate::stage::{Backend, guess, request};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const SIP: u16 = 5060;
@@ -213,15 +212,7 @@ fn a_pbx_behind_this_machine_is_guarded_as_one_on_it(place: Place, backend: Back
 
     // A guesser, by the refusals that it gets.
     for (guesser, server) in [(ATTACKER, public), (ATTACKER_V6, public_v6)] {
-        let mut command = Scanner::Svcrack
-            .disguised(&lab.attacker, "Yealink SIP-T46S 66.86.0.15")
-            .unwrap();
-        command.args(["-u", "101", "-r", "100-999"]);
-        if server.contains(':') {
-            command.arg("-6");
-        }
-        // It would go on for long without an answer; dropped, it ends.
-        let scan = Process::spawn(command.arg(server)).unwrap();
+        let scan = guess(&lab.attacker, server);
         wait_until("the guesser's ban", PATIENCE, || {
             guard.bans(&banned(guesser)).unwrap()
         })

@@ -16,14 +16,13 @@ use sipward_testkit::{
     guard::Guard,
     lab::{ATTACKER, ATTACKER_V6, Lab, PBX, PBX_V6, PHONES, PHONES_V6},
     namespace::Namespace,
-    process::{Process, wait_until},
+    process::wait_until,
     require::{Need, require},
-    scanner::Scanner,
 };
 
 use crate::{
     placement::{PATIENCE, Place, SCANNER, SCANNER_V6, SIP, banned, behind, host},
-    stage::{Backend, request},
+    stage::{Backend, guess, request},
 };
 
 struct Scene {
@@ -102,15 +101,7 @@ fn behind_dockers_proxy_packets_tell_who_attacks_and_the_log_bans_nobody() {
         assert_eq!(counter.packets().unwrap(), 0, "{scanner}");
     }
     for (guesser, server) in [(ATTACKER, PBX), (ATTACKER_V6, PBX_V6)] {
-        let mut command = Scanner::Svcrack
-            .disguised(&lab.attacker, "Yealink SIP-T46S 66.86.0.15")
-            .unwrap();
-        command.args(["-u", "101", "-r", "100-999"]);
-        if server.contains(':') {
-            command.arg("-6");
-        }
-        // It would go on for long without an answer; dropped, it ends.
-        let scan = Process::spawn(command.arg(server)).unwrap();
+        let scan = guess(&lab.attacker, server);
         wait_until("the guesser's ban", PATIENCE, || {
             guard.bans(&banned(guesser)).unwrap()
         })

@@ -10,8 +10,10 @@ use sipward_testkit::{
     count::{PacketCounter, kernel_counter},
     guard::Guard,
     lab::{Lab, PBX, PBX_V6, PHONES},
+    namespace::Namespace,
     packet::Packet,
-    process::wait_until,
+    process::{Process, wait_until},
+    scanner::Scanner,
 };
 
 /// A port that nobody protects.
@@ -290,4 +292,16 @@ pub fn request(user_agent: &str) -> Vec<u8> {
          Content-Length: 0\r\n\r\n"
     )
     .into_bytes()
+}
+
+/// Guesses passwords, by nothing else to be known. It would go on for long without an answer; dropped,
+/// it ends.
+pub fn guess(from: &Namespace, server: &str) -> Process {
+    let command = Scanner::Svcrack.disguised(from, "Yealink SIP-T46S 66.86.0.15");
+    let mut command = command.expect("a tool of SIPVicious");
+    command.args(["-u", "101", "-r", "100-999"]);
+    if server.contains(':') {
+        command.arg("-6");
+    }
+    Process::spawn(command.arg(server)).unwrap()
 }
