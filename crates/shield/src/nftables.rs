@@ -24,6 +24,7 @@ use std::{
     io,
     net::IpAddr,
     os::fd::{AsFd as _, BorrowedFd},
+    time::Duration,
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -403,6 +404,10 @@ impl Shield for Nftables {
             return Ok(until.map(|until| remembered(&key, until)));
         }
         Ok(self.element(&set, target)?.map(|held| held.ban(scope)))
+    }
+
+    fn overdue(&self) -> Duration {
+        sys::slept()
     }
 
     fn read_bans(&self) -> Result<ReadBans, Error> {

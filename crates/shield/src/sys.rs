@@ -1,5 +1,6 @@
 //! The few system calls that no library offers: what a link is attached to, whether bpf(2) works
-//! at all, which driver an interface has, whether the clock is kept right, and a thread's rights.
+//! at all, which driver an interface has, what the clocks say, whether they are kept right, and a
+//! thread's rights.
 
 mod batch;
 mod capabilities;
@@ -12,6 +13,7 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::Path,
+    time::Duration,
 };
 
 pub use batch::{Reader, update_batch};
@@ -32,20 +34,29 @@ impl BootTime {
     /// The boot clock now.
     #[must_use]
     pub fn now() -> Self {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: the pointer is to a timespec of ours, which the call fills.
-        let failed = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
-        assert!(
-            failed == 0,
-            "CLOCK_BOOTTIME has been there since Linux 2.6.39"
-        );
-        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-        let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
-        Self(seconds * 1_000_000_000 + nanoseconds)
+        Self(clock(libc::CLOCK_BOOTTIME))
     }
+}
+
+/// How long the machine has slept since it started.
+pub fn slept() -> Duration {
+    // Read first, the other one is not behind it.
+    let awake = clock(libc::CLOCK_MONOTONIC);
+    Duration::from_nanos(clock(libc::CLOCK_BOOTTIME) - awake)
+}
+
+/// Nanoseconds of a clock that begins with the machine.
+fn clock(id: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a timespec of ours, which the call fills.
+    let failed = unsafe { libc::clock_gettime(id, &raw mut time) };
+    assert!(failed == 0, "clock {id} has been there since Linux 2.6.39");
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
+    seconds * 1_000_000_000 + nanoseconds
 }
 
 /// Whether somebody keeps the machine's clock right, NTP for example; false for a clock that runs

@@ -1,7 +1,7 @@
 //! The words that the kernel's side and its callers share: whom to ban, what to protect, at which
 //! rate, and what came of it.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use sipward_signature::Tables;
@@ -356,6 +356,12 @@ pub trait Shield: Send {
     /// When the ban lapses of which [`Self::held`] tells.
     fn ban_end(&self, target: &Target, scope: Scope) -> Result<Option<BootTime>, crate::Error> {
         Ok(self.held(target, scope)?.map(|held| held.ban.until))
+    }
+
+    /// By how much at most a ban outlasts its end: where its time stands still while the machine sleeps,
+    /// by what that has slept.
+    fn overdue(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// What reads the bans in force, in the order of their targets, when it is called, in whatever

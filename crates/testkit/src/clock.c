@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,6 +29,14 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 {
 	int failed = (int)syscall(SYS_clock_gettime, clock, time);
 	if (!failed && clock == CLOCK_REALTIME && numbers)
+		time->tv_sec += numbers[0];
+	return failed;
+}
+
+int gettimeofday(struct timeval *time, void *zone)
+{
+	int failed = (int)syscall(SYS_gettimeofday, time, zone);
+	if (!failed && numbers)
 		time->tv_sec += numbers[0];
 	return failed;
 }

@@ -3,7 +3,11 @@
 
 use std::{
     env, fs,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
@@ -16,10 +20,16 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::require::{self, Need};
+use crate::{
+    clock,
+    require::{self, Need},
+};
 
 /// Software emulation of a debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(900);
+
+/// What a machine sleeps at a time, in seconds.
+pub const SLEEP: i64 = 1_200;
 
 /// In the environment of what runs on such a machine.
 const INSIDE: &str = "SIPWARD_TEST_MACHINE";
@@ -58,6 +68,9 @@ pub enum Clock {
     /// What it computes, 4 ns an instruction: a wait of so many seconds is as long for its programs
     /// however busy this machine is. Takes twice the time.
     Own,
+    /// As [`Clock::Own`]. Once a program has put it to sleep (`/sys/power/state`), its hardware's clock
+    /// is set [`SLEEP`] ahead and it is woken: nobody waits for that.
+    OwnWithSleep,
 }
 
 impl Machine<'_> {
@@ -69,16 +82,19 @@ impl Machine<'_> {
     /// all that the console showed.
     #[must_use]
     pub fn run(&self, arguments: &str) -> Option<String> {
-        let needs = [
+        let mut needs = vec![
             Need::Kernel(self.suite),
             Need::Program("qemu-system-x86_64"),
             Need::Program("cpio"),
         ];
+        if self.clock == Clock::OwnWithSleep {
+            needs.push(Need::Program("cc"));
+        }
         if !require::require(&needs) {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder for the machine");
-        let console = self.boot(&self.initramfs(folder.path(), arguments));
+        let console = self.boot(folder.path(), &self.initramfs(folder.path(), arguments));
         // From the word on: the firmware's escape sequences stand before it.
         let from = |word: &str| console.find(word).map(|at| &console[at..]);
         let said = from("kernel: ").unwrap_or_default();
@@ -92,15 +108,19 @@ impl Machine<'_> {
     }
 
     /// What the console shows until the machine switches itself off.
-    fn boot(&self, initramfs: &Path) -> String {
-        let clock: &[&str] = match self.clock {
-            Clock::OfThisMachine => &[],
-            Clock::Own => &["-icount", "shift=2,sleep=off"],
-        };
-        let mut qemu = Command::new("qemu-system-x86_64")
+    fn boot(&self, folder: &Path, initramfs: &Path) -> String {
+        let mut command = Command::new("qemu-system-x86_64");
+        match self.clock {
+            Clock::OfThisMachine => {}
+            Clock::Own => own_clock(&mut command),
+            Clock::OwnWithSleep => {
+                own_clock(&mut command);
+                wake_from_sleep(&mut command, &folder.join("monitor"));
+            }
+        }
+        let mut qemu = command
             .args(["-nodefaults", "-no-reboot", "-nographic"])
             .args(["-serial", "stdio", "-cpu", "max", "-m", "1536"])
-            .args(clock)
             .args(["-append", "console=ttyS0 quiet panic=-1"])
             .arg("-kernel")
             .arg(require::kernel(self.suite).join("vmlinuz"))
@@ -170,6 +190,35 @@ impl Machine<'_> {
                 .arg(release));
         }
     }
+}
+
+fn own_clock(qemu: &mut Command) {
+    qemu.args(["-icount", "shift=2,sleep=off"]);
+}
+
+/// Has whoever falls asleep woken. Its clocks stand still then, but for that of its hardware, from which
+/// the kernel learns how long it was.
+fn wake_from_sleep(qemu: &mut Command, monitor: &Path) {
+    let hardware = clock::Clock::new().expect("a C compiler");
+    hardware.give_to(qemu);
+    let listener = UnixListener::bind(monitor).expect("a socket of ours");
+    qemu.arg("-qmp").arg(format!("unix:{}", monitor.display()));
+    // Ends with qemu.
+    thread::spawn(move || {
+        let (mut monitor, _) = listener.accept().expect("qemu connects");
+        let said = monitor.try_clone().expect("a socket has more than one end");
+        let mut order =
+            |name| writeln!(monitor, "{{\"execute\": \"{name}\"}}").expect("qemu reads");
+        order("qmp_capabilities");
+        let mut ahead = 0;
+        for line in BufReader::new(said).lines().map_while(Result::ok) {
+            if line.contains("\"event\": \"SUSPEND\"") {
+                ahead += SLEEP;
+                hardware.set(ahead).expect("a file of ours");
+                order("system_wakeup");
+            }
+        }
+    });
 }
 
 /// Runs the scene on this machine if it is one of those; if not, boots it there for the very test

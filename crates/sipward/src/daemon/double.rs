@@ -9,6 +9,7 @@ use std::{
         unix::net::UnixDatagram,
     },
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -49,6 +50,8 @@ pub struct State {
     /// Does not let go.
     pub holds_on: bool,
     pub is_detached: bool,
+    /// See [`Shield::overdue`].
+    pub overdue: Duration,
     generation: u32,
 }
 
@@ -89,6 +92,10 @@ impl Shield for Double {
         let mut state = self.state();
         state.lookups += 1;
         Ok(state.bans.get(&(*target, scope)).map(enforced))
+    }
+
+    fn overdue(&self) -> Duration {
+        self.state().overdue
     }
 
     fn read_bans(&self) -> Result<ReadBans, Error> {

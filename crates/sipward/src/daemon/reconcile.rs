@@ -8,8 +8,9 @@
 //! | ban    | ended         | died between ledger and kernel: lifted                 |
 //! | ban    | unknown       | died between kernel and ledger: taken into the ledger  |
 //!
-//! A ban of the kernel is the ended one where both were to last equally long; else it is a later
-//! one, of which the ledger had not heard yet.
+//! A ban of the kernel is the ended one where both were to last equally long, or it lasts longer by no
+//! more than the machine has slept where that does not count; else it is a later one, of which the ledger
+//! had not heard yet.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,7 +70,7 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
         let target = target(&held);
         let until = clocks.unix(held.ban.until);
         let last = guard.ledger.last_end(&target)?;
-        if last.is_some_and(|past| same_end(until, past.ban.until)) {
+        if last.is_some_and(|past| is_over(until, past.ban.until, guard.shield.overdue())) {
             guard.shield.unban(&held.ban.target, held.ban.scope)?;
             lifted.push(target.prefix);
         } else if until.is_none_or(|until| until > now + HOLD) {
@@ -248,6 +249,15 @@ fn adopted(target: &Target, since: Time, until: Option<Time>) -> Ban {
         account: None,
         origin: Origin::Local,
     }
+}
+
+/// Whether what ends then in the kernel is the ban that ended so in the ledger: as long ago as it may
+/// outlast its end.
+fn is_over(held: Option<Time>, ended: Option<Time>, overdue: Duration) -> bool {
+    let (Some(held), Some(ended)) = (held, ended) else {
+        return held == ended;
+    };
+    held.since(ended) < overdue + SAME && ended.since(held) < SAME
 }
 
 fn same_end(a: Option<Time>, b: Option<Time>) -> bool {

@@ -11,6 +11,7 @@ mod scenarios;
 mod ssh;
 mod stacked;
 mod stage;
+mod suspended;
 
 use std::thread;
 

@@ -48,6 +48,36 @@ fn a_ban_that_was_lifted_in_the_ledger_only_is_lifted_in_the_kernel() {
     assert_eq!(bench.enforced(), []);
 }
 
+/// The machine slept with no daemon, which nftables' timeouts do not count: what lasts longer than that
+/// explains is another ban.
+#[test]
+fn a_ban_that_ended_while_the_machine_slept_is_lifted_in_the_kernel() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let [over, later] = ["203.0.113.7/32", "203.0.113.8/32"];
+    for prefix in [over, later] {
+        guard.ban(&ban(prefix)).unwrap();
+    }
+    drop(guard);
+    let now = clock::now();
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let mut ledger = bench.ledger();
+    let bans = ledger.bans(now).unwrap().into_iter().map(|mut ban| {
+        (ban.since, ban.until) = (now - minutes(60), Some(now));
+        Entry::Ban(ban)
+    });
+    let bans: Vec<Entry> = bans.collect();
+    ledger.write(&bans).unwrap();
+    bench.shield.state().overdue = minutes(30);
+    for (prefix, left) in [(over, 29), (later, 31)] {
+        let key = (target(prefix), Scope::All);
+        let until = Clocks::now().boot(Some(now + minutes(left)));
+        bench.shield.state().bans.get_mut(&key).unwrap().until = until;
+    }
+    bench.guard();
+    assert_eq!(bench.enforced(), [net(later)]);
+}
+
 /// The kernel is told of an automatic ban first: what ended before is another ban.
 #[test]
 fn the_ban_of_a_repeat_offender_that_only_the_kernel_has_is_kept() {
