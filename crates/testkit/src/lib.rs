@@ -10,6 +10,7 @@ pub mod cores;
 pub mod corpus;
 pub mod count;
 pub mod crossfire;
+pub mod docker_engine;
 pub mod docker_proxy;
 pub mod evasions;
 pub mod fail2ban;

@@ -42,7 +42,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t bpf bpf /sys/fs/bpf
 echo kernel: $(uname -r)
-CI=1 SIPWARD_TEST_MACHINE=1 /tests ARGUMENTS
+CI=1 SIPWARD_TEST_MACHINE=1 SIPWARD_CACHE='FOLDER' /tests ARGUMENTS
 echo status: $?
 poweroff -f
 ";
@@ -164,7 +164,11 @@ impl Machine<'_> {
             add_program(&root, program, program);
         }
         let init = root.join("init");
-        fs::write(&init, INIT.replace("ARGUMENTS", arguments)).expect("a file can be written");
+        let cache = require::cache();
+        let cache = cache.to_str().expect("the cache's path is text");
+        let script = INIT.replace("FOLDER", cache);
+        let script = script.replace("ARGUMENTS", arguments);
+        fs::write(&init, script).expect("a file can be written");
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).expect("it is ours");
 
         let archive = folder.join("initramfs");

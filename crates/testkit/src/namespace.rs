@@ -92,16 +92,7 @@ impl Namespace {
     /// # Panics
     /// If the namespace cannot be entered, or with the function's own panic.
     pub fn enter<T: Send>(&self, function: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                let file = File::open(self.path()).expect("the namespace exists as long as self");
-                setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter its own namespace");
-                function()
-            });
-            inside
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        enter(&self.path(), function)
     }
 
     /// A UDP socket inside, at this address. What a test has closed, a child that another test is
@@ -216,6 +207,24 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         remove(&self.name);
     }
+}
+
+/// As [`Namespace::enter`], a network namespace that somebody else has made, by the file that stands
+/// for it.
+///
+/// # Panics
+/// If there is none, or with the function's own panic.
+pub fn enter<T: Send>(network: &Path, function: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            let file = File::open(network).expect("a network namespace");
+            setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter any");
+            function()
+        });
+        inside
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Runs a command and returns its standard output.

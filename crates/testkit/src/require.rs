@@ -22,6 +22,8 @@ pub enum Need {
     Prometheus,
     /// Docker's proxy in the cache, see [`docker_proxy`].
     DockerProxy,
+    /// Docker's engine in the cache, see [`docker`].
+    DockerEngine,
     /// sshd in the cache, see [`sshd`].
     Sshd,
     /// Programs of the corpus in the cache, see [`corpus_programs`].
@@ -43,6 +45,7 @@ impl Need {
             Self::Kamailio => missing_in_cache("Kamailio", kamailio()),
             Self::Prometheus => missing_in_cache("promtool", prometheus().join("bin/promtool")),
             Self::DockerProxy => missing_in_cache("docker-proxy", docker_proxy()),
+            Self::DockerEngine => missing_in_cache("docker engine", docker().join("usr/sbin/runc")),
             Self::Sshd => missing_in_cache("sshd", sshd()),
             Self::CorpusPrograms => missing_in_cache("corpus programs", corpus_programs()),
             Self::Kernel(suite) => missing_in_cache("kernel", kernel(suite).join("modules")),
@@ -117,10 +120,16 @@ pub fn prometheus() -> PathBuf {
     cache().join("prometheus")
 }
 
+/// The root directory of the cached docker: `usr/sbin/dockerd`.
+#[must_use]
+pub fn docker() -> PathBuf {
+    cache().join("docker")
+}
+
 /// The cached `docker-proxy`.
 #[must_use]
 pub fn docker_proxy() -> PathBuf {
-    cache().join("docker/usr/sbin/docker-proxy")
+    docker().join("usr/sbin/docker-proxy")
 }
 
 /// The root directory of the cached sshd: `usr/sbin/sshd`.
@@ -143,7 +152,7 @@ pub fn kernel(suite: &str) -> PathBuf {
 }
 
 /// The same rule as in `tools/install-test-deps`.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let from = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

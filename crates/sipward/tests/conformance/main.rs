@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the table")]
 
 mod attaching;
+mod engine;
 mod placement;
 mod proxy;
 mod rejection;
