@@ -151,16 +151,26 @@ impl Bans {
         }
     }
 
-    /// Keys of the bans within `prefix`, and of those wider than it that contain it.
-    pub fn touching(&self, prefix: &IpNet) -> (Vec<Key>, Vec<Key>) {
+    /// The bans that drop packets of any address of `prefix`, in the order of the keys: those around
+    /// it, then those of it and within it.
+    pub fn touching(&self, prefix: IpNet) -> impl Iterator<Item = &Ban> {
+        self.around(prefix).chain(self.within(prefix))
+    }
+
+    /// The bans wider than `prefix` that contain it.
+    pub fn around(&self, prefix: IpNet) -> impl Iterator<Item = &Ban> {
+        let lengths = self.lengths(&prefix).keys().copied();
+        let shorter = lengths.take_while(move |length| *length < prefix.prefix_len());
+        shorter.flat_map(move |length| self.of(shorten(prefix, length)).map(|(_, ban)| ban))
+    }
+
+    /// The bans of `prefix` and within it.
+    pub fn within(&self, prefix: IpNet) -> impl Iterator<Item = &Ban> {
         // In the order of the keys they stand together.
-        let from_here = self.bans.range(first_of(*prefix)..);
-        let within = from_here.map(|(key, _)| *key);
-        let within = within.take_while(|key| prefix.contains(&key.prefix));
-        let lengths = self.lengths(prefix).keys().copied();
-        let shorter = lengths.take_while(|length| *length < prefix.prefix_len());
-        let around = shorter.flat_map(|length| self.of(shorten(*prefix, length)));
-        (within.collect(), around.map(|(key, _)| *key).collect())
+        let from_here = self.bans.range(first_of(prefix)..);
+        from_here
+            .map(|(_, ban)| ban)
+            .take_while(move |ban| prefix.contains(&ban.prefix))
     }
 }
 
@@ -207,7 +217,7 @@ fn shorten(net: IpNet, len: u8) -> IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Origin;
+    use crate::{command::Origin, source::overlap};
     use proptest::prelude::*;
 
     #[test]
@@ -264,14 +274,13 @@ mod tests {
             for (prefix, port, until) in prefixes {
                 bans.add(ban(prefix, port, until));
             }
-            let keys: Vec<Key> = bans.bans.keys().copied().collect();
-            let (within, rest): (Vec<Key>, Vec<Key>) =
-                keys.iter().partition(|key| asked.contains(&key.prefix));
-            let around: Vec<Key> = rest
-                .into_iter()
-                .filter(|key| key.prefix.contains(&asked))
+            let touching: Vec<&Ban> = bans
+                .iter()
+                .filter(|ban| overlap(&ban.prefix, &asked))
                 .collect();
-            prop_assert_eq!(bans.touching(&asked), (within, around));
+            prop_assert_eq!(bans.touching(asked).collect::<Vec<_>>(), touching);
+            let within = bans.iter().filter(|ban| asked.contains(&ban.prefix));
+            prop_assert!(bans.within(asked).eq(within));
             let in_force = bans.iter().filter(|ban| ban.is_in_force(Time(now))).count();
             prop_assert_eq!(bans.in_force(Time(now)), in_force);
         }

@@ -299,7 +299,8 @@ impl Engine {
     pub fn lift(&mut self, prefix: IpNet, now: Time) -> Lifted {
         self.handle_timeout(now);
         let prefix = prefix.trunc();
-        let (within, around) = self.bans.touching(&prefix);
+        let within: Vec<Key> = self.bans.within(prefix).map(Key::of).collect();
+        let around: Vec<Key> = self.bans.around(prefix).map(Key::of).collect();
         let mut lifted = Lifted::default();
         for key in within {
             lifted.bans.extend(self.end_ban(&key, UnbanCause::Lifted));

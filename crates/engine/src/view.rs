@@ -78,6 +78,12 @@ impl Engine {
         })
     }
 
+    /// The bans that drop packets of any address of this prefix, in the order of [`Self::bans`]: those
+    /// around it come first. However many there are, it costs no more than these.
+    pub fn bans_touching(&self, prefix: IpNet) -> impl Iterator<Item = &Ban> {
+        self.bans.touching(prefix.trunc())
+    }
+
     /// The bans that drop packets of this address, of whatever port.
     pub fn bans_of(&self, address: IpAddr) -> impl Iterator<Item = &Ban> {
         self.bans.covering(address)

@@ -7,6 +7,7 @@ mod asterisk;
 mod backend;
 #[cfg(test)]
 mod double;
+mod drops;
 mod evidence;
 pub mod feeds;
 mod figures;
@@ -47,10 +48,11 @@ pub use guard::Guard;
 pub use listing::{BanList, ListedBan, UnreadList};
 pub use machine::{default_interfaces, is_private, own_addresses};
 pub use run::{Options, run};
+pub use stories::{Story, TellsBans};
 pub use views::plain_view;
 
 #[cfg(test)]
-pub(crate) use tests::Bench;
+pub(crate) use tests::{Bench, addresses, ban};
 
 #[cfg(test)]
 mod tests;

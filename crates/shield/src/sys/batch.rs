@@ -93,7 +93,8 @@ impl<K: Pod, V: Pod> Reader<K, V> {
     }
 
     /// All entries, in no order (since Linux 5.6 for a hash, 5.13 for a trie). What is written
-    /// meanwhile may be missing, and what stays may come twice.
+    /// meanwhile may be missing, and what stays may come twice. What is deleted of a trie meanwhile may
+    /// have the value of a wider entry: its value is looked up, after its key, by the longest match.
     ///
     /// # Errors
     /// What the kernel says.

@@ -58,6 +58,13 @@ pub(super) fn text(status: &Status) -> String {
             table::seconds(status.uptime_seconds)
         ),
     );
+    if let Some(seconds) = status.reloading_seconds {
+        let under_way = format!(
+            "under way for {}; until its files are read the configuration before is in force",
+            table::seconds(seconds)
+        );
+        line("reload", under_way);
+    }
     line("mode", status.mode.to_string());
     line(
         "backend",

@@ -407,12 +407,19 @@ fn why_of_a_range_is_why_of_all_its_parts() {
         dropped_packets: 12346,
         ..wide.clone()
     };
-    let other = of(false, &[later]);
+    let mut other = of(false, &[later]);
+    assert!(!why::text(&other, now()).contains("More bans"));
+    other.more_bans = true;
     let range = "203.0.113.7-203.0.114.1".parse().unwrap();
     let why = why::both(one, other, &range);
     assert_eq!(why.address, "203.0.113.7-203.0.114.1");
     assert!(!why.banned && why.trusted);
     assert_eq!(why.bans, [wide, narrow]);
+    let text = why::text(&why, now());
+    assert!(
+        text.contains("\nMore bans are in force than are told here: `sipward bans`"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -483,6 +490,12 @@ fn status_reads() {
         text.ends_with("\nWARNING      a feed is left out\n"),
         "{text}"
     );
+    assert!(!text.contains("\nreload "), "{text}");
+    status.reloading_seconds = Some(71);
+    let text = status::text(&status);
+    let reload = "\nreload       under way for 1m 11s; until its files are read the configuration \
+                  before is in force\nmode ";
+    assert!(text.contains(reload), "{text}");
 }
 
 #[test]

@@ -123,6 +123,7 @@ pub(super) fn both(one: WhyView, other: WhyView, range: &Address) -> WhyView {
         banned: one.banned && other.banned,
         mode: one.mode,
         bans: union(one.bans, other.bans, |a, b| target(a) == target(b)),
+        more_bans: one.more_bans || other.more_bans,
         allowed: one.allowed && other.allowed,
         trusted: one.trusted || other.trusted,
         logins: union(one.logins, other.logins, PartialEq::eq),
@@ -172,6 +173,7 @@ fn state(out: &mut String, why: &WhyView, now: Timestamp) -> std::fmt::Result {
     for ban in &why.bans {
         in_force(out, address, ban, why.mode, now)?;
     }
+    more(out, why.more_bans)?;
     if why.allowed {
         writeln!(
             out,
@@ -215,6 +217,7 @@ fn account_state(out: &mut String, why: &AccountView, now: Timestamp) -> std::fm
     for ban in &why.bans {
         in_force(out, account, ban, why.mode, now)?;
     }
+    more(out, why.more_bans)?;
     logins(out, &why.logins)?;
     if why.logins.is_empty() {
         writeln!(out, "Nobody who is trusted now logged in with it last.")?;
@@ -236,6 +239,16 @@ fn logins(out: &mut String, logins: &[TrustedView]) -> std::fmt::Result {
             write!(out, ", User-Agent: {agent}")?;
         }
         writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn more(out: &mut String, is_more: bool) -> std::fmt::Result {
+    if is_more {
+        writeln!(
+            out,
+            "More bans are in force than are told here: `sipward bans` lists all."
+        )?;
     }
     Ok(())
 }

@@ -66,8 +66,11 @@ pub struct WhyView {
     pub address: String,
     /// Whether a ban is in force that drops packets of it.
     pub banned: bool,
-    /// Those bans.
+    /// Those bans, and those within it; 1,000 of them at most.
     pub bans: Vec<BanView>,
+    /// Whether there are more.
+    #[serde(default)]
+    pub more_bans: bool,
     /// Whether bans drop, or are only counted.
     pub mode: GuardMode,
     /// Whether it is on the allowlist, as a whole.
@@ -93,8 +96,11 @@ pub struct AccountView {
     pub account: String,
     /// Whether a ban is in force that concerns it.
     pub banned: bool,
-    /// Those bans.
+    /// Those bans, 1,000 of them at most.
     pub bans: Vec<BanView>,
+    /// Whether there are more.
+    #[serde(default)]
+    pub more_bans: bool,
     /// Whether bans drop, or are only counted.
     pub mode: GuardMode,
     /// Who logged in with it last, in the order of the addresses.

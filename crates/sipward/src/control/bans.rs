@@ -1,80 +1,125 @@
 //! `/v1/bans`: a JSON array that may have a million elements, written while it is read.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::{
-    extract::{Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use hyper::{body::Bytes, header::CONTENT_TYPE};
 use tokio::{
-    sync::{mpsc, oneshot},
-    task::spawn_blocking,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::SendTimeoutError},
+    time::timeout,
 };
 
 use super::{
-    api::{BanView, BansQuery},
-    server::{Loop, Parts, Task, refuse},
+    api::BanView,
+    server::{Loop, Parts, refuse},
 };
 use crate::{
-    daemon::{BanList, ListedBan},
+    daemon::{BanList, feeds::beside},
     exit::Failure,
 };
 
 /// Parts that wait for a client at most, each of 2,000 bans, which are 700 kB.
 const MOST_PARTS: usize = 4;
+/// Lists that are read at once at most. Each has what the kernel knows of all bans: 50 MB for a million.
+const MOST_LISTS: usize = 4;
+/// How long one more waits for the end of another.
+const WAIT: Duration = Duration::from_secs(5);
+/// A list of which nobody takes the next part for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Answers as soon as it is known what each ban has dropped; all that may fail is done then.
-pub async fn list(State(owner): State<Loop>, Query(query): Query<BansQuery>) -> Response {
-    if query.history {
-        return owner.ask(|guard| guard.past_bans()).await;
+/// Who lists the bans in force.
+#[derive(Clone, Debug)]
+pub(super) struct Lists(Arc<Semaphore>);
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_LISTS)))
     }
-    let list = match begin(&owner).await {
-        Ok(list) => list,
-        Err(failure) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
-    };
-    let (sender, parts) = mpsc::channel(MOST_PARTS);
-    spawn_blocking(move || {
-        // Where the client or the daemon ends before, the array has no end, and so is no JSON.
-        let _ = write(list, &owner.0, &sender);
-    });
-    (
-        [(CONTENT_TYPE, "application/json")],
-        axum::body::Body::new(Parts(parts)),
-    )
-        .into_response()
+}
+
+impl Lists {
+    /// Answers as soon as it is known what each ban has dropped; all that may fail is done then.
+    pub async fn answer(&self, owner: Loop) -> Response {
+        let Some(place) = self.place().await else {
+            let failure = format!(
+                "{MOST_LISTS} lists of the bans are being read, and none has ended within {} s: try \
+                 again later",
+                WAIT.as_secs()
+            );
+            return refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Failure::unreachable(failure),
+            );
+        };
+        let list = match begin(&owner).await {
+            Ok(list) => list,
+            Err(failure) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
+        };
+        let (sender, parts) = mpsc::channel(MOST_PARTS);
+        tokio::spawn(async move {
+            // Where the client or the daemon ends before, the array has no end, and so is no JSON.
+            let _ = write(list, owner, sender).await;
+            drop(place);
+        });
+        (
+            [(CONTENT_TYPE, "application/json")],
+            axum::body::Body::new(Parts(parts)),
+        )
+            .into_response()
+    }
+
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let place = self.0.clone().acquire_owned();
+        timeout(WAIT, place).await.ok()?.ok()
+    }
 }
 
 async fn begin(owner: &Loop) -> Result<BanList, Failure> {
     let unread = owner.clone().call(|guard| guard.list_bans()).await?;
-    let read = spawn_blocking(move || unread.read()).await;
-    read.map_err(|error| Failure::unreachable(format!("the bans were not read: {error}")))?
+    beside(|| unread.read()).await?
 }
 
-/// Writes the rest of a list, in a thread of its own. None where nobody reads it, or nobody has it,
-/// any more.
-fn write(mut list: BanList, tasks: &mpsc::Sender<Task>, parts: &mpsc::Sender<Bytes>) -> Option<()> {
+/// Writes the rest of a list, each part in a thread beside the loop: while nobody reads there is none.
+/// None where nobody reads it, or nobody has it, any more.
+async fn write(mut list: BanList, owner: Loop, parts: mpsc::Sender<Bytes>) -> Option<()> {
     let mut before = b'[';
     loop {
-        let bans = list.views(next(&list, tasks)?);
+        let last = list.last();
+        let next = owner.clone().call(move |guard| Ok(guard.bans_behind(last)));
+        let bans = next.await.ok()?;
         if bans.is_empty() {
             break;
         }
-        parts.blocking_send(elements(&bans, before)?).ok()?;
+        let part;
+        (list, part) = beside(move || {
+            let part = elements(&list.views(bans), before);
+            (list, part)
+        })
+        .await
+        .ok()?;
+        send(&parts, part?).await?;
         before = b',';
     }
     let end: &[u8] = if before == b'[' { b"[]" } else { b"]" };
-    parts.blocking_send(Bytes::from_static(end)).ok()
+    send(&parts, Bytes::from_static(end)).await
 }
 
-fn next(list: &BanList, tasks: &mpsc::Sender<Task>) -> Option<Vec<ListedBan>> {
-    let (reply, answer) = oneshot::channel();
-    let last = list.last();
-    let task: Task = Box::new(move |guard| {
-        // The daemon may be stopping.
-        let _ = reply.send(guard.bans_behind(last));
-    });
-    tasks.blocking_send(task).ok()?;
-    answer.blocking_recv().ok()
+async fn send(parts: &mpsc::Sender<Bytes>, part: Bytes) -> Option<()> {
+    match parts.send_timeout(part, PATIENCE).await {
+        Ok(()) => Some(()),
+        Err(SendTimeoutError::Closed(_)) => None,
+        Err(SendTimeoutError::Timeout(_)) => {
+            tracing::warn!(
+                "control socket: who asked for the bans has not read on for {} s: the list is given \
+                 up",
+                PATIENCE.as_secs()
+            );
+            None
+        }
+    }
 }
 
 /// Elements of an array, each with what stands before it.
@@ -86,4 +131,105 @@ fn elements(bans: &[BanView], mut before: u8) -> Option<Bytes> {
         before = b',';
     }
     Some(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt as _;
+    use serde_json::Value;
+    use tokio::{
+        sync::mpsc,
+        time::{Instant, timeout},
+    };
+
+    use super::{Lists, MOST_LISTS, PATIENCE, Response, WAIT};
+    use crate::{
+        control::{
+            api::BanRequest,
+            server::{Loop, MOST_WAITING, Task},
+        },
+        daemon::{Bench, Guard, addresses, ban},
+    };
+
+    /// In more parts than wait for a client.
+    const BANS: u32 = 13_000;
+    /// Longer than anything here may take. Time passes only while everybody waits for it.
+    const FOR_EVER: Duration = Duration::from_secs(3_600);
+
+    fn banned() -> (Bench, Guard) {
+        let bench = Bench::new();
+        let mut guard = bench.guard();
+        let request = BanRequest {
+            prefixes: addresses(BANS),
+            ..ban("100.64.0.0/16")
+        };
+        guard.ban(&request).unwrap();
+        (bench, guard)
+    }
+
+    /// Has the guard do what is asked of it until the client has seen enough.
+    async fn serve(guard: &mut Guard, client: impl AsyncFnOnce(Loop)) {
+        let (sender, mut tasks) = mpsc::channel::<Task>(MOST_WAITING);
+        let served = async {
+            while let Some(task) = tasks.recv().await {
+                task(guard);
+            }
+        };
+        tokio::select! {
+            () = client(Loop(sender)) => {}
+            () = served => {}
+        }
+    }
+
+    async fn read(response: Response) -> Result<usize, serde_json::Error> {
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let bans: Value = serde_json::from_slice(&body)?;
+        Ok(bans.as_array().unwrap().len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_nobody_reads_is_given_up_after_a_minute() {
+        let (_bench, mut guard) = banned();
+        serve(&mut guard, async |owner| {
+            let lists = Lists::default();
+            let begun = Instant::now();
+            let stalled = lists.answer(owner.clone()).await;
+            let all = u32::try_from(MOST_LISTS).unwrap();
+            let places = timeout(FOR_EVER, lists.0.acquire_many(all)).await;
+            let places = places.unwrap().unwrap();
+            assert!(begun.elapsed() >= PATIENCE);
+            drop(places);
+            // What it has is no JSON; another one is whole.
+            read(stalled).await.unwrap_err();
+            assert_eq!(
+                read(lists.answer(owner).await).await.unwrap(),
+                BANS as usize
+            );
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_five_lists_the_last_waits_for_the_end_of_another() {
+        let (_bench, mut guard) = banned();
+        serve(&mut guard, async |owner| {
+            let lists = Lists::default();
+            let mut stalled = Vec::new();
+            for _ in 0..MOST_LISTS {
+                stalled.push(lists.answer(owner.clone()).await);
+            }
+            let begun = Instant::now();
+            let refused = lists.answer(owner.clone()).await;
+            assert_eq!(refused.status(), 503);
+            assert!(begun.elapsed() >= WAIT);
+            stalled.pop();
+            assert_eq!(
+                read(lists.answer(owner).await).await.unwrap(),
+                BANS as usize
+            );
+        })
+        .await;
+    }
 }

@@ -39,13 +39,14 @@ use tokio::{
 
 use super::{
     api::{
-        AccountQuery, AllowRequest, BanRequest, FeedRequest, ImportRequest, LARGEST_REQUEST,
-        Refusal, UnbanRequest, WhyQuery,
+        AccountQuery, AllowRequest, BanRequest, BansQuery, FeedRequest, ImportRequest,
+        LARGEST_REQUEST, Refusal, UnbanRequest, WhyQuery,
     },
+    bans::Lists,
     watch::WatchRequest,
 };
 use crate::{
-    daemon::{Guard, feeds, names},
+    daemon::{Guard, Story, TellsBans, feeds, names},
     exit::{Exit, Failure},
 };
 
@@ -167,10 +168,7 @@ impl Loop {
         self,
         what: impl FnOnce(&mut Guard) -> Result<T, Failure> + Send + 'static,
     ) -> Response {
-        match self.call(what).await {
-            Ok(value) => Json(value).into_response(),
-            Err(failure) => refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
-        }
+        answer(self.call(what).await)
     }
 
     pub(super) async fn call<T: Send + 'static>(
@@ -220,17 +218,29 @@ impl hyper::body::Body for Parts {
 type Body<T> = Result<Json<T>, JsonRejection>;
 
 fn router(tasks: mpsc::Sender<Task>) -> Router {
+    let lists = Lists::default();
     Router::new()
         .route(
             "/v1/status",
             get(async |State(owner): State<Loop>| owner.ask(|guard| guard.status()).await),
         )
-        .route("/v1/bans", get(super::bans::list))
+        .route(
+            "/v1/bans",
+            get(
+                async move |State(owner): State<Loop>, Query(query): Query<BansQuery>| {
+                    if query.history {
+                        owner.ask(|guard| guard.past_bans()).await
+                    } else {
+                        lists.answer(owner).await
+                    }
+                },
+            ),
+        )
         .route(
             "/v1/why",
             get(
                 async |State(owner): State<Loop>, Query(query): Query<WhyQuery>| {
-                    owner.ask(move |guard| guard.why(&query.prefix)).await
+                    tell(owner, move |guard| guard.why(&query.prefix)).await
                 },
             ),
         )
@@ -238,9 +248,7 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
             "/v1/why/account",
             get(
                 async |State(owner): State<Loop>, Query(query): Query<AccountQuery>| {
-                    owner
-                        .ask(move |guard| guard.why_account(&query.account))
-                        .await
+                    tell(owner, move |guard| guard.why_account(&query.account)).await
                 },
             ),
         )
@@ -292,6 +300,18 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
         .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
         .layer(middleware::from_fn(limit_time))
         .with_state(Loop(tasks))
+}
+
+/// What many bans have dropped is read beside the loop.
+async fn tell<View: TellsBans + Serialize + Send + 'static>(
+    owner: Loop,
+    what: impl FnOnce(&mut Guard) -> Result<Story<View>, Failure> + Send + 'static,
+) -> Response {
+    let told = async {
+        let story = owner.call(what).await?;
+        feeds::beside(|| story.read()).await?
+    };
+    answer(told.await)
 }
 
 async fn order<Asked: Send + 'static, T: Serialize + Send + 'static>(
@@ -355,6 +375,13 @@ async fn limit_time(request: Request, next: Next) -> Response {
                 Failure::unreachable("the daemon did not answer in time"),
             )
         })
+}
+
+fn answer<T: Serialize>(what: Result<T, Failure>) -> Response {
+    match what {
+        Ok(value) => Json(value).into_response(),
+        Err(failure) => refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
+    }
 }
 
 pub(super) fn refuse(status: StatusCode, failure: Failure) -> Response {

@@ -250,7 +250,7 @@ impl Guard {
             tracing::info!("{note}");
         }
         // Its counts go with it, and what it tells is of its own signatures.
-        self.note_drops(self.shield.bans());
+        self.note_all_drops();
         self.take_events(clock::now());
         if let Some((generation, tables)) = signatures {
             self.events.know(generation, tables);

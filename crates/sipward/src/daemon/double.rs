@@ -47,6 +47,8 @@ pub struct State {
     pub lookups: usize,
     /// Another program stands on the interface.
     pub is_occupied: bool,
+    /// Lifts no ban.
+    pub lifts_nothing: bool,
     /// Does not let go.
     pub holds_on: bool,
     pub is_detached: bool,
@@ -84,7 +86,11 @@ impl Shield for Double {
     }
 
     fn unban(&mut self, target: &Target, scope: Scope) -> Result<u64, Error> {
-        let ban = self.state().bans.remove(&(*target, scope));
+        let mut state = self.state();
+        if state.lifts_nothing {
+            return Err(Error::NotPermitted);
+        }
+        let ban = state.bans.remove(&(*target, scope));
         Ok(ban.map_or(0, |_| DROPPED))
     }
 
@@ -212,6 +218,9 @@ const fn enforced(ban: &Ban) -> EnforcedBan {
 pub struct WaitingFrames {
     frames: VecDeque<(Direction, Vec<u8>)>,
     given: Vec<u8>,
+    /// What it looks at, since it was told.
+    pub ports: Arc<Mutex<Option<TapPorts>>>,
+    pub refuses_ports: bool,
     /// When all of them were seen.
     at: u64,
     socket: UnixDatagram,
@@ -222,6 +231,8 @@ impl WaitingFrames {
         Self {
             frames: frames.into(),
             given: Vec::new(),
+            ports: Arc::default(),
+            refuses_ports: false,
             at,
             socket: UnixDatagram::unbound().unwrap(),
         }
@@ -255,7 +266,11 @@ impl Frames for WaitingFrames {
         Ok(false)
     }
 
-    fn set_ports(&mut self, _: &TapPorts) -> Result<(), Error> {
+    fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Error> {
+        if self.refuses_ports {
+            return Err(Error::TooManyPorts(0));
+        }
+        *self.ports.lock().unwrap() = Some(ports.clone());
         Ok(())
     }
 

@@ -286,7 +286,10 @@ async fn versions(config: &config::Signatures) -> Result<Vec<Version>, Failure> 
 }
 
 /// Does what may take its time where nobody waits for it but the caller.
-async fn beside<T: Send + 'static>(
+///
+/// # Errors
+/// It has panicked.
+pub async fn beside<T: Send + 'static>(
     what: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let done = spawn_blocking(what).await;

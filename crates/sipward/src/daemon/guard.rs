@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 use sipward_engine::{Ban, Command, Engine, Observation, Origin, Protection, Time};
 use sipward_feed::Extent;
-use sipward_shield::{self as shield, BootTime, EnforcedBan, RawSender, ReadBans, Scope, Shield};
+use sipward_shield::{self as shield, BootTime, RawSender, ReadBans, Scope, Shield};
 use sipward_signature::{Field, Tables};
 
 use super::{
@@ -50,6 +50,8 @@ pub struct Guard {
     pub(super) backend: Backend,
     pub(super) ledger: Ledger,
     pub(super) started: BootTime,
+    /// Since when a configuration is read again beside the loop.
+    pub(super) reloading_since: Option<tokio::time::Instant>,
     pub(super) events: KernelEvents,
     pub(super) packets: Packets,
     pub(super) watchers: Watchers,
@@ -124,6 +126,7 @@ impl Guard {
             looked: None,
             ledger,
             started: BootTime::now(),
+            reloading_since: None,
             events: KernelEvents::default(),
             decided: VecDeque::new(),
             pending: Unwritten::default(),
@@ -374,7 +377,7 @@ impl Guard {
         self.look_for_connections();
     }
 
-    /// What reads the bans of the kernel, for [`Self::tidy`].
+    /// What reads the bans of the kernel, in whatever thread.
     ///
     /// # Errors
     /// The kernel cannot be asked.
@@ -382,16 +385,9 @@ impl Guard {
         self.shield.read_bans()
     }
 
-    /// What has to be done now and then, once the bans of the kernel were read.
-    pub fn tidy(&mut self, bans: Result<Vec<EnforcedBan>, shield::Error>) {
-        self.note_drops(bans);
-        self.write_ledger();
-        self.tidy_ledger();
-    }
-
     /// Has the ledger know all that the kernel does: what is enforced may be gone at the next start.
     pub fn write_last(&mut self) {
-        self.note_drops(self.shield.bans());
+        self.note_all_drops();
         self.write_ledger();
     }
 
@@ -432,18 +428,6 @@ impl Guard {
         self.decided
             .pop_front()
             .or_else(|| self.engine.next_command())
-    }
-
-    /// Has the ledger know what each ban has dropped so far.
-    pub(super) fn note_drops(&mut self, bans: Result<Vec<EnforcedBan>, shield::Error>) {
-        match bans {
-            Ok(bans) => {
-                let counts = bans.iter().filter(|held| held.dropped_packets > 0);
-                let entry = |held| Entry::Dropped(reconcile::target(held), held.dropped_packets);
-                self.pending.extend(counts.map(entry));
-            }
-            Err(error) => tracing::error!("cannot count what the bans have dropped: {error}"),
-        }
     }
 
     /// The ban of exactly this target.

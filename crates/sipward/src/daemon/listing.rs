@@ -143,12 +143,7 @@ impl BanList {
     }
 
     fn view(&self, listed: &ListedBan) -> BanView {
-        let target = Target::of(&listed.ban);
-        let found = self
-            .enforced
-            .binary_search_by_key(&target, reconcile::target);
-        let held = found.ok().and_then(|at| self.enforced.get(at));
-        let dropped = held.map_or(0, |held| held.dropped_packets);
+        let dropped = dropped(&self.enforced, &Target::of(&listed.ban));
         BanView {
             signature_hits: listed.signature_hits,
             ..enforced_view(&listed.ban, dropped, &self.allowlist)
@@ -185,7 +180,14 @@ impl Allowlist {
     }
 }
 
-fn enforced_view(ban: &Ban, dropped_packets: u64, allowlist: &Allowlist) -> BanView {
+/// What a ban has dropped, by what the kernel knows of all, in the order of their targets.
+pub(super) fn dropped(enforced: &[EnforcedBan], target: &Target) -> u64 {
+    let found = enforced.binary_search_by_key(target, reconcile::target);
+    let held = found.ok().and_then(|at| enforced.get(at));
+    held.map_or(0, |held| held.dropped_packets)
+}
+
+pub(super) fn enforced_view(ban: &Ban, dropped_packets: u64, allowlist: &Allowlist) -> BanView {
     BanView {
         dropped_packets,
         allowed: allowlist.of(&ban.prefix),

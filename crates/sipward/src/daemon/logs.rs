@@ -9,15 +9,18 @@ mod find;
 mod follow;
 mod watch;
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use sipward_asterisk::log::LogLine;
 use sipward_engine::{Place, Time, escape_at_most};
 
+pub use self::find::paths;
 use self::{follow::Follower, watch::Watch};
 use super::{Guard, taps::Taps};
 use crate::{
-    config::Asterisk,
     control::api::{Sensor, SensorState},
     sensors::{Duplicates, Witness, asterisk::log_event},
 };
@@ -47,8 +50,8 @@ struct Brought {
 }
 
 impl Logs {
-    /// Follows the logs of this configuration, from where they end now.
-    pub fn open(config: &Asterisk) -> Self {
+    /// Follows these logs, from where they end now.
+    pub fn open(paths: Vec<PathBuf>) -> Self {
         let mut logs = Self {
             followers: Vec::new(),
             watch: Watch::open(),
@@ -57,15 +60,14 @@ impl Logs {
             warned: None,
             unseen_calls: UnseenCalls::default(),
         };
-        logs.follow(config);
+        logs.follow(paths);
         logs
     }
 
-    /// Follows the logs of another configuration from now on; those that are followed already go
-    /// on as they were.
-    pub fn follow(&mut self, config: &Asterisk) {
+    /// Follows these logs from now on; those that are followed already go on as they were.
+    pub fn follow(&mut self, paths: Vec<PathBuf>) {
         let mut before = std::mem::take(&mut self.followers);
-        for path in find::logs(config) {
+        for path in paths {
             let known = before.iter().position(|follower| follower.path() == path);
             let follower = match known {
                 Some(known) => before.swap_remove(known),

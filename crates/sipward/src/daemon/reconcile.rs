@@ -65,6 +65,16 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
     }
     unknown.extend(enforced);
     guard.shield.ban_all(&wrong)?;
+    tell(
+        &restored,
+        "was not in the kernel: restored",
+        "were not in the kernel: restored",
+    );
+    tell(
+        &mended,
+        "has the ledger's end again",
+        "have the ledger's end again",
+    );
     let (mut lifted, mut kept) = (Vec::new(), Vec::new());
     for held in unknown {
         let target = target(&held);
@@ -83,30 +93,16 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
             bans.push(ban);
         }
     }
-    for (prefixes, one, many) in [
-        (
-            restored,
-            "was not in the kernel: restored",
-            "were not in the kernel: restored",
-        ),
-        (
-            mended,
-            "has the ledger's end again",
-            "have the ledger's end again",
-        ),
-        (
-            lifted,
-            "ended in the ledger: lifted",
-            "ended in the ledger: lifted",
-        ),
-        (
-            kept,
-            "was not in the ledger: kept",
-            "were not in the ledger: kept",
-        ),
-    ] {
-        tell(&prefixes, one, many);
-    }
+    tell(
+        &lifted,
+        "ended in the ledger: lifted",
+        "ended in the ledger: lifted",
+    );
+    tell(
+        &kept,
+        "was not in the ledger: kept",
+        "were not in the ledger: kept",
+    );
     bans.extend(
         guard
             .ledger

@@ -29,22 +29,22 @@ use tokio::{
     io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
-    task::{spawn_blocking, yield_now},
-    time::{Interval, MissedTickBehavior, interval, sleep},
+    task::yield_now,
+    time::{Interval, MissedTickBehavior, interval_at, sleep},
 };
 
 use super::{
     Guard,
     asterisk::{self, Beside},
     backend::{self, Guarding},
-    default_interfaces,
+    default_interfaces, drops,
     hep::HepListener,
     links::Links,
     locks::{FolderLock, InterfaceLocks},
-    logs::Logs,
+    logs::{self, Logs},
     notify,
     packets::tap_ports,
-    reload::{Prepared, Reloading},
+    reload::{Prepared, Ready, Reloading},
     step::keep_time,
     taps::Taps,
 };
@@ -158,7 +158,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut control = Control::bind(&options.socket)?;
 
     let hep = runtime.block_on(HepListener::open(config.sensors.hep, &config.ports))?;
-    let logs = Logs::open(&config.asterisk);
+    let logs = Logs::open(logs::paths(&config.asterisk));
     // What comes while the program is put on the interfaces is told, too.
     let links = Links::watch()?;
     let Guarding {
@@ -174,7 +174,6 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let http = Http::start(guard.config().http.listen, sender.clone());
     let beside = Beside::start(guard.config(), account, sender.clone());
     let daemon = Daemon {
-        options,
         events,
         taps,
         links,
@@ -184,7 +183,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         signatures,
         logs,
         guard,
-        reloading: Reloading::default(),
+        reloading: Reloading::of(options.clone()),
         more_waits: false,
         tasks,
         own_tasks: sender,
@@ -199,8 +198,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// Everything that wakes the daemon, and what it guards with.
-struct Daemon<'a> {
-    options: &'a Options,
+struct Daemon {
     events: AsyncFd<OwnedFd>,
     taps: Taps,
     links: Links,
@@ -253,7 +251,7 @@ enum Wake {
     Stop,
     Quit,
     Reload,
-    Prepared(Result<Box<Prepared>, Failure>),
+    Ready(Ready),
     Task(Task),
     Events,
     Links,
@@ -264,7 +262,7 @@ enum Wake {
     Time,
 }
 
-impl Daemon<'_> {
+impl Daemon {
     /// The loop. Each turn does, in this order: what a signal asks for, at most sixteen tasks of
     /// the control socket, at most 256 frames of the taps, each decision in the kernel at once,
     /// the kernel's events, at most 512 kB of each log, what time has brought, and all of it into
@@ -276,7 +274,8 @@ impl Daemon<'_> {
         let mut ticks = Ticks {
             look: every(LOOK),
             check: every(CHECK),
-            tidy: every(TIDY),
+            // At the start it was done.
+            tidy: every_after(Instant::now() + TIDY, TIDY),
         };
         self.hep.follow(&self.guard);
         self.say_ready();
@@ -286,9 +285,10 @@ impl Daemon<'_> {
                 Wake::Quit => break true,
                 Wake::Reload => {
                     notify::reloading();
-                    self.reloading.begin(self.options, self.guard.edition());
+                    self.reloading.begin(self.guard.edition());
+                    self.guard.reloading_since = self.reloading.since();
                 }
-                Wake::Prepared(prepared) => self.reload(prepared),
+                Wake::Ready(ready) => self.reload(ready),
                 Wake::Task(task) => self.take_tasks(task),
                 Wake::Look => {
                     self.guard.look_at_machine();
@@ -299,6 +299,7 @@ impl Daemon<'_> {
                     self.fall_back();
                     self.taps.check(&mut self.guard);
                     self.logs.check();
+                    self.tell_long_reload();
                 }
                 Wake::Links => {
                     self.guard.check_interfaces();
@@ -348,13 +349,14 @@ impl Daemon<'_> {
 
     async fn wake(&mut self, ticks: &mut Ticks) -> Wake {
         let timeout = self.guard.poll_timeout();
+        let edition = self.guard.edition();
         tokio::select! {
             biased;
             _ = self.signals.terminate.recv() => Wake::Stop,
             _ = self.signals.interrupt.recv() => Wake::Stop,
             _ = self.signals.quit.recv() => Wake::Quit,
             _ = self.signals.hangup.recv() => Wake::Reload,
-            prepared = self.reloading.prepared() => Wake::Prepared(prepared),
+            ready = self.reloading.ready(edition) => Wake::Ready(ready),
             Some(task) = self.tasks.recv() => Wake::Task(task),
             () = self.links.changed() => Wake::Links,
             _ = ticks.look.tick() => Wake::Look,
@@ -386,29 +388,27 @@ impl Daemon<'_> {
         }
     }
 
-    /// The bans of the kernel, which may be a million, are read in a thread beside the loop.
+    /// Has the ledger forget what is old, and know what each ban has dropped so far.
     fn tidy(&mut self) {
+        self.guard.tidy_ledger();
         match self.guard.read_bans() {
-            Err(error) => self.guard.tidy(Err(error)),
             Ok(read) => {
-                let tasks = self.own_tasks.clone();
-                spawn_blocking(move || {
-                    let bans = read();
-                    // Where the daemon is stopping it reads them once more.
-                    let _ = tasks.blocking_send(Box::new(|guard| guard.tidy(bans)));
-                });
+                tokio::spawn(drops::note(read, self.own_tasks.clone()));
             }
+            Err(error) => drops::untold(&error),
         }
     }
 
-    fn reload(&mut self, prepared: Result<Box<Prepared>, Failure>) {
-        // Its files may be older than what is in force by now.
-        if self.reloading.is_outdated(self.guard.edition()) {
-            self.reloading.begin(self.options, self.guard.edition());
-            return;
-        }
-        match prepared.and_then(|prepared| self.put_in_force(*prepared)) {
-            Ok(()) => tracing::info!("the configuration was read again and is in force"),
+    fn reload(&mut self, ready: Ready) {
+        self.guard.reloading_since = None;
+        let put_in_force = |prepared: Box<Prepared>| self.put_in_force(*prepared);
+        match ready.prepared.and_then(put_in_force) {
+            Ok(()) => {
+                tracing::info!("the configuration was read again and is in force");
+                if ready.has_older_signatures {
+                    self.renew_signatures();
+                }
+            }
             Err(error) => {
                 for line in error.text.lines() {
                     tracing::error!("the configuration in force stays: {line}");
@@ -418,10 +418,31 @@ impl Daemon<'_> {
         notify::ready();
     }
 
+    /// Has the signatures read and compiled once more, beside the loop.
+    fn renew_signatures(&self) {
+        let tasks = self.own_tasks.clone();
+        tokio::spawn(async move {
+            if let Err(error) = super::feeds::swap_signatures(&tasks).await {
+                tracing::error!("the signatures in force stay: {error}");
+            }
+        });
+    }
+
+    fn tell_long_reload(&mut self) {
+        if let Some(lasts) = self.reloading.is_long() {
+            tracing::warn!(
+                "the configuration is being read again for {} s, and until it is read the one before \
+                 stays in force: one of its files may be a pipe, or on a disk, that does not answer",
+                lasts.as_secs()
+            );
+        }
+    }
+
     fn put_in_force(&mut self, prepared: Prepared) -> Result<(), Failure> {
         let Prepared {
             mut config,
             account,
+            logs,
             tables,
             complaints,
         } = prepared;
@@ -454,8 +475,11 @@ impl Daemon<'_> {
         self.hep.follow(&self.guard);
         let config = self.guard.config();
         self.http.follow(config.http.listen);
-        self.logs.follow(&config.asterisk);
-        self.taps.set_ports(&tap_ports(config))
+        self.logs.follow(logs);
+        if let Err(error) = self.taps.set_ports(&tap_ports(config)) {
+            tracing::error!("its ports are guarded, but what comes to them is not read: {error}");
+        }
+        Ok(())
     }
 
     fn say_ready(&self) {
@@ -516,7 +540,11 @@ fn hold_pins(folder: &Path) -> Result<Option<FolderLock>, Failure> {
 }
 
 fn every(period: Duration) -> Interval {
-    let mut ticks = interval(period);
+    every_after(Instant::now(), period)
+}
+
+fn every_after(first: Instant, period: Duration) -> Interval {
+    let mut ticks = interval_at(first.into(), period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }

@@ -111,12 +111,13 @@ impl Taps {
     /// Looks at other ports from now on.
     ///
     /// # Errors
-    /// Too many; the taps after the one that refused go on as they were.
+    /// What the first tap said that refused. It goes on as it was, and the others look at these.
     pub fn set_ports(&mut self, ports: &TapPorts) -> Result<(), Failure> {
+        let mut all = Ok(());
         for waking in &mut self.taps {
-            waking.tap.set_ports(ports)?;
+            all = all.and(waking.tap.set_ports(ports));
         }
-        Ok(())
+        Ok(all?)
     }
 
     /// Waits until a tap has something to give.
@@ -245,4 +246,25 @@ pub fn readable(fd: io::Result<OwnedFd>) -> io::Result<AsyncFd<OwnedFd>> {
         reason = "its successor is unsafe, for descriptors that others may close; we own this one"
     )]
     fd.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Taps, Waking};
+    use crate::{
+        config::Config,
+        daemon::{double::WaitingFrames, packets::tap_ports},
+    };
+
+    #[tokio::test]
+    async fn a_tap_that_refuses_other_ports_keeps_them_from_no_other_tap() {
+        let tap = || WaitingFrames::new(Vec::new(), 0);
+        let (mut refusing, good) = (tap(), tap());
+        refusing.refuses_ports = true;
+        let told = good.ports.clone();
+        let taps = [refusing, good].map(|tap| Waking::on(Box::new(tap)).unwrap());
+        let ports = tap_ports(&Config::default());
+        assert!(Taps::of(taps.into()).set_ports(&ports).is_err());
+        assert_eq!(*told.lock().unwrap(), Some(ports));
+    }
 }

@@ -38,6 +38,7 @@ impl Guard {
             backend: self.backend.name.to_owned(),
             backend_reason: self.backend.reason.clone(),
             uptime_seconds: (BootTime::now().0 - self.started.0) / 1_000_000_000,
+            reloading_seconds: self.reloading_since.map(|since| since.elapsed().as_secs()),
             interfaces,
             enforcement: self.enforcement()?,
             packets: Packets {

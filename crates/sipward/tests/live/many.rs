@@ -93,6 +93,12 @@ fn while_bans_are_listed_the_daemon_answers_and_bans() {
     let lab = Lab::new().unwrap();
     let guard = Guard::start(program(), &lab.pbx).unwrap();
     let mut bans = import(&guard, 30_000);
+    let why = guard.json(&["why", "0.0.0.0/0"]).unwrap();
+    assert_eq!(prefixes_of(&why["bans"]).len(), 1_000);
+    assert_eq!(
+        (&why["banned"], &why["more_bans"]),
+        (&false.into(), &true.into())
+    );
     let mut slow = UnixStream::connect(guard.socket()).unwrap();
     slow.write_all(b"GET /v1/bans HTTP/1.0\r\n\r\n").unwrap();
     let mut head = [0; 400];

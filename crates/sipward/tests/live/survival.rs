@@ -243,7 +243,9 @@ fn nobody_waits_for_a_configuration_that_is_slow_to_read() {
         .write(true)
         .open(place.config())
         .unwrap();
-    assert_eq!(place.json("status")["mode"], "protect");
+    let status = place.json("status");
+    assert_eq!(status["mode"], "protect");
+    assert!(status["reloading_seconds"].is_u64(), "{status}");
     assert_eq!(place.sipward(&format!("ban {ATTACKER}")).code, 0);
     config
         .write_all(b"interfaces = [\"eth0\"]\nmode = \"observe\"\n")
@@ -252,7 +254,9 @@ fn nobody_waits_for_a_configuration_that_is_slow_to_read() {
     daemon
         .wait_for("the reload", PATIENCE, |log| log.contains("is in force"))
         .unwrap();
-    assert_eq!(place.json("status")["mode"], "observe");
+    let status = place.json("status");
+    assert_eq!(status["mode"], "observe");
+    assert!(status["reloading_seconds"].is_null(), "{status}");
     stop(daemon);
 }
 

@@ -20,6 +20,9 @@ pub struct Status {
     pub backend_reason: String,
     /// Seconds since the daemon started.
     pub uptime_seconds: u64,
+    /// Seconds since a configuration is being read again; null where none is.
+    #[serde(default)]
+    pub reloading_seconds: Option<u64>,
     /// The guarded interfaces.
     pub interfaces: Vec<Interface>,
     /// Whether what is decided is carried out.

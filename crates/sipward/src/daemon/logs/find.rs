@@ -23,7 +23,7 @@ const NAMES: [&str; 6] = [
 
 /// The logs that the configuration names, else those of `logger.conf` and of its samples, whether
 /// they exist or not.
-pub fn logs(config: &Asterisk) -> Vec<PathBuf> {
+pub fn paths(config: &Asterisk) -> Vec<PathBuf> {
     let mut paths = config.logs.clone();
     if paths.is_empty() {
         let disk = Disk;
@@ -45,7 +45,7 @@ pub fn logs(config: &Asterisk) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::logs;
+    use super::paths;
     use crate::config::Asterisk;
     use std::{fs, path::PathBuf};
 
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn without_any_configuration_the_samples_names_are_followed() {
         let (_folder, config) = asterisk(&[]);
-        let found = logs(&config);
+        let found = paths(&config);
         assert!(found.contains(&"/var/log/asterisk/messages".into()));
         assert!(found.contains(&"/var/log/asterisk/security".into()));
     }
@@ -80,7 +80,7 @@ mod tests {
         let logs_folder = config.config_dir.join("log");
         let text = format!("[directories]\nastlogdir => {}\n", logs_folder.display());
         fs::write(config.config_dir.join("asterisk.conf"), text).unwrap();
-        let found = logs(&config);
+        let found = paths(&config);
         let expected = ["messages", "sec/all"].map(|name| logs_folder.join(name));
         assert_eq!(found[..2], expected);
         assert!(!found.iter().any(|path| path.ends_with("console")));
@@ -97,6 +97,6 @@ mod tests {
             logs: vec![path.clone(), path.clone()],
             ..config
         };
-        assert_eq!(logs(&config), [path]);
+        assert_eq!(paths(&config), [path]);
     }
 }

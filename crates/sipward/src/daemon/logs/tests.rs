@@ -14,7 +14,6 @@ use tempfile::TempDir;
 use super::Logs;
 use crate::{
     clock,
-    config::Asterisk,
     control::api::SensorState,
     daemon::{
         Guard,
@@ -45,16 +44,12 @@ impl Desk {
         for path in &paths {
             File::create(path).unwrap();
         }
-        let config = Asterisk {
-            logs: paths,
-            ..Asterisk::default()
-        };
         let frames = handshake("203.0.113.90:58428", "192.0.2.1:5061");
         let bench = Bench::new();
         let guard = bench.guard();
         let now = clock::now();
         Self {
-            logs: Logs::open(&config),
+            logs: Logs::open(paths),
             taps: Taps::double(WaitingFrames::new(frames, now.0)),
             now,
             guard,

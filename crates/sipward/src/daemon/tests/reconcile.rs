@@ -1,6 +1,25 @@
 //! Kernel and ledger compared at the start: which of the two is right.
 
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
 use super::*;
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 #[test]
 fn bans_that_the_kernel_lost_are_restored() {
@@ -246,4 +265,41 @@ fn what_cannot_be_restored_at_once_is_restored_later() {
     guard.follow_clock();
     assert_eq!(bench.enforced(), [net("203.0.113.7/32")]);
     assert_eq!(bans(&guard).len(), 1);
+}
+
+/// Somebody has to know what is in force by then.
+#[test]
+fn what_a_start_restored_is_told_even_where_it_then_fails() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    guard.ban(&ban("198.51.100.7/32")).unwrap();
+    guard.ban(&ban("203.0.113.7/32")).unwrap();
+    let enforced = std::mem::take(&mut bench.shield.state().bans);
+    guard
+        .unban(&UnbanRequest::Prefixes(vec![net("203.0.113.7/32")]))
+        .unwrap();
+    drop(guard);
+    // Of the two the kernel has what was lifted.
+    let lifted = enforced.into_iter().next_back();
+    bench.shield.state().bans.extend(lifted);
+    bench.shield.state().lifts_nothing = true;
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone());
+    // With one alone, what other threads log meanwhile for the first time is logged by nobody.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
+    let failed = tracing::subscriber::with_default(subscriber.finish(), || {
+        Guard::new(
+            Config::default(),
+            Box::new(bench.shield.clone()),
+            bench.ledger(),
+        )
+        .is_err()
+    });
+    assert!(failed);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let told = "the ban of 198.51.100.7/32 was not in the kernel: restored";
+    assert!(text.contains(told), "{text}");
 }

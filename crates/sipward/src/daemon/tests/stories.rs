@@ -5,8 +5,12 @@ use std::net::SocketAddr;
 use sipward_engine::{Direction, Message, Observation, Place, Transport};
 use sipward_wire::sip;
 
-use super::{Bench, net, turn};
-use crate::{clock, daemon::Guard};
+use super::{Bench, addresses, ban, net, turn, why_of};
+use crate::{
+    clock,
+    control::api::BanRequest,
+    daemon::{Guard, double::DROPPED},
+};
 
 const PBX: &str = "192.0.2.1:5060";
 
@@ -77,9 +81,9 @@ fn who_guesses_is_a_suspect_with_its_evidence_before_it_is_banned() {
         evidence.contains("REGISTER sip:192.0.2.1") && evidence.contains("403 Forbidden"),
         "{evidence}"
     );
-    let why = guard.why(&net("203.0.113.0/24")).unwrap();
+    let why = why_of(&guard, "203.0.113.0/24");
     assert!(!why.banned && why.suspicions.contains(guessing));
-    assert_eq!(guard.why(&net("203.0.113.8/32")).unwrap().suspicions, []);
+    assert_eq!(why_of(&guard, "203.0.113.8/32").suspicions, []);
 }
 
 #[test]
@@ -93,7 +97,7 @@ fn who_logged_in_is_trusted_with_its_user_agent() {
     assert_eq!(trusted[0].username.as_deref(), Some("100"));
     assert_eq!(trusted[0].by, "registration");
     assert_eq!(trusted[0].user_agent.as_deref(), Some("a phone\\x1b[2J"));
-    let why = guard.why(&net("198.51.100.10/32")).unwrap();
+    let why = why_of(&guard, "198.51.100.10/32");
     assert!(why.trusted);
     assert_eq!(why.logins, trusted);
 }
@@ -112,7 +116,7 @@ fn an_account_has_a_story_of_its_own() {
             "403 Forbidden",
         );
     }
-    let why = guard.why_account("100").unwrap();
+    let why = guard.why_account("100").unwrap().read().unwrap();
     assert!(why.banned, "{why:?}");
     assert_eq!(why.bans[0].prefix, net("203.0.113.7/32"));
     assert_eq!(why.alerts[0].detector, "password-guessing");
@@ -120,6 +124,37 @@ fn an_account_has_a_story_of_its_own() {
     assert!(evidence.len() > 2, "{evidence:?}");
     assert_eq!(why.logins[0].address.to_string(), "198.51.100.10");
 
-    let other = guard.why_account("101").unwrap();
+    let other = guard.why_account("101").unwrap().read().unwrap();
     assert!(!other.banned && other.alerts.is_empty() && other.logins.is_empty());
+}
+
+/// How long each takes to be found, or counted, is how long packets wait.
+#[test]
+fn of_many_bans_the_kernel_is_asked_beside_the_loop_and_of_few_one_by_one() {
+    let bench = Bench::new();
+    let mut guard = bench.guard();
+    let request = BanRequest {
+        prefixes: addresses(1_001),
+        ..ban("100.64.0.0/16")
+    };
+    guard.ban(&request).unwrap();
+    let lookups = || std::mem::take(&mut bench.shield.state().lookups);
+    lookups();
+    let story = guard.why(&net("100.64.0.0/16")).unwrap();
+    assert_eq!(lookups(), 0);
+    let told = story.read().unwrap();
+    assert!(!told.banned && told.more_bans);
+    let prefixes: Vec<_> = told.bans.iter().map(|ban| ban.prefix).collect();
+    assert_eq!(prefixes, request.prefixes[..1_000]);
+    assert!(told.bans.iter().all(|ban| ban.dropped_packets == DROPPED));
+
+    // The one around it is told, however many there are.
+    guard.ban(&ban("100.0.0.0/8")).unwrap();
+    let told = why_of(&guard, "100.64.0.0/16");
+    assert!(told.banned && told.more_bans);
+    lookups();
+    let told = why_of(&guard, "100.64.0.7/32");
+    assert_eq!((told.bans.len(), lookups()), (2, 2));
+    assert!(told.banned && !told.more_bans);
+    assert!(told.bans.iter().all(|ban| ban.dropped_packets == DROPPED));
 }
