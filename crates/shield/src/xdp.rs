@@ -498,9 +498,15 @@ shield_by_maps!(Xdp {
             if self.refused.contains_key(&meant.wanted) && self.occupants.are_still_anothers(name) {
                 return false;
             }
-            let claimed = claim(meant.index, name);
-            let refuse = |why| self.refuse(meant, why, RefusalKind::Anothers);
-            claimed.map_err(refuse).is_ok()
+            let Err(why) = claim(meant.index, name) else {
+                return true;
+            };
+            // Nobody else's program can be where ours is: who holds it is only looking.
+            if self.links.iter().any(|link| link.state.ifindex == meant.index) {
+                return true;
+            }
+            self.refuse(meant, why, RefusalKind::Anothers);
+            false
         });
         for meant in &present {
             match self.mend(meant) {

@@ -88,6 +88,18 @@ fn a_renamed_interface_is_guarded_on_until_another_one_has_its_name() {
 }
 
 #[test]
+fn who_holds_the_lock_of_an_interface_with_our_program_takes_nothing_off() {
+    let Some(net) = Net::new() else { return };
+    let mut xdp = net.open(None).unwrap();
+    ban(&mut xdp);
+    let refuse = &mut |_, _: &str| Err("another sipward has it".to_owned());
+    let notes = net.pbx.enter(|| xdp.reattach(refuse).unwrap());
+    assert_eq!(notes, [""; 0]);
+    assert!(net.interfaces(&mut xdp)[0].attached);
+    assert!(!net.reaches());
+}
+
+#[test]
 fn an_interface_that_took_anothers_name_is_that_one_whatever_it_is_called_then() {
     let Some(net) = Net::new() else { return };
     let options = options(net.pin_dir.clone(), &["wan", "other"]);
