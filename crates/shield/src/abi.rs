@@ -21,7 +21,7 @@ pub const LISTED_BLOCK: usize = 256;
 const IPV4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
 /// An address in network order, IPv4 as `::ffff:a.b.c.d`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C, align(8))]
 pub struct Address(pub [u8; 16]);
 
@@ -117,7 +117,7 @@ pub struct TablesAbi {
     pub cells: [u16; TABLE_CELLS + COLUMNS_MASK.div_ceil(2)],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct BanKey {
     pub address: Address,

@@ -8,6 +8,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
+use crate::{BootTime, Scope};
+
 /// The end of a ban in each scope, in nanoseconds of boot time; 0 is no ban.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ends {
@@ -16,6 +18,20 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// With another end in one scope.
+    pub fn with(self, scope: Scope, until: BootTime) -> Self {
+        match scope {
+            Scope::All => Self {
+                all: until.0,
+                ..self
+            },
+            Scope::Sip => Self {
+                sip: until.0,
+                ..self
+            },
+        }
+    }
+
     fn latest(self, other: Self) -> Self {
         Self {
             all: self.all.max(other.all),

@@ -5,7 +5,7 @@
 //! made and cleared when the last one is gone: who dies in between leaves it set, and the next
 //! start, which counts the entries anew, clears it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, iter};
 
 use aya::maps::{Array, MapData};
 use ipnet::IpNet;
@@ -46,8 +46,6 @@ pub struct Listed {
     /// By the hash of a network; pages of it that are all zero take no memory.
     entries: Vec<Entries>,
     everywhere: Entries,
-    /// In all networks together, each entry once.
-    all: Entries,
 }
 
 impl Listed {
@@ -58,18 +56,12 @@ impl Listed {
             flags: vec![0; 1 << LISTED_BITS],
             entries: vec![Entries::default(); 1 << LISTED_BITS],
             everywhere: Entries::default(),
-            all: Entries::default(),
         }
     }
 
     /// The flags that hold for every network.
     pub fn everywhere(&self) -> u8 {
         flags_of(&self.everywhere)
-    }
-
-    /// Entries of a kind.
-    pub fn entries(&self, kind: Kind) -> usize {
-        self.all[kind as usize] as usize
     }
 
     /// Counts an entry that is there already; returns the blocks whose flags that changes.
@@ -79,30 +71,29 @@ impl Listed {
 
     /// Sets the flags of an entry that is about to be made.
     pub fn add(&mut self, kind: Kind, prefix: IpNet) -> Result<(), Error> {
-        self.add_all([(kind, prefix)])
+        self.add_all(iter::once((kind, prefix)))
     }
 
-    /// As [`Self::add`], for many.
+    /// As [`Self::add`], for many. Where it fails, none of them is counted: an entry that is made later
+    /// must not find its flag set here only.
     pub fn add_all(
         &mut self,
-        entries: impl IntoIterator<Item = (Kind, IpNet)>,
+        entries: impl Iterator<Item = (Kind, IpNet)> + Clone,
     ) -> Result<(), Error> {
         let mut blocks = BTreeSet::new();
-        for (kind, prefix) in entries {
+        for (kind, prefix) in entries.clone() {
             blocks.extend(self.count(kind, prefix));
         }
-        self.write(blocks)
-    }
-
-    /// Whether there may be an entry of this kind in the network of an address.
-    pub fn may_have(&self, kind: Kind, address: IpNet) -> bool {
-        let is_set = |hash: u32| self.flags[hash as usize] & 1 << kind as u8 != 0;
-        hashes(address).is_none_or(|mut hashes| hashes.any(is_set))
+        self.write(blocks).inspect_err(|_| {
+            for (kind, prefix) in entries {
+                self.uncount(kind, prefix);
+            }
+        })
     }
 
     /// Clears the flags of an entry that is gone, where no other needs them.
     pub fn remove(&mut self, kind: Kind, prefix: IpNet) -> Result<(), Error> {
-        let blocks = self.change(kind, prefix, |entries| entries.saturating_sub(1));
+        let blocks = self.uncount(kind, prefix);
         self.write(blocks)
     }
 
@@ -119,10 +110,12 @@ impl Listed {
         self.write(blocks)
     }
 
+    fn uncount(&mut self, kind: Kind, prefix: IpNet) -> BTreeSet<u32> {
+        self.change(kind, prefix, |entries| entries.saturating_sub(1))
+    }
+
     fn change(&mut self, kind: Kind, prefix: IpNet, change: impl Fn(u32) -> u32) -> BTreeSet<u32> {
         let mut blocks = BTreeSet::new();
-        let all = &mut self.all[kind as usize];
-        *all = change(*all);
         let Some(hashes) = hashes(prefix) else {
             let entries = &mut self.everywhere[kind as usize];
             *entries = change(*entries);
@@ -194,6 +187,8 @@ fn hash(network: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use sipward_testkit::require::{Need, require};
 
     use super::*;
@@ -229,6 +224,23 @@ mod tests {
         assert_eq!(set(&listed), [0b1_0000]);
         listed.write_all().unwrap();
         assert_eq!((set(&listed), listed.everywhere()), (vec![0b1000; 2], 0));
+    }
+
+    #[test]
+    fn a_flag_that_could_not_be_set_is_not_taken_for_set() {
+        if !require(&[Need::Root]) {
+            return;
+        }
+        // Of all blocks the kernel has the first only.
+        let mut listed = Listed::new(Array::create(1, 0).unwrap());
+        let mut sources = (0..=255).map(|network| IpNet::from(IpAddr::from([10, 0, network, 1])));
+        let hash = |source: IpNet| hashes(source).unwrap().next().unwrap() as usize;
+        let beyond = sources.find(|source| hash(*source) >= LISTED_BLOCK);
+        let beyond = beyond.unwrap();
+        for _ in 0..2 {
+            assert!(listed.add(Kind::Banned, beyond).is_err());
+        }
+        assert_eq!(listed.entries[hash(beyond)], [0; KINDS]);
     }
 
     fn networks(prefix: &str) -> Option<Vec<u32>> {

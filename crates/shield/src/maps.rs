@@ -2,7 +2,10 @@
 
 mod fill;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+};
 
 use aya::{
     Ebpf,
@@ -43,6 +46,10 @@ pub struct Maps {
     prefix_bans6: LpmTrie<MapData, [u8; 16], BanAbi>,
     held: HeldBans,
     trusted: HashMap<MapData, Address, SourceAbi>,
+    /// The keys in `bans` and in `trusted`, as far as we know: an entry that somebody else takes away is
+    /// not to be counted twice when it is put back, and no more when it is lifted.
+    banned: HashSet<BanKey>,
+    logged_in: HashSet<Address>,
     ssh_sessions: HashMap<MapData, Address, u64>,
     counts: PerCpuArray<MapData, CountAbi>,
     events: RingBuf<MapData>,
@@ -74,6 +81,8 @@ impl Maps {
             trusted: HashMap::try_from(take(ebpf, "trusted")?).map_err(in_map("trusted"))?,
             ssh_sessions: HashMap::try_from(take(ebpf, "ssh_sessions")?)
                 .map_err(in_map("ssh_sessions"))?,
+            banned: HashSet::new(),
+            logged_in: HashSet::new(),
             counts: PerCpuArray::try_from(take(ebpf, "counts")?).map_err(in_map("counts"))?,
             events: RingBuf::try_from(take(ebpf, "events")?).map_err(in_map("events"))?,
             allowed: BTreeSet::new(),
@@ -144,19 +153,20 @@ impl Maps {
             let Some(first) = same.first() else {
                 continue;
             };
-            let banned = |seen: Option<BanAbi>| {
-                let seen = seen.unwrap_or_default();
-                same.iter()
-                    .fold(seen, |value, ban| with_end(value, ban.scope, ban.until))
-            };
             match slot_of(&first.target)? {
                 Slot::Single(key) => {
-                    let seen = self.single_ban(&key, &first.target)?;
-                    singles.push((key, in_force_alone(banned(seen)), seen.is_none()));
+                    let seen = self.single_ban(&key)?.unwrap_or_default();
+                    let banned = same
+                        .iter()
+                        .fold(seen, |value, ban| with_end(value, ban.scope, ban.until));
+                    singles.push((key, in_force_alone(banned)));
                 }
                 Slot::Prefix(prefix) => {
-                    let seen = self.prefix_ban(prefix)?;
-                    prefixes.push((prefix, ends_of(&banned(seen)), seen.as_ref().map(ends_of)));
+                    let before = self.cover.own(&prefix);
+                    let ends = same.iter().fold(before.unwrap_or_default(), |ends, ban| {
+                        ends.with(ban.scope, ban.until)
+                    });
+                    prefixes.push((prefix, ends, before));
                 }
             }
         }
@@ -165,20 +175,27 @@ impl Maps {
     }
 
     /// Writes bans of single targets, some of which are not there yet.
-    fn write_singles(&mut self, bans: &[(BanKey, BanAbi, bool)]) -> Result<(), Error> {
-        let fresh = |(key, _, fresh): &(BanKey, BanAbi, bool)| {
-            fresh.then(|| (kind_of(key), target_of(key).prefix))
+    fn write_singles(&mut self, bans: &[(BanKey, BanAbi)]) -> Result<(), Error> {
+        let keys = bans.iter().map(|(key, _)| *key);
+        let fresh: Vec<BanKey> = keys.filter(|key| !self.banned.contains(key)).collect();
+        self.list_all(
+            fresh
+                .iter()
+                .map(|key| (kind_of(key), target_of(key).prefix)),
+        )?;
+        let Err((written, error)) = sys::update_batch(&self.bans, bans) else {
+            self.banned.extend(fresh);
+            return Ok(());
         };
-        self.list_all(bans.iter().filter_map(fresh))?;
-        let entries: Vec<(BanKey, BanAbi)> =
-            bans.iter().map(|(key, value, _)| (*key, *value)).collect();
-        sys::update_batch(&self.bans, &entries).map_err(|(written, error)| {
-            for (kind, prefix) in bans.iter().skip(written).filter_map(fresh) {
+        let written = bans.iter().take(written);
+        self.banned.extend(written.map(|(key, _)| *key));
+        for key in fresh {
+            if !self.banned.contains(&key) {
                 // The error that counts is the other; a flag too many only costs time.
-                let _ = self.unlist(kind, prefix);
+                let _ = self.unlist(kind_of(&key), target_of(&key).prefix);
             }
-            full_or("bans", error)
-        })
+        }
+        Err(full_or("bans", error))
     }
 
     /// Writes bans of prefixes, in order, each with the ends that it had before.
@@ -218,12 +235,13 @@ impl Maps {
         match slot_of(target)? {
             Slot::Single(key) => {
                 let Some(seen) = found(self.bans.get(&key, 0)).map_err(in_map("bans"))? else {
+                    self.unlist_single(&key)?;
                     return Ok(0);
                 };
                 let value = with_end(seen, scope, BootTime(0));
-                if value.own_all_until_ns == 0 && value.own_sip_until_ns == 0 {
+                if ends_of(&value) == Ends::default() {
                     found(self.bans.remove(&key)).map_err(in_map("bans"))?;
-                    self.unlist(kind_of(&key), target.prefix)?;
+                    self.unlist_single(&key)?;
                     return Ok(seen.dropped);
                 }
                 self.bans
@@ -232,21 +250,21 @@ impl Maps {
                 Ok(seen.dropped)
             }
             Slot::Prefix(prefix) => {
-                let Some(seen) = self.prefix_ban(prefix)? else {
+                let Some(own) = self.cover.own(&prefix) else {
                     return Ok(0);
                 };
-                let own = with_end(seen, scope, BootTime(0));
-                let ends = ends_of(&own);
+                let dropped = self.prefix_ban(prefix)?.map_or(0, |seen| seen.dropped);
+                let ends = own.with(scope, BootTime(0));
                 if ends != Ends::default() {
                     let entries = self.cover.set_all(&[(prefix, ends)]);
                     self.write_mended(&entries)?;
-                    return Ok(seen.dropped);
+                    return Ok(dropped);
                 }
                 self.remove_prefix(prefix)?;
                 let entries = self.cover.remove(&prefix);
                 self.write_mended(&entries)?;
                 self.unlist(Kind::PrefixBanned, prefix)?;
-                Ok(seen.dropped)
+                Ok(dropped)
             }
         }
     }
@@ -323,20 +341,20 @@ impl Maps {
             // A fresh entry would refill the bucket.
             return Ok(());
         }
-        self.list(Kind::Trusted, source.into())?;
+        if !self.logged_in.contains(&key) {
+            self.list(Kind::Trusted, source.into())?;
+            self.logged_in.insert(key);
+        }
         let inserted = self.trusted.insert(key, SourceAbi::default(), 0);
         if inserted.is_err() {
-            let _ = self.unlist(Kind::Trusted, source.into());
+            let _ = self.unlist_trusted(source);
         }
         inserted.map_err(in_map("trusted"))
     }
 
     pub fn distrust(&mut self, source: IpAddr) -> Result<(), Error> {
-        let removed = found(self.trusted.remove(&source_key(source))).map_err(in_map("trusted"))?;
-        match removed {
-            Some(()) => self.unlist(Kind::Trusted, source.into()),
-            None => Ok(()),
-        }
+        found(self.trusted.remove(&source_key(source))).map_err(in_map("trusted"))?;
+        self.unlist_trusted(source)
     }
 
     pub fn trusted(&self) -> Result<Vec<IpAddr>, Error> {
@@ -394,6 +412,7 @@ impl Maps {
             if is_lapsed(&value, now) {
                 found(self.bans.remove(&key)).map_err(in_map("bans"))?;
             } else {
+                self.banned.insert(key);
                 self.listed.count(kind_of(&key), target_of(&key).prefix);
             }
         }
@@ -451,7 +470,10 @@ impl Maps {
     }
 
     /// As [`Self::list`], for many.
-    fn list_all(&mut self, entries: impl IntoIterator<Item = (Kind, IpNet)>) -> Result<(), Error> {
+    fn list_all(
+        &mut self,
+        entries: impl Iterator<Item = (Kind, IpNet)> + Clone,
+    ) -> Result<(), Error> {
         self.listed.add_all(entries)?;
         self.set_listed_everywhere()
     }
@@ -460,6 +482,22 @@ impl Maps {
     fn unlist(&mut self, kind: Kind, prefix: IpNet) -> Result<(), Error> {
         self.listed.remove(kind, prefix)?;
         self.set_listed_everywhere()
+    }
+
+    /// As [`Self::unlist`], of a ban of a single target.
+    fn unlist_single(&mut self, key: &BanKey) -> Result<(), Error> {
+        if !self.banned.remove(key) {
+            return Ok(());
+        }
+        self.unlist(kind_of(key), target_of(key).prefix)
+    }
+
+    /// As [`Self::unlist`], of a source that has logged in.
+    fn unlist_trusted(&mut self, source: IpAddr) -> Result<(), Error> {
+        if !self.logged_in.remove(&source_key(source)) {
+            return Ok(());
+        }
+        self.unlist(Kind::Trusted, source.into())
     }
 
     /// Counts what is not yet, and sets the flags anew: who died between flag and entry has left one
@@ -473,6 +511,7 @@ impl Maps {
         }
         for key in self.trusted.keys() {
             let key = key.map_err(in_map("trusted"))?;
+            self.logged_in.insert(key);
             self.listed.count(Kind::Trusted, IpAddr::from(key).into());
         }
         self.listed.write_all()?;
@@ -501,9 +540,9 @@ impl Maps {
         Ok(prefixes)
     }
 
-    fn single_ban(&self, key: &BanKey, target: &Target) -> Result<Option<BanAbi>, Error> {
-        // Spares the system call, as it does the kernel's lookup.
-        if !self.listed.may_have(kind_of(key), target.prefix) {
+    fn single_ban(&self, key: &BanKey) -> Result<Option<BanAbi>, Error> {
+        // Spares the system call.
+        if !self.banned.contains(key) {
             return Ok(None);
         }
         found(self.bans.get(key, 0)).map_err(in_map("bans"))

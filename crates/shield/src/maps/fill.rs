@@ -3,12 +3,11 @@
 use ipnet::IpNet;
 
 use super::Maps;
-use crate::{Fill, abi::PINNED_MAPS, listed::Kind};
+use crate::{Fill, abi::PINNED_MAPS};
 
 impl Maps {
     /// From what is remembered: to count in the kernel would take a system call for each entry.
     pub fn fill(&self) -> Vec<Fill> {
-        let listed = |kind| self.listed.entries(kind);
         let (allowed4, allowed6) = by_family(self.allowed.iter().copied());
         let (prefixes4, prefixes6) = by_family(self.cover.prefixes());
         let fill = |(table, entries)| {
@@ -22,10 +21,10 @@ impl Maps {
         [
             ("allowed4", allowed4),
             ("allowed6", allowed6),
-            ("bans", listed(Kind::Banned) + listed(Kind::PortBanned)),
+            ("bans", self.banned.len()),
             ("prefix_bans4", prefixes4),
             ("prefix_bans6", prefixes6),
-            ("trusted", listed(Kind::Trusted)),
+            ("trusted", self.logged_in.len()),
         ]
         .into_iter()
         .filter_map(fill)
