@@ -17,13 +17,15 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process::wait_until;
+use crate::process::{read_lossy, wait_until};
 
 const FOLDER: &str = "/run/netns";
 const PREFIX: &str = "sipward-";
+/// Begins each line with a group that somebody listens to, in the namespace of who reads it.
+const LOG_GROUPS: &str = "/proc/thread-self/net/netfilter/nfnetlink_log";
 
 /// How long what a test has closed may be held by others.
-pub const FREED: Duration = Duration::from_secs(10);
+const FREED: Duration = Duration::from_secs(10);
 
 /// A network namespace, deleted when dropped together with every process left in it.
 #[derive(Debug)]
@@ -108,6 +110,19 @@ impl Namespace {
             !is_taken(&bound)
         })?;
         bound.with_context(|| format!("cannot bind {address}"))
+    }
+
+    /// Waits until nobody inside listens to this log group of netfilter any more: one that a test has
+    /// closed may be held for a moment, as the addresses of [`Self::udp_socket`] may.
+    ///
+    /// # Errors
+    /// Somebody goes on listening.
+    pub fn await_log_group(&self, group: u16) -> Result<()> {
+        let number = |line: &str| line.split_whitespace().next()?.parse().ok();
+        wait_until("the log group to be free", FREED, || {
+            let listeners = self.enter(|| read_lossy(Path::new(LOG_GROUPS)));
+            !listeners.lines().any(|line| number(line) == Some(group))
+        })
     }
 
     /// Joins two namespaces by a veth pair; both ends are up.

@@ -323,26 +323,37 @@ pub fn get(socket: &mut Socket, set: &Set, target: &Target) -> io::Result<Option
 
 /// All elements of a set, in the order of their targets.
 ///
+/// The kernel tells them in parts, and where it goes on it knows by their number only. If it takes
+/// lapsed ones away in between, which it does once a second, as many others are left out, and nothing
+/// says so; a change that is just being made may slip through, too (Linux 6.18). So a dump in parts is
+/// believed when it tells nothing that those before have not told.
+///
 /// A hash set that the kernel is just enlarging, which it does behind what fills it, is read out
-/// partly in its old order and partly in the new one, and nothing says so: up to 1,400 of 12,289
-/// elements were missing and others told twice (Linux 6.18). So an answer that tells one twice is
-/// not whole either. Where none is whole, what one has left out another one had.
+/// partly in its old order and partly in the new one: up to 1,400 of 12,289 elements were missing and
+/// others told twice. So an answer that tells one twice is not whole either. Where none is whole, what
+/// one has left out another one had.
 pub fn all(socket: &mut Socket, set: &Set) -> io::Result<Vec<Held>> {
     let question = elements_of(GET_ELEMENTS, &set.name());
     let mut found = BTreeMap::new();
     for _ in 0..DUMPS {
         let now = BootTime::now();
-        let (mut told, mut listed) = (0, BTreeMap::new());
+        let (mut parts, mut told, mut listed) = (0, 0, BTreeMap::new());
         let is_whole = socket.dump_once(question.clone(), &mut |answer| {
+            parts += 1;
             for element in held(answer, set, now) {
                 told += 1;
                 listed.insert(element.target, element);
             }
         })?;
-        if is_whole && told == listed.len() {
+        let is_whole = is_whole && told == listed.len();
+        if is_whole && parts <= 1 {
             return Ok(listed.into_values().collect());
         }
+        let known = found.len();
         found.extend(listed);
+        if is_whole && found.len() == known {
+            break;
+        }
     }
     Ok(found.into_values().collect())
 }

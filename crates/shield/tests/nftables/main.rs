@@ -10,6 +10,7 @@ mod net;
 #[path = "../common/policy.rs"]
 mod policy;
 mod rates;
+mod reading;
 mod table;
 mod tap;
 mod verdicts;

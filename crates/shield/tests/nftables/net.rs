@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use sipward_shield::{
-    Ban, BootTime, Count, Counters, Error, Event, Reason, Scope, Shield as _, Target,
-    nftables::Nftables,
+    Ban, BootTime, Count, Counters, Event, Reason, Scope, Shield as _, Target, nftables::Nftables,
 };
 use sipward_testkit::{
     link::PacketSocket,
-    namespace::{FREED, Namespace},
+    namespace::Namespace,
     packet::Packet,
     process::wait_until,
     require::{Need, require},
@@ -19,6 +18,9 @@ use crate::policy::policy;
 
 pub const PBX: &str = "192.0.2.1:5060";
 pub const PBX6: &str = "[2001:db8:2::1]:5060";
+
+/// The log groups of the shield and of its tap.
+const LOG_GROUPS: [u16; 2] = [5060, 5061];
 
 pub struct Net {
     pub pbx: Namespace,
@@ -65,21 +67,16 @@ impl Net {
     }
 
     pub fn open(&mut self) {
-        let mut opened = None;
-        // What was killed, a child that another test is just starting may hold for a moment.
-        wait_until("the log group to be free", FREED, || {
-            let tried = self.pbx.enter(|| Nftables::open(&["wan".to_owned()]));
-            let is_held = matches!(tried, Err(Error::LogGroup(_)));
-            opened = Some(tried);
-            !is_held
-        })
-        .unwrap();
-        self.shield = Some(opened.expect("it was tried").unwrap());
+        let opened = self.pbx.enter(|| Nftables::open(&["wan".to_owned()]));
+        self.shield = Some(opened.unwrap());
     }
 
     /// As SIGKILL does: nothing of it is tidied up.
     pub fn kill(&mut self) {
         self.shield = None;
+        for group in LOG_GROUPS {
+            self.pbx.await_log_group(group).unwrap();
+        }
     }
 
     /// Gives an interface of the PBX another name.

@@ -308,8 +308,8 @@ fn a_hundred_thousand_bans_are_set_read_and_looked_up_within_seconds() {
     times.push(("taking the table over", worked, began));
     for (name, worked, took) in times {
         println!("{name}: {took:.1?}, of which {worked:.1?} at work");
-        // A second on an idle machine; other tests share its caches, and this is a debug build.
-        assert!(worked < Duration::from_secs(5), "{name}: {worked:?}");
+        // Two seconds on an idle machine; other tests share its caches, and this is a debug build.
+        assert!(worked < Duration::from_secs(10), "{name}: {worked:?}");
     }
 }
 

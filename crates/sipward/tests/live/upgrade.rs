@@ -165,6 +165,7 @@ fn another_layout_of_the_table_is_replaced_without_a_gap() {
         assert_eq!(chains(), before);
         flooded.assert_dropped("a start that fails");
         drop(held);
+        lab.pbx.await_log_group(5061).unwrap();
 
         let during;
         (daemon, during) = flooded.start(what);
