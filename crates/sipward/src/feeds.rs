@@ -156,18 +156,21 @@ pub fn is_loopback(host: &str) -> bool {
 /// # Errors
 /// The folder cannot be read or written.
 pub fn age(folder: &Path, now: Time) -> io::Result<()> {
+    let is_ahead = |record: &store::Record| clock::time(record.confirmed) > now;
     for name in names(folder)? {
-        let Some(record) = record(folder, &name) else {
+        if !record(folder, &name).as_ref().is_some_and(is_ahead) {
+            continue;
+        }
+        let _held = store::hold(folder)?;
+        // It may have been taken anew meanwhile.
+        let Some(record) = record(folder, &name).filter(is_ahead) else {
             continue;
         };
-        if clock::time(record.confirmed) > now {
-            let _held = store::hold(folder)?;
-            let record = store::Record {
-                confirmed: clock::timestamp(now),
-                ..record
-            };
-            store::write_record(folder, &name, &record)?;
-        }
+        let record = store::Record {
+            confirmed: clock::timestamp(now),
+            ..record
+        };
+        store::write_record(folder, &name, &record)?;
     }
     Ok(())
 }

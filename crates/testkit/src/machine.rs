@@ -10,13 +10,14 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::mpsc,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
     sys::signal::{Signal, kill},
+    time::{clock_getcpuclockid, clock_gettime},
     unistd::Pid,
 };
 
@@ -25,8 +26,13 @@ use crate::{
     require::{self, Need},
 };
 
-/// Software emulation of a debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(900);
+/// What a machine may compute: software emulation of a debug build. Others that run beside it take
+/// nothing from that.
+const WORK: Duration = Duration::from_secs(900);
+/// How long it may take: one that waits for what never comes computes nothing.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a machine sleeps at a time, in seconds.
 pub const SLEEP: i64 = 1_200;
@@ -78,8 +84,8 @@ impl Machine<'_> {
     /// said. `None`, and a line that says why, where this machine cannot do that.
     ///
     /// # Panics
-    /// If the tests fail there, if another kernel boots, or if it is not done after 15 minutes; with
-    /// all that the console showed.
+    /// If the tests fail there, if another kernel boots, or if it is not done after 15 minutes of work
+    /// or an hour; with all that the console showed.
     #[must_use]
     pub fn run(&self, arguments: &str) -> Option<String> {
         let mut needs = vec![
@@ -132,12 +138,7 @@ impl Machine<'_> {
             .expect("qemu starts");
         let pid = Pid::from_raw(qemu.id().cast_signed());
         let (done, waits) = mpsc::channel::<()>();
-        let watchdog = thread::spawn(move || {
-            if waits.recv_timeout(PATIENCE).is_err() {
-                // Not waited for yet, so the number is still its own.
-                let _ = kill(pid, Signal::SIGKILL);
-            }
-        });
+        let watchdog = thread::spawn(move || end_late(pid, WORK, PATIENCE, &waits));
         let mut console = Vec::new();
         let mut output = qemu.stdout.take().expect("its output is a pipe");
         std::io::Read::read_to_end(&mut output, &mut console).expect("the console can be read");
@@ -225,6 +226,21 @@ fn wake_from_sleep(qemu: &mut Command, monitor: &Path) {
     });
 }
 
+/// Kills a child that has not been waited for, once it has worked or taken for too long. Returns then, or
+/// when it is done.
+fn end_late(child: Pid, work: Duration, patience: Duration, done: &Receiver<()>) {
+    let begun = Instant::now();
+    while done.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let worked = clock_getcpuclockid(child).and_then(clock_gettime);
+        let is_late = worked.is_ok_and(|worked| Duration::from(worked) >= work);
+        if is_late || begun.elapsed() >= patience {
+            // As nobody has waited for it, the number is still its own.
+            let _ = kill(child, Signal::SIGKILL);
+            return;
+        }
+    }
+}
+
 /// Runs the scene on this machine if it is one of those; if not, boots it there for the very test
 /// that calls this, and prints what it said.
 ///
@@ -274,4 +290,33 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
 fn run(command: &mut Command) {
     let status = command.status().expect("a program of the machine");
     assert!(status.success(), "{command:?}: {status}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    /// What ends a shell with this script: a signal, or none.
+    fn ended_by(script: &str, work: Duration, patience: Duration) -> Option<i32> {
+        let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let (done, waits) = mpsc::channel::<()>();
+        let watchdog = thread::spawn(move || end_late(pid, work, patience, &waits));
+        let status = child.wait().unwrap();
+        drop(done);
+        watchdog.join().unwrap();
+        status.signal()
+    }
+
+    #[test]
+    fn who_works_or_waits_for_too_long_is_ended() {
+        let (little, much) = (Duration::from_millis(500), Duration::from_secs(3_600));
+        let killed = Some(Signal::SIGKILL as i32);
+        assert_eq!(ended_by("while :; do :; done", little, much), killed);
+        assert_eq!(ended_by("exec sleep 1000", much, little), killed);
+        // Longer than it may work.
+        assert_eq!(ended_by("exec sleep 3", little, much), None);
+    }
 }

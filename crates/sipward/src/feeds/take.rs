@@ -23,6 +23,10 @@ const LONGEST_NAME: usize = 80;
 const TOO_OFTEN: &str = "asked for 11 times within 2 minutes, and APIBAN allows no more: it can be \
                          asked for again in 2 minutes";
 
+/// What is said of an answer to what nobody would ask any more.
+const OVERTAKEN: &str =
+    "another update took it meanwhile, of which this answer says nothing: ask again";
+
 /// Takes a list in, where the daemon could have it in force beside what `config` names.
 ///
 /// # Errors
@@ -35,24 +39,17 @@ pub fn update(
     if asked.terms.promote && is_open(asked.from, &asked.terms) {
         return Err(OPEN.to_owned());
     }
-    let known = record(folder, asked.name);
-    let signed_at = known
-        .as_ref()
-        .filter(|known| known.terms.key == asked.terms.key)
-        .and_then(|known| known.signed_at);
-    let before = known.filter(|known| known.from == asked.from);
-    let same = before
-        .as_ref()
-        .filter(|before| !asked.force && before.terms == asked.terms);
-    let known = same.map(|before| before.validators.clone());
-    let known = known.unwrap_or_default();
-    let begins = match same.and_then(|before| before.goes_on.as_deref()) {
-        Some(page) => Part::Page(page),
-        None => Part::Whole,
-    };
-    let fetched = pages(asked, folder, begins, &known)?;
+    let known = Known::of(asked, folder);
+    let begins = known.goes_on.as_deref().map_or(Part::Whole, Part::Page);
+    let fetched = pages(asked, folder, begins, &known.validators)?;
     // Two lists that are taken at once might each fit beside what is there, and not beside each other.
     let held = store::hold(folder).map_err(|error| cannot_write(folder, &error))?;
+    // Servers take their time, and somebody else may have taken this list meanwhile.
+    let before = Known::of(asked, folder);
+    let is_whole = fetched.is_some() && begins == Part::Whole;
+    if !is_whole && !before.is_version_of(&known) {
+        return Err(OVERTAKEN.to_owned());
+    }
     let record = Record {
         from: asked.from.to_owned(),
         terms: asked.terms.clone(),
@@ -60,11 +57,11 @@ pub fn update(
             .feeds
             .iter()
             .any(|feed| feed.name() == asked.name && feed.url == asked.from),
-        entries: before.as_ref().map_or(0, |before| before.entries),
-        signatures: before.as_ref().map_or(0, |before| before.signatures),
-        validators: known,
+        entries: before.entries,
+        signatures: before.signatures,
+        validators: before.validators,
         goes_on: None,
-        signed_at,
+        signed_at: before.signed_at,
         confirmed: clock::timestamp(clock::now()),
         keep_seconds: asked.keep.as_secs(),
     };
@@ -77,6 +74,46 @@ pub fn update(
     // What the daemon had to say of it, until it fetches it itself.
     store::forget_error(folder, asked.name).map_err(|error| cannot_write(folder, &error))?;
     Ok(updated)
+}
+
+/// What is known of a list before it is taken in.
+struct Known {
+    entries: usize,
+    signatures: usize,
+    /// When the same author signed it, in UNIX seconds.
+    signed_at: Option<u32>,
+    /// None of a list from elsewhere or on other terms.
+    validators: Validators,
+    goes_on: Option<String>,
+}
+
+impl Known {
+    fn of(asked: &Update<'_>, folder: &Path) -> Self {
+        let known = record(folder, asked.name);
+        let signed_at = known
+            .as_ref()
+            .filter(|known| known.terms.key == asked.terms.key)
+            .and_then(|known| known.signed_at);
+        let before = known.filter(|known| known.from == asked.from);
+        let entries = before.as_ref().map_or(0, |before| before.entries);
+        let signatures = before.as_ref().map_or(0, |before| before.signatures);
+        let same = before.filter(|before| !asked.force && before.terms == asked.terms);
+        let (validators, goes_on) = same
+            .map(|same| (same.validators, same.goes_on))
+            .unwrap_or_default();
+        Self {
+            entries,
+            signatures,
+            signed_at,
+            validators,
+            goes_on,
+        }
+    }
+
+    /// Whether an answer about the other is one about this.
+    fn is_version_of(&self, other: &Self) -> bool {
+        self.validators == other.validators && self.goes_on == other.goes_on
+    }
 }
 
 /// Nothing has changed: signatures stay, but for those that must be evidence by now, and bans begin
@@ -264,6 +301,10 @@ fn cannot_write(folder: &Path, error: &io::Error) -> String {
 
 /// The next update takes the list anew, whatever the server says of it.
 pub fn forget(folder: &Path, name: &str) {
+    // Where nothing can be written, nothing was taken.
+    let Ok(_held) = store::hold(folder) else {
+        return;
+    };
     let Some(record) = record(folder, name) else {
         return;
     };
@@ -271,7 +312,6 @@ pub fn forget(folder: &Path, name: &str) {
         validators: Validators::default(),
         ..record
     };
-    // Where nothing can be written, nothing was taken.
     let _ = store::write_record(folder, name, &record);
 }
 
@@ -356,7 +396,8 @@ fn pages(
 
 /// Has the list's signature fetched, and believes it or not; returns when it was made. One of another
 /// list by the same author holds as well, and would let a server give it out for this one: where it says
-/// of which file it is, that counts. Of a file of this machine nobody else chose the name.
+/// of which file it is, that counts. minisign writes the file's name, rsign2 its path as it was given.
+/// Of a file of this machine nobody else chose the name.
 fn prove(key: &Key, bytes: &[u8], source: &Source) -> Result<Option<u32>, String> {
     let unsigned = |why: String| format!("its signature (.minisig) does not hold: {why}");
     let fetched = fetch(source, Part::Signature, &Validators::default()).map_err(unsigned)?;
@@ -370,11 +411,12 @@ fn prove(key: &Key, bytes: &[u8], source: &Source) -> Result<Option<u32>, String
     let (Some(file), Some(served)) = (&signed.file, source.served_file()) else {
         return Ok(signed.at);
     };
-    if *file == served {
+    if file.rsplit(['/', '\\']).next() == Some(&served) {
         return Ok(signed.at);
     }
     let file: String = file.chars().take(LONGEST_NAME).collect();
     Err(unsigned(format!(
-        "it is of a file {file}, and this is {served}"
+        "it is of a file {file}, and this is {served}: its author signs it under the name that the url \
+         has; a copy of it in a file of this machine may have any"
     )))
 }

@@ -6,6 +6,7 @@ use std::{fs, path::Path, process::Command};
 
 mod apiban;
 mod hostile;
+mod overtaken;
 mod promoted;
 mod scheduled;
 mod server;

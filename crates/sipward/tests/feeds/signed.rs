@@ -16,7 +16,7 @@ const LIST: &str = "evil-1\nevil-2\n";
 const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// A key of minisign in this folder; returns the public one.
-fn key(folder: &Path, name: &str) -> String {
+pub fn key(folder: &Path, name: &str) -> String {
     let (public, secret) = (format!("{name}.pub"), format!("{name}.key"));
     minisign(folder, &["-G", "-W", "-p", &public, "-s", &secret]);
     let text = fs::read_to_string(folder.join(public)).unwrap();
@@ -29,7 +29,7 @@ fn sign(folder: &Path, name: &str, text: &str, how: &[&str]) -> String {
 }
 
 /// As [`sign`], with this trusted comment.
-fn sign_with(folder: &Path, name: &str, text: &str, comment: &str, how: &[&str]) -> String {
+pub fn sign_with(folder: &Path, name: &str, text: &str, comment: &str, how: &[&str]) -> String {
     fs::write(folder.join("list"), text).unwrap();
     let secret = format!("{name}.key");
     let arguments = ["-S", "-s", &secret, "-m", "list", "-t", comment];
@@ -47,7 +47,7 @@ fn minisign(folder: &Path, arguments: &[&str]) {
 }
 
 /// Serves a list and, where there is one, its signature; returns where.
-fn publish(list: &str, signature: Option<String>) -> String {
+pub fn publish(list: &str, signature: Option<String>) -> String {
     let list = list.to_owned();
     let port = serve(
         None,
@@ -198,8 +198,11 @@ fn an_older_list_is_not_taken_for_its_signature_holds(comment: &str, says: Optio
 }
 
 #[test_case("timestamp:1700000000\tfile:list", None; "of this list")]
+#[test_case("timestamp:1700000000\tfile:lists/list", None; "of this list by its path, as rsign2 has it")]
+#[test_case("timestamp:1700000000\tfile:C:\\lists\\list", None; "of this list by its path on Windows")]
 #[test_case("the list of a test", None; "of nobody knows which")]
 #[test_case("timestamp:1700000000\tfile:networks.txt\thashed", Some("it is of a file networks.txt, and this is list"); "of another list")]
+#[test_case("file:list/", Some("it is of a file list/, and this is list: its author signs it under"); "of a folder of this name")]
 #[test_case("file:li\u{7}st", Some("it is of a file li\\x07st, and this is list"); "of a name that rings")]
 fn a_server_cannot_give_out_another_list_of_the_same_author(comment: &str, says: Option<&str>) {
     if !require(&[Need::Program("minisign")]) {
