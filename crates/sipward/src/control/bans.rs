@@ -27,8 +27,9 @@ const MOST_PARTS: usize = 4;
 const MOST_LISTS: usize = 4;
 /// How long one more waits for the end of another.
 const WAIT: Duration = Duration::from_secs(5);
-/// A list of which nobody takes the next part for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A list of which nobody takes the next part for so long is given up: who reads it in a pager takes
+/// his time.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Who lists the bans in force.
 #[derive(Clone, Debug)]
@@ -113,9 +114,9 @@ async fn send(parts: &mpsc::Sender<Bytes>, part: Bytes) -> Option<()> {
         Err(SendTimeoutError::Closed(_)) => None,
         Err(SendTimeoutError::Timeout(_)) => {
             tracing::warn!(
-                "control socket: who asked for the bans has not read on for {} s: the list is given \
-                 up",
-                PATIENCE.as_secs()
+                "control socket: who asked for the bans has not read on for {} minutes: the list \
+                 is given up",
+                PATIENCE.as_secs() / 60
             );
             None
         }
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_list_that_nobody_reads_is_given_up_after_a_minute() {
+    async fn a_list_that_nobody_reads_on_is_given_up() {
         let (_bench, mut guard) = banned();
         serve(&mut guard, async |owner| {
             let lists = Lists::default();
