@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io::{self, Write as _},
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::{Command, Stdio},
 };
 
@@ -87,13 +88,15 @@ pub fn counters(socket: &mut Socket) -> io::Result<HashMap<String, u64>> {
     Ok(found)
 }
 
-/// Has `nft` carry out all of the text or none of it.
+/// Has `nft` carry out all of the text or none of it. A signal for our process group, as Ctrl-C in a
+/// terminal is, does not reach it: it is needed to detach.
 pub fn run_nft(text: &str) -> Result<(), Error> {
     let spawned = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn();
     let mut nft = spawned.map_err(|source| {
         if source.kind() == io::ErrorKind::NotFound {
@@ -111,9 +114,11 @@ pub fn run_nft(text: &str) -> Result<(), Error> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said: Vec<&str> = said.lines().take(3).collect();
-    Err(failed("nft refused the rules")(io::Error::other(
-        said.join("; "),
-    )))
+    let why = match output.status.signal() {
+        Some(signal) => format!("it was ended by signal {signal}"),
+        None => said.join("; "),
+    };
+    Err(failed("nft refused the rules")(io::Error::other(why)))
 }
 
 /// Names what failed.

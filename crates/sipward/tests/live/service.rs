@@ -241,7 +241,7 @@ fn a_service(configuration: &str) -> Option<String> {
 
     // A stop is one, and whoever starts next has the bans again, and keeps what is enforced.
     machine.run("systemctl stop sipward");
-    assert!(!machine.is_enforced());
+    assert!(!machine.is_enforced(), "{}", machine.log());
     machine.wait_for_no_leftovers();
     assert!(machine.systemd.path(OTHERS_LOCK).exists());
     let by_hand = machine.run("sipward run >/run/by-hand 2>&1 & echo $!");

@@ -125,16 +125,19 @@ fn the_nonce_oracle_is_asked_six_times(driver: Driver) {
     socket
         .set_read_timeout(Some(Duration::from_millis(500)))
         .unwrap();
-    // Longer than any answer takes: it is banned.
+    // On a busy machine an answer may be late: silence is the end only where it is a ban's.
     let silence = (1..=200).find(|guess| {
         socket.send(oracle(*guess).as_bytes()).unwrap();
-        socket.recv(&mut [0; 2_000]).is_err()
+        let silent = socket.recv(&mut [0; 2_000]).is_err();
+        silent
+            && !guard
+                .json(&["bans"])
+                .unwrap()
+                .as_array()
+                .unwrap()
+                .is_empty()
     });
-    assert!(
-        silence.is_some(),
-        "all guesses were answered\n{}",
-        guard.log()
-    );
+    assert!(silence.is_some(), "it was never banned\n{}", guard.log());
     let detector = banned_by(&guard, PHONES);
     let answers = Dialogue::of(&capture.stop().unwrap()).answered();
     println!("nonce oracle, {driver:?}: {answers} answers, banned by {detector}");
