@@ -22,14 +22,19 @@ use crate::stream::Stream;
 /// How long an answer may take on a loaded machine.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After how long a datagram is taken for lost: a socket that is full loses any.
+/// After how long a message is taken for lost: a socket that is full loses any.
 const RESEND: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 10;
 
 /// For many calls a second.
-const APPENDED: [(&str, &str); 3] = [
+const APPENDED: [(&str, &str); 4] = [
     // A line for each step of the dialplan costs a third of what a call does.
     ("asterisk.conf", "verbose = 0\n"),
+    // Where 1,000 lines wait to be written, the next ones are lost, notes of calls among them.
+    (
+        "logger.conf",
+        "[general](+)\nlogger_queue_limit = 1000000\n",
+    ),
     // Nobody acknowledges what becomes of a call, and until the last repetition each takes
     // memory and descriptors. A guard that drops what a connection brings drops its end as well.
     (
@@ -178,9 +183,7 @@ impl HeaderReader {
                 break;
             }
             for (_, driver, transport, request) in &awaited {
-                if *transport == Transport::Udp {
-                    self.send(*driver, request, *transport)?;
-                }
+                open.push(self.send(*driver, request, *transport)?);
             }
         }
         let missing = || {
