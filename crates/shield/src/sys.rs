@@ -40,9 +40,9 @@ impl BootTime {
 
 /// How long the machine has slept since it started.
 pub fn slept() -> Duration {
-    // Read first, the other one is not behind it.
+    // Read first, the other one is not behind it, but where a time namespace has it so.
     let awake = clock(libc::CLOCK_MONOTONIC);
-    Duration::from_nanos(clock(libc::CLOCK_BOOTTIME) - awake)
+    Duration::from_nanos(clock(libc::CLOCK_BOOTTIME).saturating_sub(awake))
 }
 
 /// Nanoseconds of a clock that begins with the machine.

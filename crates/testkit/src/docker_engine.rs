@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const SOCKET: &str = "unix:///run/docker.sock";
 
 /// What it runs of its own, below [`require::docker`].
-const OWN: [&str; 6] = [
+pub const OWN: [&str; 6] = [
     "usr/sbin/dockerd",
     "usr/sbin/docker-proxy",
     "usr/sbin/runc",

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use crate::docker_engine;
+
 /// Something that not every machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -45,7 +47,9 @@ impl Need {
             Self::Kamailio => missing_in_cache("Kamailio", kamailio()),
             Self::Prometheus => missing_in_cache("promtool", prometheus().join("bin/promtool")),
             Self::DockerProxy => missing_in_cache("docker-proxy", docker_proxy()),
-            Self::DockerEngine => missing_in_cache("docker engine", docker().join("usr/sbin/runc")),
+            Self::DockerEngine => docker_engine::OWN
+                .iter()
+                .find_map(|program| missing_in_cache("docker engine", docker().join(program))),
             Self::Sshd => missing_in_cache("sshd", sshd()),
             Self::CorpusPrograms => missing_in_cache("corpus programs", corpus_programs()),
             Self::Kernel(suite) => missing_in_cache("kernel", kernel(suite).join("modules")),

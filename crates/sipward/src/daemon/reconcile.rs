@@ -80,7 +80,11 @@ pub fn bans(guard: &mut Guard) -> Result<(), Failure> {
         let target = target(&held);
         let until = clocks.unix(held.ban.until);
         let last = guard.ledger.last_end(&target)?;
-        if last.is_some_and(|past| is_over(until, past.ban.until, guard.shield.overdue())) {
+        let slept = guard.shield.overdue();
+        // It outlasts its end by what was slept since it began.
+        let is_last =
+            |past: PastBan| is_over(until, past.ban.until, slept.min(now.since(past.ban.since)));
+        if last.is_some_and(is_last) {
             guard.shield.unban(&held.ban.target, held.ban.scope)?;
             lifted.push(target.prefix);
         } else if until.is_none_or(|until| until > now + HOLD) {

@@ -73,8 +73,8 @@ fn a_ban_that_was_lifted_in_the_ledger_only_is_lifted_in_the_kernel() {
 fn a_ban_that_ended_while_the_machine_slept_is_lifted_in_the_kernel() {
     let bench = Bench::new();
     let mut guard = bench.guard();
-    let [over, later] = ["203.0.113.7/32", "203.0.113.8/32"];
-    for prefix in [over, later] {
+    let [over, later, short] = ["203.0.113.7/32", "203.0.113.8/32", "203.0.113.9/32"];
+    for prefix in [over, later, short] {
         guard.ban(&ban(prefix)).unwrap();
     }
     drop(guard);
@@ -82,19 +82,21 @@ fn a_ban_that_ended_while_the_machine_slept_is_lifted_in_the_kernel() {
     let minutes = |count: u64| Duration::from_secs(60 * count);
     let mut ledger = bench.ledger();
     let bans = ledger.bans(now).unwrap().into_iter().map(|mut ban| {
-        (ban.since, ban.until) = (now - minutes(60), Some(now));
+        let lasted = if ban.prefix == net(short) { 10 } else { 60 };
+        (ban.since, ban.until) = (now - minutes(lasted), Some(now));
         Entry::Ban(ban)
     });
     let bans: Vec<Entry> = bans.collect();
     ledger.write(&bans).unwrap();
     bench.shield.state().overdue = minutes(30);
-    for (prefix, left) in [(over, 29), (later, 31)] {
+    // Of what was slept at most ten minutes were in the short one's time.
+    for (prefix, left) in [(over, 29), (later, 31), (short, 11)] {
         let key = (target(prefix), Scope::All);
         let until = Clocks::now().boot(Some(now + minutes(left)));
         bench.shield.state().bans.get_mut(&key).unwrap().until = until;
     }
     bench.guard();
-    assert_eq!(bench.enforced(), [net(later)]);
+    assert_eq!(bench.enforced(), [net(later), net(short)]);
 }
 
 /// The kernel is told of an automatic ban first: what ended before is another ban.
