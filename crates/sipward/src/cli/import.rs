@@ -77,6 +77,8 @@ struct Report {
     banned: usize,
     /// Prefixes that were banned already, at least as long.
     already: usize,
+    /// Of those banned now, what loses SIP only: somebody there has just connected by SSH.
+    sip_only: Vec<String>,
     /// What was not taken, by the reason.
     skipped: Vec<SkippedView>,
     signatures: SignaturesView,
@@ -160,13 +162,19 @@ impl Arguments {
         }
         let bans = once(bans);
 
-        let (known, _) = signatures::load(&config.signatures)?;
-        let adopted = import::adopt(&searched, &known, config.signatures.profile.into())?;
+        // Most files have bans only, and the lint takes a part of a second.
+        let adopted = if searched.is_empty() {
+            Adopted::default()
+        } else {
+            let (known, _) = signatures::load(&config.signatures)?;
+            import::adopt(&searched, &known, config.signatures.profile.into())?
+        };
         let mut notes = Vec::new();
         let mut report = Report {
             files,
             banned: if self.dry_run { bans.len() } else { 0 },
             already: 0,
+            sip_only: Vec::new(),
             skipped: Vec::new(),
             signatures: SignaturesView::of(&adopted),
             dry_run: self.dry_run,
@@ -199,6 +207,9 @@ impl Arguments {
                     })?;
                 report.banned += reply.banned;
                 report.already += reply.already;
+                report
+                    .sip_only
+                    .extend(reply.sip_only.iter().map(address::show));
                 report.seconds.kernel += seconds(reply.kernel_us);
                 report.seconds.ledger += seconds(reply.ledger_us);
                 bar.inc(count(batch.len()));
@@ -405,6 +416,12 @@ fn text(report: &Report) -> String {
             table::count(count(report.already))
         )
     });
+    lines.extend(report.sip_only.iter().map(|prefix| {
+        format!(
+            "{prefix} loses only what goes to the SIP ports, for somebody there has just connected by \
+             SSH: `sipward ban --force` bans every packet"
+        )
+    }));
     let SecondsView {
         all,
         kernel,

@@ -248,6 +248,9 @@ pub struct ImportReply {
     pub banned: usize,
     /// How many are banned already, at least as long.
     pub already: usize,
+    /// Of those banned now, what was to lose every packet and loses SIP only, as in [`BanReply`].
+    #[serde(default)]
+    pub sip_only: Vec<IpNet>,
     /// Whom nobody may ban.
     pub skipped: Vec<SkippedBan>,
     /// Microseconds until the kernel had the bans.

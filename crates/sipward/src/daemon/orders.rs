@@ -102,7 +102,7 @@ impl Guard {
                 });
                 continue;
             }
-            let ban = Ban {
+            let mut ban = Ban {
                 prefix: imported.prefix,
                 port: None,
                 scope: imported.scope.unwrap_or(self.config.bans.scope).into(),
@@ -115,8 +115,12 @@ impl Guard {
                 account: None,
                 origin: Origin::Import,
             };
+            let narrowed = self.engine.narrow(&mut ban);
             match self.engine.impose(ban, false, now) {
-                Ok(true) => reply.banned += 1,
+                Ok(true) => {
+                    reply.banned += 1;
+                    reply.sip_only.extend(narrowed.then_some(imported.prefix));
+                }
                 Ok(false) => reply.already += 1,
                 Err(protected) => reply.skipped.push(SkippedBan {
                     prefix: imported.prefix,

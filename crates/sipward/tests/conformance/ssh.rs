@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sipward_testkit::{
     asterisk::{Asterisk, Settings},
     guard::Guard,
@@ -20,6 +20,7 @@ use sipward_testkit::{
     require::{Need, require},
     sshd::Sshd,
 };
+use tempfile::NamedTempFile;
 use test_case::test_case;
 
 use crate::{
@@ -170,6 +171,13 @@ fn a_guesser_with_an_ssh_connection_loses_sip_and_one_who_is_logged_in_nothing(b
         );
         let why = guard.json(&["why", attacker]).unwrap();
         assert_eq!(why["bans"][0]["scope"], "sip", "{why}");
+        assert!(guard.ask(&["unban", attacker]).unwrap().status.success());
+        let mut list = NamedTempFile::new().unwrap();
+        writeln!(list, "{attacker}").unwrap();
+        let path = list.path().to_str().unwrap();
+        let imported = guard.json(&["import", path]).unwrap();
+        assert_eq!(imported["banned"], 1, "{imported}");
+        assert_eq!(imported["sip_only"], json!([attacker]), "{imported}");
         assert!(guard.ask(&["unban", attacker]).unwrap().status.success());
 
         let guesser = guess(&lab.attacker, server);
