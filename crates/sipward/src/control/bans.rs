@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     api::BanView,
-    server::{Loop, Parts, refuse},
+    server::{Loop, Parts, in_time, refuse},
 };
 use crate::{
     daemon::{BanList, feeds::beside},
@@ -23,7 +23,8 @@ use crate::{
 
 /// Parts that wait for a client at most, each of 2,000 bans, which are 700 kB.
 const MOST_PARTS: usize = 4;
-/// Lists that are read at once at most. Each has what the kernel knows of all bans: 50 MB for a million.
+/// How often all bans of the kernel are read at once at most: 50 MB for a million, which a list keeps to
+/// its end.
 const MOST_LISTS: usize = 4;
 /// How long one more waits for the end of another.
 const WAIT: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ const WAIT: Duration = Duration::from_secs(5);
 /// his time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Who lists the bans in force.
+/// Who reads all bans of the kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Lists(Arc<Semaphore>);
 
@@ -44,19 +45,12 @@ impl Default for Lists {
 impl Lists {
     /// Answers as soon as it is known what each ban has dropped; all that may fail is done then.
     pub async fn answer(&self, owner: Loop) -> Response {
-        let Some(place) = self.place().await else {
-            let failure = format!(
-                "{MOST_LISTS} lists of the bans are being read, and none has ended within {} s: try \
-                 again later",
-                WAIT.as_secs()
-            );
-            return refuse(
-                StatusCode::SERVICE_UNAVAILABLE,
-                Failure::unreachable(failure),
-            );
+        let place = match self.place().await {
+            Ok(place) => place,
+            Err(failure) => return refuse(StatusCode::SERVICE_UNAVAILABLE, failure),
         };
-        let list = match begin(&owner).await {
-            Ok(list) => list,
+        let (list, place) = match begin(&owner, place).await {
+            Ok(begun) => begun,
             Err(failure) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
         };
         let (sender, parts) = mpsc::channel(MOST_PARTS);
@@ -72,15 +66,27 @@ impl Lists {
             .into_response()
     }
 
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+    /// A place among those who read. It is for the thread that does: that one reads to the end, even
+    /// where who asked has gone.
+    pub async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let place = self.0.clone().acquire_owned();
-        timeout(WAIT, place).await.ok()?.ok()
+        let Ok(Ok(place)) = timeout(WAIT, place).await else {
+            return Err(Failure::unreachable(format!(
+                "{MOST_LISTS} lists of the bans are being read, and none has ended within {} s: try \
+                 again later",
+                WAIT.as_secs()
+            )));
+        };
+        Ok(place)
     }
 }
 
-async fn begin(owner: &Loop) -> Result<BanList, Failure> {
-    let unread = owner.clone().call(|guard| guard.list_bans()).await?;
-    beside(|| unread.read()).await?
+async fn begin(
+    owner: &Loop,
+    place: OwnedSemaphorePermit,
+) -> Result<(BanList, OwnedSemaphorePermit), Failure> {
+    let unread = in_time(owner.clone().call(|guard| guard.list_bans())).await?;
+    beside(move || Ok((unread.read()?, place))).await?
 }
 
 /// Writes the rest of a list, each part in a thread beside the loop: while nobody reads there is none.
@@ -138,18 +144,21 @@ fn elements(bans: &[BanView], mut before: u8) -> Option<Bytes> {
 mod tests {
     use std::time::Duration;
 
+    use axum::{body::Body, extract::Request};
     use http_body_util::BodyExt as _;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
     use serde_json::Value;
     use tokio::{
         sync::mpsc,
-        time::{Instant, timeout},
+        time::{Instant, advance, timeout},
     };
 
     use super::{Lists, MOST_LISTS, PATIENCE, Response, WAIT};
     use crate::{
         control::{
             api::BanRequest,
-            server::{Loop, MOST_WAITING, Task},
+            server::{Loop, MOST_WAITING, Task, router},
         },
         daemon::{Bench, Guard, addresses, ban},
     };
@@ -230,6 +239,70 @@ mod tests {
                 read(lists.answer(owner).await).await.unwrap(),
                 BANS as usize
             );
+        })
+        .await;
+    }
+
+    /// What is answered at the socket.
+    async fn get(owner: &TowerToHyperService<axum::Router>, path: &str) -> Response {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        owner.call(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_list_whose_client_hangs_up_counts_until_the_kernel_is_read() {
+        let (bench, mut guard) = banned();
+        let (begun, go_on) = bench.hold_reading_up();
+        serve(&mut guard, async |owner| {
+            let lists = Lists::default();
+            tokio::select! {
+                _ = lists.answer(owner) => panic!("the kernel was not waited for"),
+                begun = begun => begun.unwrap(),
+            }
+            assert_eq!(lists.0.available_permits(), MOST_LISTS - 1);
+            go_on.send(()).unwrap();
+            let all = u32::try_from(MOST_LISTS).unwrap();
+            drop(lists.0.acquire_many(all).await.unwrap());
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_kernel_may_take_longer_for_a_list_than_a_request_may() {
+        let (bench, mut guard) = banned();
+        let (begun, go_on) = bench.hold_reading_up();
+        serve(&mut guard, async |owner| {
+            let control = TowerToHyperService::new(router(owner.0));
+            let reading = async {
+                begun.await.unwrap();
+                advance(Duration::from_secs(60)).await;
+                go_on.send(()).unwrap();
+            };
+            let (answer, ()) = tokio::join!(get(&control, "/v1/bans"), reading);
+            assert_eq!(answer.status(), 200);
+            assert_eq!(read(answer).await.unwrap(), BANS as usize);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_why_of_many_bans_waits_for_the_end_of_a_list_too() {
+        let (_bench, mut guard) = banned();
+        serve(&mut guard, async |owner| {
+            let control = TowerToHyperService::new(router(owner.0));
+            let mut stalled = Vec::new();
+            for _ in 0..MOST_LISTS {
+                stalled.push(get(&control, "/v1/bans").await);
+            }
+            let many = "/v1/why?prefix=100.64.0.0/10";
+            let begun = Instant::now();
+            assert_eq!(get(&control, many).await.status(), 503);
+            assert!(begun.elapsed() >= WAIT);
+            // Of few the kernel is asked one by one.
+            let few = "/v1/why?prefix=100.64.0.1/32";
+            assert_eq!(get(&control, few).await.status(), 200);
+            stalled.pop();
+            assert_eq!(get(&control, many).await.status(), 200);
         })
         .await;
     }

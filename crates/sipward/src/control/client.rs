@@ -28,6 +28,9 @@ use crate::exit::{Exit, Failure};
 
 /// Longer than the daemon allows itself, so that its own answer comes first.
 const LONGEST: Duration = Duration::from_secs(15);
+/// How long a list may take to begin: the daemon waits for the kernel, and nftables takes its time to tell
+/// a million bans.
+const LONGEST_BEGIN: Duration = Duration::from_secs(60);
 /// Bytes of an answer at most that is read as a whole: the prefixes of some million bans.
 const LARGEST: usize = 128 << 20;
 /// Bytes of an answer that are taken apart at a time.
@@ -72,14 +75,15 @@ impl Client {
     /// Asks for an array, and gives each element to `take` as it comes, until that has enough.
     ///
     /// # Errors
-    /// As [`Self::get`]; and exit code 3 where the daemon breaks off, or has nothing to say for 15 s.
+    /// As [`Self::get`], where it does not begin within 60 s; and exit code 3 where the daemon breaks off,
+    /// or has nothing more to say for 15 s.
     pub fn each<T: DeserializeOwned>(
         &self,
         path: &str,
         mut take: impl FnMut(T) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let runtime = self.runtime()?;
-        let asked = self.in_time(self.open(Method::GET, path, Bytes::new()));
+        let asked = self.within(LONGEST_BEGIN, self.open(Method::GET, path, Bytes::new()));
         let body = AnswerBody {
             body: runtime.block_on(asked)?.into_body(),
             runtime: &runtime,
@@ -137,7 +141,7 @@ impl Client {
         let body = serde_json::to_vec(body).map_err(|error| self.garbled(&error))?;
         self.runtime()?.block_on(async {
             let answer = self
-                .in_time(self.open(Method::POST, path, body.into()))
+                .within(LONGEST, self.open(Method::POST, path, body.into()))
                 .await?;
             begun();
             let mut body = answer.into_body();
@@ -165,10 +169,11 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, Failure> {
-        let answer = self.runtime()?.block_on(self.in_time(async {
+        let asked = async {
             let answer = self.open(method, path, body).await?;
             self.read(answer).await
-        }))?;
+        };
+        let answer = self.runtime()?.block_on(self.within(LONGEST, asked))?;
         serde_json::from_slice(&answer).map_err(|error| self.garbled(&error))
     }
 
@@ -179,11 +184,12 @@ impl Client {
             .map_err(|error| self.unreachable(&error))
     }
 
-    async fn in_time<T>(
+    async fn within<T>(
         &self,
+        longest: Duration,
         answer: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        timeout(LONGEST, answer).await.unwrap_or_else(|_| {
+        timeout(longest, answer).await.unwrap_or_else(|_| {
             Err(Failure::unreachable(format!(
                 "the daemon at {} does not answer",
                 self.socket.display()

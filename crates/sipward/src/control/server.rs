@@ -2,7 +2,8 @@
 //!
 //! Only root and the daemon's own user are heard: the socket is mode 0600, and the peer's
 //! credentials are asked of the kernel besides. A request is answered after ten seconds at the
-//! latest and is a mebibyte at most; only who watches stays. Each becomes a task for the loop that owns everything.
+//! latest and is a mebibyte at most; only who watches stays, and a list of the bans begins when the kernel
+//! is read. Each becomes a task for the loop that owns everything.
 
 use std::{
     convert::Infallible,
@@ -217,38 +218,28 @@ impl hyper::body::Body for Parts {
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 
-fn router(tasks: mpsc::Sender<Task>) -> Router {
+pub(super) fn router(tasks: mpsc::Sender<Task>) -> Router {
     let lists = Lists::default();
+    let (of_address, of_account) = (lists.clone(), lists.clone());
     Router::new()
         .route(
             "/v1/status",
             get(async |State(owner): State<Loop>| owner.ask(|guard| guard.status()).await),
         )
         .route(
-            "/v1/bans",
-            get(
-                async move |State(owner): State<Loop>, Query(query): Query<BansQuery>| {
-                    if query.history {
-                        owner.ask(|guard| guard.past_bans()).await
-                    } else {
-                        lists.answer(owner).await
-                    }
-                },
-            ),
-        )
-        .route(
             "/v1/why",
             get(
-                async |State(owner): State<Loop>, Query(query): Query<WhyQuery>| {
-                    tell(owner, move |guard| guard.why(&query.prefix)).await
+                async move |State(owner): State<Loop>, Query(query): Query<WhyQuery>| {
+                    tell(owner, &of_address, move |guard| guard.why(&query.prefix)).await
                 },
             ),
         )
         .route(
             "/v1/why/account",
             get(
-                async |State(owner): State<Loop>, Query(query): Query<AccountQuery>| {
-                    tell(owner, move |guard| guard.why_account(&query.account)).await
+                async move |State(owner): State<Loop>, Query(query): Query<AccountQuery>| {
+                    let why = move |guard: &mut Guard| guard.why_account(&query.account);
+                    tell(owner, &of_account, why).await
                 },
             ),
         )
@@ -297,21 +288,47 @@ fn router(tasks: mpsc::Sender<Task>) -> Router {
             ),
         )
         .route("/v1/watch", post(watch))
-        .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
         .layer(middleware::from_fn(limit_time))
+        // Without the limit above: nftables takes its time to tell a million bans.
+        .route(
+            "/v1/bans",
+            get(
+                async move |State(owner): State<Loop>, Query(query): Query<BansQuery>| {
+                    if query.history {
+                        answer(in_time(owner.call(|guard| guard.past_bans())).await)
+                    } else {
+                        lists.answer(owner).await
+                    }
+                },
+            ),
+        )
+        .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
         .with_state(Loop(tasks))
 }
 
 /// What many bans have dropped is read beside the loop.
 async fn tell<View: TellsBans + Serialize + Send + 'static>(
     owner: Loop,
+    lists: &Lists,
     what: impl FnOnce(&mut Guard) -> Result<Story<View>, Failure> + Send + 'static,
 ) -> Response {
-    let told = async {
-        let story = owner.call(what).await?;
-        feeds::beside(|| story.read()).await?
+    let story = match owner.call(what).await {
+        Ok(story) => story,
+        Err(failure) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, failure),
     };
-    answer(told.await)
+    if story.is_read() {
+        return answer(story.read());
+    }
+    let place = match lists.place().await {
+        Ok(place) => place,
+        Err(failure) => return refuse(StatusCode::SERVICE_UNAVAILABLE, failure),
+    };
+    let told = feeds::beside(move || {
+        let view = story.read();
+        drop(place);
+        view
+    });
+    answer(told.await.flatten())
 }
 
 async fn order<Asked: Send + 'static, T: Serialize + Send + 'static>(
@@ -367,14 +384,17 @@ async fn watch(State(owner): State<Loop>, body: Body<WatchRequest>) -> Response 
 }
 
 async fn limit_time(request: Request, next: Next) -> Response {
-    timeout(LONGEST, next.run(request))
+    in_time(async { Ok(next.run(request).await) })
         .await
-        .unwrap_or_else(|_| {
-            refuse(
-                StatusCode::GATEWAY_TIMEOUT,
-                Failure::unreachable("the daemon did not answer in time"),
-            )
-        })
+        .unwrap_or_else(|failure| refuse(StatusCode::GATEWAY_TIMEOUT, failure))
+}
+
+/// What comes within the time that a request may take.
+pub(super) async fn in_time<T>(
+    what: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let late = || Failure::unreachable("the daemon did not answer in time");
+    timeout(LONGEST, what).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn answer<T: Serialize>(what: Result<T, Failure>) -> Response {

@@ -54,6 +54,8 @@ pub struct State {
     pub is_detached: bool,
     /// See [`Shield::overdue`].
     pub overdue: Duration,
+    /// What the next reading of all bans does first.
+    pub before_reading: Option<Box<dyn FnOnce() + Send>>,
     generation: u32,
 }
 
@@ -107,6 +109,10 @@ impl Shield for Double {
     fn read_bans(&self) -> Result<ReadBans, Error> {
         let double = self.clone();
         Ok(Box::new(move || {
+            let before = double.state().before_reading.take();
+            if let Some(before) = before {
+                before();
+            }
             Ok(double.state().bans.values().map(enforced).collect())
         }))
     }

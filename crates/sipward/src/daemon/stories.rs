@@ -50,6 +50,12 @@ impl TellsBans for AccountView {
 }
 
 impl<View: TellsBans> Story<View> {
+    /// Whether nothing is left to be read.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        self.unread.is_none()
+    }
+
     /// Reads what the kernel knows of many bans. To be called where nobody waits.
     ///
     /// # Errors

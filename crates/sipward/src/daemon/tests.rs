@@ -13,6 +13,7 @@ mod watch;
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 use sipward_engine::{Command, Hold, LogTransport, Time, Trusted, TrustedBy};
 use sipward_shield::{BootTime, Event, Mode, Reason, Scope, SignatureHit, Target, Verdict};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use super::{
     Guard,
@@ -59,6 +61,18 @@ impl Bench {
 
     pub(super) fn guard_with(&self, config: Config) -> Guard {
         Guard::new(config, Box::new(self.shield.clone()), self.ledger()).unwrap()
+    }
+
+    /// Holds the next reading of all bans up: tells that it has begun, and is told when to go on.
+    pub(crate) fn hold_reading_up(&self) -> (oneshot::Receiver<()>, mpsc::Sender<()>) {
+        let (begin, begun) = oneshot::channel();
+        let (go_on, told) = mpsc::channel();
+        self.shield.state().before_reading = Some(Box::new(move || {
+            // A test that is over waits for nothing.
+            let _ = begin.send(());
+            let _ = told.recv();
+        }));
+        (begun, go_on)
     }
 
     /// The banned prefixes of the kernel.
