@@ -90,6 +90,21 @@ pub struct Updated {
     pub prefixes: Vec<IpNet>,
 }
 
+/// Why a list was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Untaken {
+    /// Another update took it meanwhile, this much of it.
+    Overtaken(Had),
+    /// What is wrong, in one line.
+    Failed(String),
+}
+
+impl From<String> for Untaken {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
 impl<'a> Update<'a> {
     /// As the configuration has it; `name` is [`config::Feed::name`].
     #[must_use]

@@ -10,7 +10,7 @@ use crate::{
     config::{Config, Feed},
     control::api::{FeedReply, FeedRequest},
     exit::{Answer, Exit, Failure},
-    feeds::{self, Key, Terms, Update, Updated},
+    feeds::{self, Key, Terms, Untaken, Update, Updated},
     span::Span,
 };
 
@@ -149,12 +149,18 @@ impl Arguments {
 
     fn take(&self, asked: &Update<'_>, lasts: Span, config: &Config) -> Result<Taken, Failure> {
         let folder = feeds::folder(&self.daemon.state_dir);
-        let updated = feeds::update(asked, &folder, &config.signatures).map_err(|why| {
-            Failure::input(format!(
-                "{}: {}; the list before stays",
-                asked.from,
-                escape(why.as_bytes())
-            ))
+        let updated = feeds::update(asked, &folder, &config.signatures);
+        let updated = updated.map_err(|untaken| {
+            let why = match untaken {
+                Untaken::Overtaken(_) => {
+                    "another update took it meanwhile, of which this answer says nothing: ask again"
+                        .to_owned()
+                }
+                Untaken::Failed(why) => {
+                    format!("{}; the list before stays", escape(why.as_bytes()))
+                }
+            };
+            Failure::input(format!("{}: {why}", asked.from))
         })?;
         let reply = match self.tell(&updated, lasts) {
             Ok(reply) => Some(reply),

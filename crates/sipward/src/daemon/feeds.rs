@@ -25,7 +25,7 @@ use crate::{
         server::{Task, call},
     },
     exit::Failure,
-    feeds::{self, Had, Plan, Update, Updated},
+    feeds::{self, Had, Plan, Untaken, Update, Updated},
     signatures,
 };
 
@@ -103,7 +103,7 @@ struct Keeper {
 /// A list, and what came of fetching it.
 struct Fetched {
     feed: Feed,
-    tried: Result<Updated, String>,
+    tried: Result<Updated, Untaken>,
 }
 
 impl Keeper {
@@ -180,7 +180,7 @@ impl Keeper {
                 feeds::update(&Update::of(&asked, &name), &place, &known)
             })
             .await;
-            let tried = tried.unwrap_or_else(|failure| Err(failure.text));
+            let tried = tried.unwrap_or_else(|failure| Err(Untaken::Failed(failure.text)));
             Fetched { feed, tried }
         });
     }
@@ -203,7 +203,9 @@ impl Keeper {
                 }
                 brought.map_err(|failure| failure.text)
             }
-            Err(why) => Err(why.clone()),
+            // It is for who took it to have it put in force.
+            Err(Untaken::Overtaken(had)) => Ok(*had),
+            Err(Untaken::Failed(why)) => Err(why.clone()),
         };
         let before = self.plan(folder, feed).clone();
         match (&before.error, &tried) {

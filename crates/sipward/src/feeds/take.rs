@@ -9,7 +9,7 @@ use sipward_feed::{Extent, List, grows, guard, shrinks};
 use sipward_signature::SignatureSet;
 
 use super::{
-    Key, OPEN, TOO_MUCH, Terms, Update, Updated, Validators,
+    Had, Key, OPEN, TOO_MUCH, Terms, Untaken, Update, Updated, Validators,
     entries::{self, Promotion},
     fetch::{Fetched, Part, Source, fetch},
     is_open, requests,
@@ -23,21 +23,17 @@ const LONGEST_NAME: usize = 80;
 const TOO_OFTEN: &str = "asked for 11 times within 2 minutes, and APIBAN allows no more: it can be \
                          asked for again in 2 minutes";
 
-/// What is said of an answer to what nobody would ask any more.
-const OVERTAKEN: &str =
-    "another update took it meanwhile, of which this answer says nothing: ask again";
-
 /// Takes a list in, where the daemon could have it in force beside what `config` names.
 ///
 /// # Errors
-/// One line: what is wrong. The list before stays.
+/// What is wrong, where the list before stays; or the answer is one to what nobody would ask any more.
 pub fn update(
     asked: &Update<'_>,
     folder: &Path,
     config: &config::Signatures,
-) -> Result<Updated, String> {
+) -> Result<Updated, Untaken> {
     if asked.terms.promote && is_open(asked.from, &asked.terms) {
-        return Err(OPEN.to_owned());
+        return Err(Untaken::Failed(OPEN.to_owned()));
     }
     let known = Known::of(asked, folder);
     let begins = known.goes_on.as_deref().map_or(Part::Whole, Part::Page);
@@ -48,7 +44,8 @@ pub fn update(
     let before = Known::of(asked, folder);
     let is_whole = fetched.is_some() && begins == Part::Whole;
     if !is_whole && !before.is_version_of(&known) {
-        return Err(OVERTAKEN.to_owned());
+        let had = before.goes_on.map_or(Had::All, |_| Had::Part);
+        return Err(Untaken::Overtaken(had));
     }
     let record = Record {
         from: asked.from.to_owned(),

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    net::TcpListener,
+    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -11,12 +13,17 @@ use std::{
     time::Duration,
 };
 
-use sipward_testkit::require::{Need, require};
+use serde_json::Value;
+use sipward_testkit::{
+    guard::Guard,
+    lab::Lab,
+    require::{Need, require},
+};
 use tempfile::TempDir;
 
 use crate::{
     Run,
-    server::{has_it, not_found, not_modified, ok, path, serve},
+    server::{has_it, not_found, not_modified, ok, path, serve, serve_on},
     signed::{key, publish, sign_with},
     taken, update,
 };
@@ -151,4 +158,57 @@ fn that_an_old_list_has_not_changed_is_not_said_of_the_one_that_came_meanwhile()
     assert!(run.err.contains(says), "{}", run.err);
     assert_eq!(fs::read_to_string(&record).unwrap(), second);
     assert_eq!(ask().out, "web: not changed\n");
+}
+
+/// The daemon, whose own request waits at the server while somebody updates the list by hand.
+#[test]
+fn a_list_that_somebody_else_took_meanwhile_has_not_failed() {
+    if !require(&[Need::Root]) {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let (second, overtaken) = gate();
+    let (fourth, next) = gate();
+    let asked = AtomicUsize::new(0);
+    let listener = lab.pbx.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = serve_on(
+        listener,
+        None,
+        Box::new(move |head, out| match asked.fetch_add(1, Relaxed) {
+            0 => ok(out, b"evil-1\n"),
+            1 => {
+                assert!(has_it(head));
+                second.pass();
+                not_modified(out)
+            }
+            2 => {
+                let head = "HTTP/1.1 200 OK\r\nETag: \"v2\"\r\nContent-Length: 7\r\n\r\n";
+                writeln!(out, "{head}evil-2")
+            }
+            number => {
+                if number == 3 {
+                    fourth.pass();
+                }
+                not_modified(out)
+            }
+        }),
+    );
+    let from = format!("http://127.0.0.1:{port}/list");
+    let config = format!("[[signatures.feed]]\nurl = \"{from}\"\nname = \"web\"\nevery = \"1s\"\n");
+    let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
+    let guard = Guard::start_with(program, &lab.pbx, &config).unwrap();
+    overtaken.reached.recv_timeout(PATIENCE).unwrap();
+    let run = lab.pbx.enter(|| update(&guard.state(), &from, &[]));
+    assert_eq!(run.code, 0, "{}", run.err);
+    overtaken.opened.send(()).unwrap();
+
+    // It has said what became of the second when it asks for the fourth time.
+    next.reached.recv_timeout(PATIENCE).unwrap();
+    let log = guard.log();
+    let plan = fs::read_to_string(guard.state().join("feeds/web.plan")).unwrap();
+    next.opened.send(()).unwrap();
+    let plan: Value = serde_json::from_str(&plan).unwrap();
+    assert_eq!(plan["error"], Value::Null, "{plan}");
+    assert_eq!(plan["failures"], 0, "{plan}");
+    assert!(!log.contains("feed web: another update"), "{log}");
 }
