@@ -295,6 +295,19 @@ impl Engine {
         true
     }
 
+    /// As [`Self::narrow`], of a ban that was decided and that nobody has enforced yet: the next commands
+    /// have the narrowed one in its place. True where this one must not be enforced.
+    pub fn narrow_decided(&mut self, ban: &Ban) -> bool {
+        let mut narrowed = ban.clone();
+        if !self.narrow(&mut narrowed) {
+            return false;
+        }
+        if self.withdraw(ban) {
+            self.set_ban(narrowed);
+        }
+        true
+    }
+
     /// Lifts every ban within `prefix`, and makes a hole for it in each ban around it.
     pub fn lift(&mut self, prefix: IpNet, now: Time) -> Lifted {
         self.handle_timeout(now);

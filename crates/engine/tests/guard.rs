@@ -358,6 +358,35 @@ fn what_others_ban_spares_an_ssh_connection_unless_it_is_forced() {
     assert_eq!(commands(&mut engine), [Command::Ban(asked)]);
 }
 
+#[test]
+fn a_decided_ban_gives_way_to_who_has_connected_by_ssh_since() {
+    let mut engine = engine();
+    let [decided, other] = ["203.0.113.7/32", "203.0.113.8/32"].map(manual);
+    for ban in [&decided, &other] {
+        assert_eq!(engine.impose(ban.clone(), false, START), Ok(true));
+    }
+    commands(&mut engine);
+    let connected = "203.0.113.7".parse().unwrap();
+    engine.protected_mut().set_ssh_connections([connected]);
+    assert!(!engine.narrow_decided(&other));
+    assert!(engine.narrow_decided(&decided));
+    let seen = bans(&commands(&mut engine));
+    let [narrowed] = &seen[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(
+        (narrowed.prefix, narrowed.scope),
+        (decided.prefix, Scope::Sip)
+    );
+    let mut in_force: Vec<Ban> = engine.bans().cloned().collect();
+    in_force.sort_by_key(|ban| ban.prefix);
+    assert_eq!(in_force, [narrowed.clone(), other]);
+
+    // It has ended meanwhile: it is not enforced, and nothing in its place.
+    assert!(engine.narrow_decided(&decided));
+    assert_eq!(commands(&mut engine), []);
+}
+
 #[test_case("127.0.0.1:5060"; "loopback")]
 #[test_case("169.254.7.7:5060"; "link local")]
 #[test_case("224.0.1.75:5060"; "multicast")]

@@ -30,7 +30,7 @@ use crate::{
     signatures::{self, Complaints},
 };
 
-/// For so long the parts of a long list go by the same look at the machine.
+/// For so long bans that follow each other go by the same look at the machine.
 const LOOK_LASTS: Duration = Duration::from_secs(1);
 
 /// How long an order took where.
@@ -84,7 +84,7 @@ pub struct Guard {
     pub(super) pending: Unwritten,
     pub(super) restoring: Restoring,
     /// When the machine was looked at last.
-    looked: Option<Instant>,
+    pub(super) looked: Option<Instant>,
 }
 
 impl Guard {
@@ -294,6 +294,9 @@ impl Guard {
     /// the kernel refuses is taken back.
     pub fn carry_out(&mut self) {
         while let Some(command) = self.next_command() {
+            if self.gives_way_to_ssh(&command) {
+                continue;
+            }
             let enforced = self.enforce(&command);
             if let Err(error) = &enforced {
                 tracing::error!("{error}");
@@ -360,7 +363,8 @@ impl Guard {
     }
 
     /// As [`Self::look_at_machine`], unless that was done within the last second: a long list comes in
-    /// hundreds of orders, and the kernel takes 30 ms to list the machine's connections.
+    /// hundreds of orders, an attack may have as many sources banned, and the kernel takes 30 ms to list
+    /// the machine's connections.
     pub(super) fn look_at_machine_lately(&mut self) {
         let is_fresh = |looked: Instant| looked.elapsed() < LOOK_LASTS;
         if !self.looked.is_some_and(is_fresh) {

@@ -18,7 +18,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use sipward_engine::Protection;
+use sipward_engine::{Command, Protection, Scope};
 use sipward_shield::BootTime;
 
 use super::Guard;
@@ -109,13 +109,23 @@ impl Guard {
             tracing::error!("the SSH limit holds for who is logged in, too: {error}");
         }
     }
+
+    /// Whether another ban takes the place of this one, which leaves his SSH to somebody who may have
+    /// connected since the engine was told last who has.
+    pub(super) fn gives_way_to_ssh(&mut self, command: &Command) -> bool {
+        let Some(ban) = command.ban().filter(|ban| ban.scope == Scope::All) else {
+            return false;
+        };
+        self.look_at_machine_lately();
+        self.engine.narrow_decided(ban)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{clock, daemon::Bench};
-    use sipward_engine::{Ban, Origin, Scope};
+    use sipward_engine::{Ban, Origin};
     use sipward_shield as shield;
 
     const GRACE: Duration = Duration::from_secs(120);

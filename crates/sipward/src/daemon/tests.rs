@@ -6,6 +6,7 @@ mod figures;
 mod lists;
 mod peers;
 mod reconcile;
+mod ssh;
 mod stories;
 mod unwritten;
 mod watch;
