@@ -172,7 +172,7 @@ pub fn examine(config: Result<Config, Problems>, client: &Client) -> Report {
     checks.extend(asterisk::examine(&config, is_root, runs));
     let limit = &config.limits.ssh;
     let has_ssh = ports::reachable(&listeners, &limit.ports);
-    checks.push(ssh::judge(&ssh::Grace::look(), limit, has_ssh, is_root));
+    checks.extend(ssh::judge(&ssh::Facts::look(), limit, has_ssh, is_root));
     checks.push(manager::judge(&manager::look(&config.asterisk.ami)));
     checks.extend(blockers::judge(&blockers::Facts::look(is_root)));
     Report::of(checks)

@@ -1,7 +1,8 @@
 //! How long sshd lets a connection be on which nobody logs in. Who stays for longer than `login-grace` of
-//! `[limits.ssh]` is taken for logged in: no limit for his connections, and never banned.
+//! `[limits.ssh]` is taken for logged in: no limit for his connections, and never banned. That holds for
+//! connections to its `ports`, so those are to be sshd's.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, net::IpAddr, path::Path};
 
 use sipward_asterisk::config::{Disk, expand};
 
@@ -30,17 +31,36 @@ pub(super) enum Grace {
     Unread(String),
 }
 
-impl Grace {
+/// What is told of sshd.
+#[derive(Debug)]
+pub(super) struct Facts {
+    grace: Grace,
+    /// Where strangers reach it, as far as it says so itself.
+    ports: BTreeSet<u16>,
+}
+
+impl Facts {
     /// What sshd says, which takes root, else what its configuration does.
     pub(super) fn look() -> Self {
         let said = programs::run(SSHD, &["-T"]);
-        if let Some(seconds) = said.as_deref().ok().and_then(in_dump) {
-            return Self::Seconds(seconds);
+        let dump = said.as_deref().unwrap_or_default();
+        let grace = in_dump(dump).map_or_else(
+            || Grace::configured(said == Err(Trouble::Missing)),
+            Grace::Seconds,
+        );
+        Self {
+            grace,
+            ports: ports_in_dump(dump),
         }
+    }
+}
+
+impl Grace {
+    fn configured(is_missing: bool) -> Self {
         let folder = Path::new(FOLDER);
         match configured(&folder.join("sshd_config"), folder, 0) {
             Ok(found) => Self::Seconds(found.unwrap_or(DEFAULT)),
-            Err(_) if said == Err(Trouble::Missing) => Self::NoSshd,
+            Err(_) if is_missing => Self::NoSshd,
             Err(error) => Self::Unread(error.to_string()),
         }
     }
@@ -50,6 +70,22 @@ impl Grace {
 fn in_dump(said: &str) -> Option<u64> {
     let grace = |line: &str| seconds(line.strip_prefix("logingracetime ")?);
     said.lines().find_map(grace)
+}
+
+/// Of the same: `listenaddress 0.0.0.0:22`, `listenaddress [::]:22 rdomain red`. Its `port 22` is there
+/// also where every address has another one.
+fn ports_in_dump(said: &str) -> BTreeSet<u16> {
+    let port = |line: &str| {
+        let end = line
+            .strip_prefix("listenaddress ")?
+            .split_whitespace()
+            .next()?;
+        let (address, port) = end.rsplit_once(':')?;
+        let address = address.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_loopback = address.is_ok_and(|address| address.is_loopback());
+        port.parse().ok().filter(|_| !is_loopback)
+    };
+    said.lines().filter_map(port).collect()
 }
 
 /// What this file and those that it includes say first: that counts.
@@ -123,10 +159,47 @@ fn seconds(text: &str) -> Option<u64> {
     Some(all)
 }
 
-/// `listens`: strangers reach somebody at one of these ports.
-pub(super) fn judge(grace: &Grace, limit: &SshLimit, listens: bool, is_root: bool) -> Check {
+/// `listens`: strangers reach somebody at one of the ports of `limit`.
+pub(super) fn judge(facts: &Facts, limit: &SshLimit, listens: bool, is_root: bool) -> Vec<Check> {
+    let grace = judge_grace(&facts.grace, limit, listens, is_root);
+    [grace]
+        .into_iter()
+        .chain(judge_ports(&facts.ports, limit))
+        .collect()
+}
+
+/// Where sshd listens and nobody looks who is logged in.
+fn judge_ports(listens: &BTreeSet<u16>, limit: &SshLimit) -> Option<Check> {
+    let named: BTreeSet<u16> = limit.ports.iter().copied().collect();
+    let unnamed: Vec<u16> = listens.difference(&named).copied().collect();
+    if unnamed.is_empty() {
+        return None;
+    }
+    let all: Vec<u16> = listens.union(&named).copied().collect();
+    Some(Check::new(
+        NAME,
+        State::Warning,
+        format!(
+            "sshd listens at {}, where connections are not limited, and who is logged in may be banned",
+            port_list(&unnamed)
+        ),
+        format!("[limits.ssh] ports = {all:?}"),
+    ))
+}
+
+/// `port 22`, `port 22, 2222`, `no port`.
+fn port_list(ports: &[u16]) -> String {
+    if ports.is_empty() {
+        return "no port".to_owned();
+    }
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    format!("port {}", ports.join(", "))
+}
+
+fn judge_grace(grace: &Grace, limit: &SshLimit, listens: bool, is_root: bool) -> Check {
     let counts = format!(
-        "who stays connected for {} counts as logged in, and is neither limited nor banned",
+        "who stays connected to {} for {} counts as logged in, and is neither limited nor banned",
+        port_list(&limit.ports),
         limit.login_grace
     );
     let believed = limit.login_grace.duration().as_secs();
@@ -191,6 +264,43 @@ mod tests {
         assert_eq!(in_dump("port 22\n"), None);
     }
 
+    #[test_case("port 22\nlistenaddress [::]:22\nlistenaddress 0.0.0.0:22\n", &[]; "the usual one")]
+    #[test_case("port 2222\nlistenaddress [::]:2222\nlistenaddress 0.0.0.0:2222\n", &[2222]; "another one")]
+    #[test_case("port 22\nlistenaddress 192.0.2.1:2222\n", &[2222]; "another one of an address")]
+    #[test_case("port 22\nport 2222\nport 443\nlistenaddress [::]:22\nlistenaddress [::]:2222\n\
+        listenaddress 0.0.0.0:443\n", &[443, 2222]; "several")]
+    #[test_case("listenaddress [2001:db8::1]:2222 rdomain red\n", &[2222]; "a routing domain")]
+    #[test_case("listenaddress [fe80::1%eth0]:2222\n", &[2222]; "a link")]
+    #[test_case("listenaddress 127.0.0.1:2222\nlistenaddress [::1]:2222\n", &[]; "loopback")]
+    #[test_case("", &[]; "nothing said")]
+    fn a_port_of_sshd_that_is_not_watched_is_told(said: &str, unwatched: &[u16]) {
+        let facts = Facts {
+            grace: Grace::Seconds(120),
+            ports: ports_in_dump(said),
+        };
+        let limit = SshLimit::default();
+        let checks = judge(&facts, &limit, true, true);
+        assert_eq!(checks[0].state, State::Ok);
+        assert!(checks[0].found.contains("connected to port 22 for 2m"));
+        let Some(told) = checks.get(1) else {
+            assert!(unwatched.is_empty());
+            return;
+        };
+        assert_eq!((checks.len(), told.state), (2, State::Warning));
+        let part = format!("at {}, where", port_list(unwatched));
+        assert!(told.found.contains(&part), "{told:?}");
+        let mut all = unwatched.to_vec();
+        all.push(22);
+        all.sort_unstable();
+        let advice = format!("[limits.ssh] ports = {all:?}");
+        assert_eq!(told.advice.as_ref(), Some(&advice));
+        let mended = SshLimit {
+            ports: all,
+            ..limit
+        };
+        assert_eq!(judge(&facts, &mended, true, true).len(), 1);
+    }
+
     /// The configuration, and files in a folder that it may include.
     fn read(main: &str, included: &[(&str, &str)]) -> io::Result<Option<u64>> {
         let folder = TempDir::new().unwrap();
@@ -246,7 +356,7 @@ mod tests {
             login_grace: Span::of_seconds(believed),
             ..SshLimit::default()
         };
-        let check = judge(&grace, &limit, true, true);
+        let check = judge_grace(&grace, &limit, true, true);
         assert_eq!(check.state, state, "{check:?}");
         let said = format!("{} {}", check.found, check.advice.unwrap_or_default());
         assert!(said.contains(part), "{said}");
@@ -255,7 +365,7 @@ mod tests {
     #[test]
     fn where_nobody_listens_nothing_is_to_do() {
         let limit = SshLimit::default();
-        let check = judge(&Grace::NoSshd, &limit, false, true);
+        let check = judge_grace(&Grace::NoSshd, &limit, false, true);
         assert_eq!(check.state, State::Ok);
     }
 }
