@@ -8,7 +8,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use sipward_engine::{Ban, Command, Engine, Observation, Origin, Protection, Time};
+use sipward_engine::{Ban, Command, Engine, Hold, Observation, Origin, Protection, Time};
 use sipward_feed::Extent;
 use sipward_shield::{self as shield, BootTime, RawSender, ReadBans, Scope, Shield};
 use sipward_signature::{Field, Tables};
@@ -32,6 +32,9 @@ use crate::{
 
 /// For so long bans that follow each other go by the same look at the machine.
 const LOOK_LASTS: Duration = Duration::from_secs(1);
+
+/// A hold ends by itself after this, should the daemon die meanwhile.
+const HOLD_LASTS: Duration = Duration::from_secs(3);
 
 /// How long an order took where.
 #[derive(Clone, Copy, Debug)]
@@ -366,10 +369,24 @@ impl Guard {
     /// hundreds of orders, an attack may have as many sources banned, and the kernel takes 30 ms to list
     /// the machine's connections.
     pub(super) fn look_at_machine_lately(&mut self) {
-        let is_fresh = |looked: Instant| looked.elapsed() < LOOK_LASTS;
-        if !self.looked.is_some_and(is_fresh) {
+        if !self.has_looked_lately() {
             self.look_at_machine();
         }
+    }
+
+    pub(super) fn has_looked_lately(&self) -> bool {
+        let is_fresh = |looked: Instant| looked.elapsed() < LOOK_LASTS;
+        self.looked.is_some_and(is_fresh)
+    }
+
+    /// Does something while the kernel drops SIP of these addresses, until what is carried out next is.
+    pub(super) fn hold_during(&mut self, prefix: IpNet, what: impl FnOnce(&mut Self)) {
+        let until = clock::now() + HOLD_LASTS;
+        if let Err(error) = self.enforce(&Command::Hold(Hold { prefix, until })) {
+            tracing::error!("{error}");
+        }
+        what(self);
+        self.decided.push_front(Command::Release(prefix));
     }
 
     /// Looks again at what this machine is and lives on.

@@ -116,7 +116,10 @@ impl Guard {
         let Some(ban) = command.ban().filter(|ban| ban.scope == Scope::All) else {
             return false;
         };
-        self.look_at_machine_lately();
+        if !self.has_looked_lately() {
+            // That takes as long as some guesses do.
+            self.hold_during(ban.prefix, Self::look_at_machine);
+        }
         self.engine.narrow_decided(ban)
     }
 }

@@ -57,5 +57,10 @@ fn who_has_connected_by_ssh_since_the_last_look_keeps_it_when_he_is_banned(prefi
     guard.looked = looked;
     decide(&mut guard, "127.0.1.0/24");
     assert_eq!(guard.looked, looked);
-    assert!(scopes(&bench).contains(&(net("127.0.1.0/24"), Scope::All)));
+    // And one for which the machine was looked at hits nobody who is connected.
+    guard.looked = None;
+    decide(&mut guard, "127.0.2.0/24");
+    let others = [net("127.0.1.0/24"), net("127.0.2.0/24")].map(|other| (other, Scope::All));
+    let mine = (net(prefix), Scope::Sip);
+    assert_eq!(scopes(&bench), [mine, others[0], others[1]]);
 }
