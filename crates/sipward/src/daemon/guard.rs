@@ -391,11 +391,17 @@ impl Guard {
 
     /// Looks again at what this machine is and lives on.
     pub fn look_at_machine(&mut self) {
-        self.looked = Some(Instant::now());
         machine::protect(self.engine.protected_mut());
-        let sessions = machine::ssh_sessions(&self.config.limits.ssh.ports);
-        self.spare_ssh_sessions(&sessions, Instant::now());
+        self.look_at_ssh();
         self.look_for_connections();
+    }
+
+    /// Looks again at who is connected by SSH.
+    pub(super) fn look_at_ssh(&mut self) {
+        let now = Instant::now();
+        self.looked = Some(now);
+        let sessions = machine::ssh_sessions(&self.config.limits.ssh.ports);
+        self.spare_ssh_sessions(&sessions, now);
     }
 
     /// What reads the bans of the kernel, in whatever thread.

@@ -118,7 +118,7 @@ impl Guard {
         };
         if !self.has_looked_lately() {
             // That takes as long as some guesses do.
-            self.hold_during(ban.prefix, Self::look_at_machine);
+            self.hold_during(ban.prefix, Self::look_at_ssh);
         }
         self.engine.narrow_decided(ban)
     }
