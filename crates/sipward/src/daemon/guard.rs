@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// For so long bans that follow each other go by the same look at the machine.
-const LOOK_LASTS: Duration = Duration::from_secs(1);
+pub(super) const LOOK_LASTS: Duration = Duration::from_secs(1);
 
 /// A hold ends by itself after this, should the daemon die meanwhile.
 const HOLD_LASTS: Duration = Duration::from_secs(3);
@@ -87,7 +87,7 @@ pub struct Guard {
     pub(super) pending: Unwritten,
     pub(super) restoring: Restoring,
     /// When the machine was looked at last.
-    pub(super) looked: Option<Instant>,
+    looked: Option<Instant>,
 }
 
 impl Guard {
@@ -366,17 +366,12 @@ impl Guard {
     }
 
     /// As [`Self::look_at_machine`], unless that was done within the last second: a long list comes in
-    /// hundreds of orders, an attack may have as many sources banned, and the kernel takes 30 ms to list
-    /// the machine's connections.
+    /// hundreds of orders, and the kernel takes 30 ms to list the machine's connections.
     pub(super) fn look_at_machine_lately(&mut self) {
-        if !self.has_looked_lately() {
+        let is_fresh = |looked: Instant| looked.elapsed() < LOOK_LASTS;
+        if !self.looked.is_some_and(is_fresh) {
             self.look_at_machine();
         }
-    }
-
-    pub(super) fn has_looked_lately(&self) -> bool {
-        let is_fresh = |looked: Instant| looked.elapsed() < LOOK_LASTS;
-        self.looked.is_some_and(is_fresh)
     }
 
     /// Does something while the kernel drops SIP of these addresses, until what is carried out next is.
@@ -391,17 +386,10 @@ impl Guard {
 
     /// Looks again at what this machine is and lives on.
     pub fn look_at_machine(&mut self) {
+        self.looked = Some(Instant::now());
         machine::protect(self.engine.protected_mut());
         self.look_at_ssh();
         self.look_for_connections();
-    }
-
-    /// Looks again at who is connected by SSH.
-    pub(super) fn look_at_ssh(&mut self) {
-        let now = Instant::now();
-        self.looked = Some(now);
-        let sessions = machine::ssh_sessions(&self.config.limits.ssh.ports);
-        self.spare_ssh_sessions(&sessions, now);
     }
 
     /// What reads the bans of the kernel, in whatever thread.

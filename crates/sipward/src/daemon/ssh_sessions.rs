@@ -21,13 +21,13 @@ use ipnet::IpNet;
 use sipward_engine::{Command, Protection, Scope};
 use sipward_shield::BootTime;
 
-use super::Guard;
+use super::{Guard, guard::LOOK_LASTS, machine};
 
 /// What sshd may take longer: OpenSSH 9.8 and later add up to 4 s by chance.
-const JITTER: Duration = Duration::from_secs(5);
+pub(super) const JITTER: Duration = Duration::from_secs(5);
 /// How long a source is free of the limit after its session was last seen, beyond what a daemon that
 /// was just started needs to believe in it.
-const KEPT: Duration = Duration::from_secs(60);
+pub(super) const KEPT: Duration = Duration::from_secs(60);
 
 /// An established connection to an SSH server of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +46,8 @@ pub struct SshSessions {
     since: BTreeMap<Session, Instant>,
     /// Of those, the ones that were there at the first look.
     found: Option<BTreeSet<Session>>,
+    /// When it was looked for them last.
+    pub(super) looked: Option<Instant>,
 }
 
 /// The other ends of sessions. One that has several may be in more than one of these.
@@ -64,6 +66,7 @@ impl SshSessions {
     /// `grace`, sshd's LoginGraceTime. Time that a machine sleeps does not count, for it does not for
     /// sshd.
     pub fn look(&mut self, open: &[Session], grace: Duration, now: Instant) -> RemoteEnds {
+        self.looked = Some(now);
         let accepted = open.iter().filter(|session| session.socket != 0);
         self.since = accepted
             .map(|session| (*session, self.since.get(session).copied().unwrap_or(now)))
@@ -116,21 +119,26 @@ impl Guard {
         let Some(ban) = command.ban().filter(|ban| ban.scope == Scope::All) else {
             return false;
         };
-        if !self.has_looked_lately() {
+        // An attack may have hundreds of sources banned in a second.
+        let is_fresh = |looked: Instant| looked.elapsed() < LOOK_LASTS;
+        if !self.ssh_sessions.looked.is_some_and(is_fresh) {
             // That takes as long as some guesses do.
             self.hold_during(ban.prefix, Self::look_at_ssh);
         }
         self.engine.narrow_decided(ban)
+    }
+
+    /// Looks again at who is connected by SSH.
+    pub(super) fn look_at_ssh(&mut self) {
+        let now = Instant::now();
+        let sessions = machine::ssh_sessions(&self.config.limits.ssh.ports);
+        self.spare_ssh_sessions(&sessions, now);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock, daemon::Bench};
-    use sipward_engine::{Ban, Origin};
-    use sipward_shield as shield;
-
     const GRACE: Duration = Duration::from_secs(120);
 
     fn session(remote: &str, socket: u64) -> Session {
@@ -208,60 +216,5 @@ mod tests {
         // With the same inode again.
         assert_eq!(watch.look(&[next], 130), ends(&[], &[], &[next]));
         assert_eq!(watch.look(&[old], 140), ends(&[], &[], &[old]));
-    }
-
-    fn ban(source: IpAddr) -> Ban {
-        Ban {
-            prefix: source.into(),
-            port: None,
-            scope: Scope::All,
-            since: clock::now(),
-            until: None,
-            detector: None,
-            reason: "for the test".to_owned(),
-            proven: true,
-            signature: None,
-            account: None,
-            origin: Origin::Local,
-        }
-    }
-
-    #[test]
-    fn who_is_logged_in_is_never_banned_and_who_has_just_connected_keeps_his_ssh() {
-        let bench = Bench::new();
-        let mut guard = bench.guard();
-        let [admin, young] = [session("198.51.100.7", 1), session("203.0.113.7", 2)];
-        let began = Instant::now();
-        guard.spare_ssh_sessions(&[admin], began);
-        assert!(bench.shield.state().free_of_ssh_limit.is_empty());
-        let before = BootTime::now();
-        guard.spare_ssh_sessions(&[admin, young], began + GRACE + Duration::from_secs(6));
-        let after = BootTime::now();
-
-        let freed = bench.shield.state().free_of_ssh_limit.clone();
-        let [(sources, until)] = &freed[..] else {
-            panic!("{freed:?}");
-        };
-        assert_eq!(*sources, [admin.remote]);
-        let lasts = u64::try_from((GRACE + JITTER + KEPT).as_nanos()).unwrap();
-        assert!((before.0 + lasts..=after.0 + lasts).contains(&until.0));
-
-        let now = clock::now();
-        let refused = guard.engine.impose(ban(admin.remote), false, now);
-        assert_eq!(refused.unwrap_err().protection, Protection::SshSession);
-        let other = "203.0.113.8".parse().unwrap();
-        for source in [young.remote, other] {
-            assert_eq!(guard.engine.impose(ban(source), false, now), Ok(true));
-        }
-        guard.carry_out();
-        let bans = bench.shield.state().bans.clone();
-        let enforced = bans.keys().map(|(target, scope)| (target.prefix, *scope));
-        assert_eq!(
-            enforced.collect::<Vec<_>>(),
-            [
-                (young.remote.into(), shield::Scope::Sip),
-                (other.into(), shield::Scope::All),
-            ]
-        );
     }
 }
