@@ -14,7 +14,7 @@ use aya::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{
-    BootTime, Error, Event, Quote, Reason, Scope, SignatureHit, Target, Verdict,
+    BootTime, Error, Event, Quote, Reason, SignatureHit, Target, Verdict,
     abi::{Address, BanAbi, BanKey, EventAbi, QUOTE_LEN, SAMPLE_MAX},
     cover::Ends,
 };
@@ -92,25 +92,13 @@ pub fn source_key(source: IpAddr) -> Address {
     key
 }
 
-/// A ban with the end of one scope replaced.
-pub fn with_end(ban: BanAbi, scope: Scope, until: BootTime) -> BanAbi {
-    match scope {
-        Scope::All => BanAbi {
-            own_all_until_ns: until.0,
-            ..ban
-        },
-        Scope::Sip => BanAbi {
-            own_sip_until_ns: until.0,
-            ..ban
-        },
-    }
-}
-
-/// A ban that nothing covers: its own ends are in force.
-pub fn in_force_alone(ban: BanAbi) -> BanAbi {
+/// A ban with other ends, which are in force, for nothing covers it.
+pub fn alone(ban: BanAbi, ends: Ends) -> BanAbi {
     BanAbi {
-        all_until_ns: ban.own_all_until_ns,
-        sip_until_ns: ban.own_sip_until_ns,
+        all_until_ns: ends.all,
+        sip_until_ns: ends.sip,
+        own_all_until_ns: ends.all,
+        own_sip_until_ns: ends.sip,
         ..ban
     }
 }

@@ -23,8 +23,8 @@ use crate::{
     automaton,
     cover::{Cover, Ends, Entry},
     entries::{
-        Slot, ends_of, event_of, found, full_or, in_force_alone, in_force_ends_of, in_map, key4,
-        key6, net, slot_of, source_key, take, target_of, with_end, zeroed,
+        Slot, alone, ends_of, event_of, found, full_or, in_force_ends_of, in_map, key4, key6, net,
+        slot_of, source_key, take, target_of, zeroed,
     },
     held::{self, HeldBans},
     listed::{Kind, Listed},
@@ -153,19 +153,18 @@ impl Maps {
             let Some(first) = same.first() else {
                 continue;
             };
+            let ends = |before: Ends| {
+                same.iter()
+                    .fold(before, |ends, ban| ends.with(ban.scope, ban.until))
+            };
             match slot_of(&first.target)? {
                 Slot::Single(key) => {
                     let seen = self.single_ban(&key)?.unwrap_or_default();
-                    let banned = same
-                        .iter()
-                        .fold(seen, |value, ban| with_end(value, ban.scope, ban.until));
-                    singles.push((key, in_force_alone(banned)));
+                    singles.push((key, alone(seen, ends(ends_of(&seen)))));
                 }
                 Slot::Prefix(prefix) => {
                     let before = self.cover.own(&prefix);
-                    let ends = same.iter().fold(before.unwrap_or_default(), |ends, ban| {
-                        ends.with(ban.scope, ban.until)
-                    });
+                    let ends = ends(before.unwrap_or_default());
                     prefixes.push((prefix, ends, before));
                 }
             }
@@ -238,14 +237,14 @@ impl Maps {
                     self.unlist_single(&key)?;
                     return Ok(0);
                 };
-                let value = with_end(seen, scope, BootTime(0));
-                if ends_of(&value) == Ends::default() {
+                let ends = ends_of(&seen).with(scope, BootTime(0));
+                if ends == Ends::default() {
                     found(self.bans.remove(&key)).map_err(in_map("bans"))?;
                     self.unlist_single(&key)?;
                     return Ok(seen.dropped);
                 }
                 self.bans
-                    .insert(key, in_force_alone(value), 0)
+                    .insert(key, alone(seen, ends), 0)
                     .map_err(in_map("bans"))?;
                 Ok(seen.dropped)
             }
