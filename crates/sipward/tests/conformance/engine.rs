@@ -1,7 +1,7 @@
 //! A PBX in a container of docker's engine, with the rules and the proxies that the engine itself makes
 //! for a published port: of IPv4 rules take the packets, of IPv6 the proxy does.
 
-use std::{net::UdpSocket, path::Path, time::Duration};
+use std::{net::UdpSocket, path::Path};
 
 use sipward_testkit::{
     docker_engine::{self, Container, DockerEngine},
@@ -10,16 +10,14 @@ use sipward_testkit::{
     machine::{self, Clock, Machine},
     namespace::Namespace,
     process::wait_until,
-    require::{self, Need},
+    require::{Need, require},
 };
 
 use crate::{
     placement::{SCANNER, SCANNER_V6, SIP, banned},
-    stage::{Backend, request},
+    stage::{Backend, PATIENCE_EMULATED, programs, request},
 };
 
-/// Everything takes its time under emulation.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Banned by hand.
 const BANNED: &str = "203.0.113.40";
 const BANNED_V6: &str = "2001:db8:bad:40::7";
@@ -66,15 +64,13 @@ fn a_container_of_dockers_engine_is_guarded() {
         "iptables-save",
         "ip6tables-save",
     ];
-    let needs = [&[Need::DockerEngine][..], &tools.map(Need::Program)].concat();
-    if !require::require(&needs) {
+    if !require(&[Need::DockerEngine]) {
         return;
     }
-    let tools = tools.into_iter().filter_map(require::program);
-    let programs: Vec<_> = tools
-        .chain(docker_engine::programs())
-        .chain([env!("CARGO_BIN_EXE_sipward").into()])
-        .collect();
+    let Some(mut programs) = programs(&tools) else {
+        return;
+    };
+    programs.extend(docker_engine::programs());
     let machine = Machine {
         suite: "bookworm",
         release: "6.1.",
@@ -97,12 +93,12 @@ fn play(lab: &Lab, container: &Container, backend: Backend) {
     let program = Path::new(env!("CARGO_BIN_EXE_sipward"));
     let mut guard = Guard::start_with(program, &lab.pbx, backend.configuration()).unwrap();
     let pbx = container.udp_socket(SIP).unwrap();
-    pbx.set_read_timeout(Some(PATIENCE)).unwrap();
+    pbx.set_read_timeout(Some(PATIENCE_EMULATED)).unwrap();
     for wire in WIRES {
         let said = guard.ask(&["ban", wire.banned, "--for", "1h"]).unwrap();
         assert!(said.status.success(), "{said:?}");
         wire.send(&lab.attacker, wire.scanner, "friendly-scanner");
-        wait_until("the scanner's ban", PATIENCE, || {
+        wait_until("the scanner's ban", PATIENCE_EMULATED, || {
             guard.bans(&banned(wire.scanner)).unwrap()
         })
         .unwrap_or_else(|error| panic!("{error:#}\n{}", guard.log()));
@@ -116,7 +112,7 @@ fn play(lab: &Lab, container: &Container, backend: Backend) {
             Backend::Nftables => vec![wire.scanner, wire.phone],
         };
         assert_eq!(arrived, through, "{}", guard.log());
-        phone.set_read_timeout(Some(PATIENCE)).unwrap();
+        phone.set_read_timeout(Some(PATIENCE_EMULATED)).unwrap();
         let answered = phone.recv(&mut [0; 2_048]);
         assert!(answered.is_ok(), "{answered:?}");
     }

@@ -1,23 +1,19 @@
 //! Interfaces that stand on others: VLANs, one in another, bridges, bonds and macvlan, guarded above
 //! and below. Few kernels have all of them, so Debian's run this under qemu.
 
-use std::{fs, net::UdpSocket, path::Path, time::Duration};
+use std::{fs, net::UdpSocket, path::Path};
 
 use sipward_testkit::{
     guard::Guard,
     machine::{self, Clock, Machine},
     namespace::Namespace,
     process::wait_until,
-    require::{self, Need},
 };
 
 use crate::stage::{
     Backend::{self, Generic, Native, Nftables},
-    request,
+    PATIENCE_EMULATED, programs, request,
 };
-
-/// Everything takes its time under emulation.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A cable between the PBX and its network, and what stands on it: `%` is the interface at its end.
 struct Wire {
@@ -187,15 +183,9 @@ fn what_stands_on_other_interfaces_is_guarded_on_linux_6_12() {
 }
 
 fn on(suite: &'static str, release: &str) {
-    // Busybox has an `nsenter` that runs its own `ip`.
-    let tools = ["ip", "nft", "ethtool", "nsenter"];
-    if !require::require(&tools.map(Need::Program)) {
+    let Some(programs) = programs(&["ip", "nft", "ethtool", "nsenter"]) else {
         return;
-    }
-    let tools = tools.into_iter().filter_map(require::program);
-    let programs: Vec<_> = tools
-        .chain([env!("CARGO_BIN_EXE_sipward").into()])
-        .collect();
+    };
     let machine = Machine {
         suite,
         release,
@@ -307,7 +297,7 @@ impl Scene {
         for receiver in &receivers {
             receiver.send(Host::Scanner, "friendly-scanner");
         }
-        wait_until("the scanners' bans", PATIENCE, || {
+        wait_until("the scanners' bans", PATIENCE_EMULATED, || {
             let bans = guard.json(&["bans"]).unwrap();
             bans.as_array().unwrap().len() == receivers.len()
         })
@@ -371,7 +361,7 @@ impl<'a> Receiver<'a> {
         let own = address(wire, Host::Pbx, version);
         let bind = || UdpSocket::bind((own.as_str(), 5060)).unwrap();
         let socket = scene.pbx.enter(bind);
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE_EMULATED)).unwrap();
         Self {
             scene,
             wire,

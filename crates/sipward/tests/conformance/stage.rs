@@ -2,7 +2,7 @@
 
 use std::{
     net::UdpSocket,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use sipward_testkit::{
     namespace::Namespace,
     packet::Packet,
     process::{Process, wait_until},
+    require::{self, Need},
     scanner::Scanner,
 };
 
@@ -22,6 +23,8 @@ pub const FREE: u16 = 9_999;
 const CONTROL: &str = "198.51.100.250:9999";
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// In a machine everything takes its time.
+pub const PATIENCE_EMULATED: Duration = Duration::from_secs(120);
 
 const REGISTER: &str = "REGISTER sip:192.0.2.1 SIP/2.0\r\n\
     Via: SIP/2.0/UDP 198.51.100.10:5060;branch=z9hG4bK1;rport\r\n\
@@ -46,6 +49,21 @@ const ACCEPTED: &str = "SIP/2.0 200 OK\r\n\
     From: <sip:101@192.0.2.1>;tag=1\r\nTo: <sip:101@192.0.2.1>;tag=as1\r\n\
     Call-ID: login@198.51.100.10\r\nCSeq: 2 REGISTER\r\n\
     Contact: <sip:101@198.51.100.10:5060>;expires=300\r\nContent-Length: 0\r\n\r\n";
+
+/// sipward and these tools, for a machine; none where this one lacks one. Of tools that busybox has,
+/// too, those are named on which its own would not do: its `nsenter` runs its own `ip`.
+pub fn programs(tools: &[&'static str]) -> Option<Vec<PathBuf>> {
+    let needs: Vec<Need> = tools.iter().copied().map(Need::Program).collect();
+    if !require::require(&needs) {
+        return None;
+    }
+    let tools = tools.iter().filter_map(|tool| require::program(tool));
+    Some(
+        tools
+            .chain([env!("CARGO_BIN_EXE_sipward").into()])
+            .collect(),
+    )
+}
 
 /// What enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

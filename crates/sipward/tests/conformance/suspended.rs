@@ -18,16 +18,12 @@ use sipward_testkit::{
     lab::{Lab, PBX, PBX_V6, PHONES},
     machine::{self, Clock, Machine, SLEEP},
     process::wait_until,
-    require::{self, Need},
 };
 
 use crate::stage::{
     Backend::{self, Generic, Native, Nftables},
-    request,
+    PATIENCE_EMULATED, programs, request,
 };
-
-/// Everything takes its time under emulation.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is banned, for how long, and one address of it.
 struct Banned {
@@ -59,15 +55,9 @@ const SCANNERS_BAN: &str = "203.0.113.30/32";
 
 #[test]
 fn bans_end_while_the_machine_sleeps() {
-    // Busybox has an `nsenter` that runs its own `ip`.
-    let tools = ["ip", "nft", "nsenter"];
-    if !require::require(&tools.map(Need::Program)) {
+    let Some(programs) = programs(&["ip", "nft", "nsenter"]) else {
         return;
-    }
-    let tools = tools.into_iter().filter_map(require::program);
-    let programs: Vec<_> = tools
-        .chain([env!("CARGO_BIN_EXE_sipward").into()])
-        .collect();
+    };
     let machine = Machine {
         suite: "trixie",
         release: "6.12.",
@@ -92,7 +82,7 @@ impl Scene {
     fn new() -> Self {
         let lab = Lab::new().unwrap();
         let pbx = lab.pbx.udp_socket("[::]:5060").unwrap();
-        pbx.set_read_timeout(Some(PATIENCE)).unwrap();
+        pbx.set_read_timeout(Some(PATIENCE_EMULATED)).unwrap();
         Self { lab, pbx }
     }
 
@@ -196,7 +186,7 @@ fn bans(guard: &Guard<'_>) -> Vec<Value> {
 
 fn wait_for_bans(guard: &Guard<'_>, prefixes: &[&str]) {
     let wanted: BTreeSet<&str> = prefixes.iter().copied().collect();
-    wait_until("the bans", PATIENCE, || {
+    wait_until("the bans", PATIENCE_EMULATED, || {
         let bans = bans(guard);
         let held = bans.iter().filter_map(|ban| ban["prefix"].as_str());
         wanted == held.collect()
